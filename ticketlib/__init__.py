@@ -1,0 +1,1 @@
+"""Tickets, keep-ratios and sanity checks of neural network pruning."""

@@ -1,0 +1,12 @@
+"""The one error a user's input can cause."""
+
+
+class TicketError(ValueError):
+    """Bad input, said in one sentence: the value given and what is allowed."""
+
+
+def one_of(what, value, allowed):
+    """Return `value` if it is among `allowed`, else raise TicketError naming both."""
+    if value not in allowed:
+        raise TicketError(f"{what} {value!r} is not known; allowed: {', '.join(map(str, allowed))}.")
+    return value
