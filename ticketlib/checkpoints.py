@@ -1,0 +1,76 @@
+"""Trained networks between two runs: a cache outside the repository, checked by digest, never unpickled."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ticketlib.masks import Mask
+
+MASK = "mask/"  # prefix of the mask's tensors in the file
+
+
+def cache_folder():
+    """Where derived files are kept: $TICKETLIB_CACHE, else ~/.cache/ticketlib."""
+    return Path(os.environ.get("TICKETLIB_CACHE") or Path.home() / ".cache" / "ticketlib")
+
+
+def digest(tensors):
+    """SHA-256 over names, shapes and bytes of a dict of CPU tensors, 64 hexadecimal digits."""
+    state = hashlib.sha256()
+    for name in sorted(tensors):
+        values = tensors[name].detach().contiguous()
+        state.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        state.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return state.hexdigest()
+
+
+def _path(name, folder):
+    return (Path(folder) if folder else cache_folder()) / "checkpoints" / f"{name}.safetensors"
+
+
+def save(name, model, mask, folder=None):
+    """Store a trained network and its mask under a run's name; returns the digest."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    tensors |= {MASK + key: value.to(torch.uint8) for key, value in mask.items()}
+    path = _path(name, folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata={"digest": digest(tensors)})
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return digest(tensors)
+
+
+def load(name, wanted=None, folder=None):
+    """A stored network: (state dict, Mask, digest), or None if there is none that is sound.
+
+    Arguments: name of the run; wanted, the digest it must have, None for the one stored beside it.
+    A file that is truncated, altered or of another digest counts as absent, so that it is made again.
+    """
+    path = _path(name, folder)
+    if not path.is_file():
+        return None
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError):
+        return None
+    found = digest(tensors)
+    if found != (wanted or _stored_digest(path)):
+        return None
+    mask = Mask({key.removeprefix(MASK): value.bool() for key, value in tensors.items() if key.startswith(MASK)})
+    return {key: value for key, value in tensors.items() if not key.startswith(MASK)}, mask, found
+
+
+def _stored_digest(path):
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return (file.metadata() or {}).get("digest")

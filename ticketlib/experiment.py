@@ -1,0 +1,215 @@
+"""One run carried out: find the mask, apply the check, train, and say everything in a ledger row."""
+
+import dataclasses
+import functools
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ticketlib import checkpoints, corrupt, data, masks, models, paths, tickets, train
+from ticketlib.errors import TicketError
+from ticketlib.ledger import Row, pack_bits
+from ticketlib.runs import parent, streams
+
+HELD_OUT_SEED = 2020  # the held-out images are the same in every run
+CONTROL_IMAGES = 1000  # images on which a corruption is checked to have done something
+
+
+def execute(config, dataset, *, device="cpu", cache=None, progress=True):
+    """Carry out one run.
+
+    Arguments: config, runs.Config; dataset, the data.Dataset it names; device, "cpu" or "cuda"; cache, folder of the
+        checkpoints (None: the default one); progress, whether a bar may be shown.
+    Returns: ledger.Row. A parent whose checkpoint is missing is carried out first.
+    Raises: TicketError if the data are not those of the configuration.
+    """
+    if dataset.fingerprint != config.fingerprint:
+        raise TicketError(
+            f"data fingerprint {dataset.fingerprint} of {dataset.name} is not the configuration's {config.fingerprint}; "
+            "the same images are needed."
+        )
+    began, stream, recipe = time.perf_counter(), streams(config), tickets.TICKETS[config.ticket]
+    trained, found = _parent(config, dataset, device=device, cache=cache, progress=progress)
+    if config.held_out:
+        dataset = data.hold_out(dataset, config.held_out, torch.Generator().manual_seed(HELD_OUT_SEED))
+    epoch_size, control = len(dataset.train.labels), {}
+    model = build(config, dataset)
+    if config.ticket == "dense" and config.corruption != "none":
+        dataset, control = _corrupted(dataset, config, stream)
+    batch = None
+    if recipe.needs_batch:
+        batch, control = scoring_batch(dataset, config, stream)
+    mask = as_found = tickets.find_mask(
+        config.ticket, model, config.sparsity, stream,
+        trained=trained and trained[0], previous=trained and recipe.rounds and trained[1] or None, batch=batch,
+        linear=config.linear, variant=config.variant, min_per_layer=config.min_per_layer,
+    )  # fmt: skip
+    if recipe.start == "trained":
+        model.load_state_dict(trained[0])
+    before = {name: weight.detach().clone() for name, weight in models.prunable(model).items()}
+    mask = tickets.apply_check(config.check, model, mask, stream)
+    control |= _moved(config.check, as_found, mask, before, model)
+    net = engine(config, model, mask, dataset, device)
+    result = train.fit(net, config, dataset, stream, schedule=recipe.schedule, epoch_size=epoch_size, progress=progress)
+    net.write_back(model)
+    row = Row(kind="run", name=config.name, config=config.as_dict(), arm=config.arm)
+    row |= _measured(result, dataset) | _ticket_facts(model, mask, dataset) | found | machine(device)
+    if control:
+        row["control"] = control
+    if (config.ticket == "dense" or recipe.rounds) and not result.diverged:
+        row["checkpoint"] = checkpoints.save(config.name, model, mask, cache)
+    row["seconds"] = round(time.perf_counter() - began, 2)
+    return row
+
+
+def build(config, dataset):
+    """The configuration's network with its initial weights."""
+    options = {"width": config.width} if config.width is not None else {}
+    if config.network.startswith("resnet"):
+        options["stem_stride"] = config.stem_stride
+    return models.build(
+        config.network, len(dataset.classes), dataset.train.images.shape[1],
+        generator=streams(config)("init"), **options,
+    )  # fmt: skip
+
+
+def engine(config, model, mask, dataset, device):
+    """The trainer a configuration asks for; the sparse engine runs on the CPU only."""
+    if config.engine == "dense":
+        return train.DenseNet(model, mask, device=device, precision=config.precision)
+    if str(device) != "cpu":
+        raise TicketError(f"device {device!r} is not allowed with the sparse engine; it runs on cpu.")
+    from ticketlib.sparse import SparseNet  # numba takes seconds to import
+
+    return SparseNet(model, mask, config.batch, dataset.train.images.shape[1:])
+
+
+def scoring_batch(dataset, config, stream):
+    """Images and labels a data-dependent score sees, and how far corruption changed them.
+
+    Balanced on the labels the scorer sees: those are corrupted first, then the images of the chosen batch.
+    Returns: ((images float32 (B, C, H, W), labels int64 (B,)), dict of manipulation checks).
+    """
+    split, classes, source = dataset.train, len(dataset.classes), stream("corrupt")
+    seen = split.labels
+    if config.corruption in ("labels", "both"):
+        seen = corrupt.random_labels(split.labels, classes, source)
+    chosen = data.balanced_batch(seen, config.per_class, classes, stream("batch")).numpy()
+    images, control = np.asarray(split.images[np.sort(chosen)])[np.argsort(np.argsort(chosen))], {}
+    if config.corruption in ("pixels", "both"):
+        clean, images = images, corrupt.random_pixels(images, source)
+        control["pixel_correlation"] = corrupt.pixel_correlation(clean, images)
+    if config.corruption in ("labels", "both"):
+        control["label_agreement"] = corrupt.label_agreement(split.labels, seen)
+    seen = torch.as_tensor(np.asarray(seen)[chosen])
+    return (data.normalise(torch.as_tensor(images), dataset.mean, dataset.std), seen), control
+
+
+def _corrupted(dataset, config, stream):
+    clean = dataset.train
+    split = corrupt.apply(clean, config.corruption, len(dataset.classes), stream("corrupt"))
+    control = {}
+    if config.corruption == "half":
+        control["images_kept"] = len(split.labels) / len(clean.labels)
+    if config.corruption in ("labels", "both"):
+        control["label_agreement"] = corrupt.label_agreement(clean.labels, split.labels)
+    if config.corruption in ("pixels", "both"):
+        some = slice(0, CONTROL_IMAGES)
+        control["pixel_correlation"] = corrupt.pixel_correlation(clean.images[some], split.images[some])
+    return dataclasses.replace(dataset, train=split), control
+
+
+def _parent(config, dataset, *, device, cache, progress):
+    """((state dict, mask), facts for the row) of the run this one starts from; (None, {}) if it needs none."""
+    before = parent(config)
+    if before is None:
+        return None, {}
+    stored = checkpoints.load(before.name, folder=cache)
+    if stored is None:
+        execute(before, dataset, device=device, cache=cache, progress=progress)
+        stored = checkpoints.load(before.name, folder=cache)
+    if stored is None:
+        raise TicketError(f"parent run {before.name} ({before.arm}) diverged, so {config.arm} cannot be made.")
+    state, mask, digest = stored
+    return (state, mask), {"parent": before.name, "parent_checkpoint": digest}
+
+
+def _moved(check, as_found, mask, before, model):
+    """How much an architecture check changed: the share of kept positions, or of kept weights' values."""
+    if check == "none":
+        return {}
+    if check == "rearranged":
+        return {"moved_share": masks.moved_share(as_found, mask)}
+    changed = sum(
+        int((before[name] != weight)[mask[name]].sum()) for name, weight in models.prunable(model).items()
+    )
+    return {"changed_share": changed / mask.kept}
+
+
+def _measured(result, dataset):
+    """What training measured, for the row; an unmeasured value is left out."""
+    facts = {
+        "diverged": result.diverged,
+        "curve": result.curve,
+        "images": result.images,
+        "num_test": len(dataset.test.labels),
+        "train_seconds": round(result.train_seconds, 2),
+        "eval_seconds": round(result.eval_seconds, 2),
+        "images_per_second": round(result.images / result.train_seconds, 1),
+    }
+    if not result.diverged:
+        facts |= {"accuracy": result.accuracy, "best_accuracy": max(point[1] for point in result.curve)}
+        facts |= {"loss": result.loss, "correct": pack_bits(result.correct)}
+    return facts
+
+
+def _ticket_facts(model, mask, dataset):
+    names = list(mask)
+    return {
+        "keep_counts": mask.counts,
+        "empty_layers": mask.empty_layers,
+        "achieved_sparsity": mask.sparsity,
+        "effective_sparsity": paths.effective_sparsity(model, mask, dataset.train.images.shape[1:]),
+        "classifier_share": mask.counts[names[-1]] / mask.kept,
+        "mask_digest": mask.digest(),
+    }
+
+
+def machine(device):
+    """Where and with what a row was made: device, threads, versions of what computes, version of the code."""
+    import numba
+
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    return {
+        "device": torch.cuda.get_device_name(device) if str(device) != "cpu" else processor(),
+        "threads": torch.get_num_threads(),
+        "versions": versions | {"numba": numba.__version__},
+        "code": code_version(),
+    }
+
+
+@functools.cache
+def processor():
+    """The processor's model and vector instructions, such as "cpu: AMD EPYC, AVX512"."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
+        if info.is_file() else []
+    return f"cpu: {names[0] if names else platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+@functools.cache
+def code_version():
+    """The commit (and tag) of the code, with -dirty where files were changed; the package version without git."""
+    try:
+        command = ["git", "describe", "--always", "--tags", "--dirty", "--abbrev=12"]
+        return subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        from importlib.metadata import version
+
+        return version("ticketlib")

@@ -1,0 +1,232 @@
+"""What a run is: its configuration, the hash that names it, its parents, its random streams, and the profiles."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+
+import torch
+
+from ticketlib import corrupt, data
+from ticketlib.errors import TicketError, one_of
+from ticketlib.tickets import CHECKS, TICKETS, previous_round
+
+ENGINES = ("dense", "sparse")
+PRECISIONS = ("float32", "bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides a run's result; its hash is the run's name.
+
+    Fields without a default are always in the hash. The defaults below are frozen for ever and stay out of it, so a
+    new field leaves old names as they were.
+    """
+
+    recipe: int  # recipe version: raised when the same configuration would give another result; 0 is the pilot
+    dataset: str  # a name of data.NAMES
+    fingerprint: str  # which images: data.Dataset.fingerprint, before any are held out
+    network: str  # models.build's name
+    width: float | None  # models.build's width
+    stem_stride: int  # models.build's stem_stride
+    ticket: str  # a name of tickets.TICKETS
+    sparsity: str  # fraction removed, decimal text: "0", "0.9", "0.98"
+    seed: int  # all random streams derive from it
+    epochs: int  # length of a full training run, the pretraining included
+    batch: int  # images a step
+    lr: float  # first learning rate
+    momentum: float
+    weight_decay: float  # on every parameter
+    drops: tuple[str, ...]  # where the rate falls to a tenth, as fractions of the run in decimal text
+    padding: int  # random crops from images padded by this many pixels
+    flip: bool  # random horizontal flips
+    eval_every: int  # epochs between two points of the learning curve
+    precision: str  # of the dense engine: "float32" or "bf16"; the sparse engine is float32
+    engine: str  # "dense" or "sparse"
+    check: str = "none"  # a name of tickets.CHECKS
+    corruption: str = "none"  # of what finds the mask: a name of corrupt.KINDS
+    linear: str = "own"  # classifier of a global threshold: "own", "kept", "global" or a keep_ratio
+    variant: str = "default"  # of SNIP and GraSP: "default" or "authors"
+    min_per_layer: int = 0  # guard against empty layers
+    order: str = "order"  # stream of the data order; another name gives a second order
+    held_out: int = 0  # training images set aside as the test set; 0 uses the test set
+    per_class: int = 10  # images a class in the scoring batch
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            _check_type(field, getattr(self, field.name))
+        one_of("dataset", self.dataset, data.NAMES)
+        one_of("ticket", self.ticket, TICKETS)
+        one_of("check", self.check, CHECKS)
+        one_of("corruption", self.corruption, corrupt.KINDS)
+        one_of("engine", self.engine, ENGINES)
+        one_of("precision", self.precision, PRECISIONS)
+        for what in ("epochs", "batch", "eval_every", "per_class"):
+            if getattr(self, what) < 1:
+                raise TicketError(f"{what} {getattr(self, what)!r} is not allowed; it must be at least 1.")
+        for what in ("seed", "recipe", "padding", "min_per_layer", "held_out"):
+            if getattr(self, what) < 0:
+                raise TicketError(f"{what} {getattr(self, what)!r} is not allowed; it must be at least 0.")
+        self._check_sparsity()
+
+    def _check_sparsity(self):
+        try:
+            removed = Decimal(self.sparsity)
+        except InvalidOperation:
+            removed = Decimal("NaN")
+        if not (removed >= 0 and removed < 1):
+            raise TicketError(f"sparsity {self.sparsity!r} is not allowed; it must be decimal text in [0, 1).")
+        if str(removed.normalize()) != self.sparsity:
+            raise TicketError(f"sparsity {self.sparsity!r} must be written in its shortest form, {removed.normalize()}.")
+        if (self.ticket == "dense") != (removed == 0):
+            raise TicketError(f"sparsity {self.sparsity} does not fit ticket {self.ticket!r}; only dense has sparsity 0.")
+
+    @property
+    def name(self):
+        """The hash that names the run: 16 hexadecimal digits."""
+        kept = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.default is dataclasses.MISSING or getattr(self, f.name) != f.default
+        }
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def arm(self):
+        """Short name of the arm within a grid, seed left out: ticket[+check][+corruption][+option]@sparsity."""
+        options = [self.check, self.corruption] + [
+            f"{what}={getattr(self, what)}"
+            for what in ("linear", "variant", "min_per_layer", "order")
+            if getattr(self, what) != DEFAULTS[what]
+        ]
+        return "+".join([self.ticket, *(o for o in options if o != "none")]) + f"@{self.sparsity}"
+
+    def as_dict(self):
+        """All fields as plain JSON values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values):
+        """Read a configuration back; TicketError names an unknown or a missing field."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        for what in values:
+            one_of("configuration field", what, sorted(known))
+        missing = sorted(known - set(DEFAULTS) - set(values))
+        if missing:
+            raise TicketError(f"configuration field {missing[0]!r} is missing; all of {', '.join(missing)} are needed.")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+DEFAULTS = {f.name: f.default for f in dataclasses.fields(Config) if f.default is not dataclasses.MISSING}
+TYPES = {"int": int, "str": str, "float": (int, float), "bool": bool, "float | None": (int, float, type(None))}
+
+
+def _check_type(field, value):
+    text = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+    if text.startswith("tuple"):
+        ok = isinstance(value, tuple) and all(isinstance(v, str) and 0 < Fraction(v) < 1 for v in value)
+    else:
+        ok = isinstance(value, TYPES.get(text, object)) and (text == "bool" or not isinstance(value, bool))
+    if not ok:
+        raise TicketError(f"{field.name} {value!r} is not allowed; it must be of type {text}.")
+
+
+def parent(config):
+    """The run whose trained network a configuration starts from or scores; None if it needs none.
+
+    The parent is the dense run of the same data, seed and recipe, pretrained on what the corruption makes of the
+    training set; for an iterative ticket it is the round before. One dense run so serves LT, LRR, OMP and hybrid at
+    every sparsity.
+    """
+    ticket = TICKETS[config.ticket]
+    if config.ticket == "dense" or not ticket.needs_trained:
+        return None
+    before = previous_round(config.sparsity) if ticket.rounds else "0"
+    if before != "0":
+        return dataclasses.replace(config, sparsity=before, check="none")
+    own = {what: DEFAULTS[what] for what in ("check", "linear", "variant", "min_per_layer", "per_class")}
+    return dataclasses.replace(config, ticket="dense", sparsity="0", engine="dense", **own)
+
+
+def streams(config):
+    """Named random streams of a run: a function from a name to a fresh torch.Generator on the CPU.
+
+    Two arms with the same seed share every stream of the same name, which is what makes their runs paired.
+    """
+
+    def stream(name):
+        digest = hashlib.sha256(f"{config.seed}/{name}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+    return stream
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A named set of values that scales every chapter: data, networks, and training recipe."""
+
+    dataset: str
+    networks: dict  # short name -> (models.build name, width, stem_stride)
+    seeds: int  # how many a chapter uses unless told otherwise
+    training: dict  # fields of Config
+    pilot: dict  # of the pilot: epochs, seeds, images held out
+
+
+PROFILES = {
+    "smoke": Profile(
+        "digits",
+        {"resnet": ("resnet8", 8, 1), "vgg": ("vgg11", 0.125, 1)},
+        2,
+        dict(epochs=6, batch=64, lr=0.1, momentum=0.9, weight_decay=5e-4, drops=("0.5", "0.75"), padding=1, flip=False,
+             eval_every=1, precision="float32", engine="dense", recipe=1),
+        dict(epochs=(2, 6), seeds=(1000, 1001), held_out=200),
+    ),
+    "laptop": Profile(
+        "cifar10",
+        {"resnet": ("resnet20", 16, 2), "vgg": ("vgg16", 0.25, 1)},
+        6,
+        dict(epochs=20, batch=128, lr=0.1, momentum=0.9, weight_decay=5e-4, drops=("0.5", "0.75"), padding=4, flip=True,
+             eval_every=2, precision="bf16", engine="sparse", recipe=1),
+        dict(epochs=(5, 10, 20), seeds=(1000, 1001, 1002), held_out=5000),
+    ),
+    "paper": Profile(
+        "cifar10",
+        {"resnet": ("resnet32", 32, 1), "vgg": ("vgg19", 1, 1)},
+        5,
+        dict(epochs=160, batch=64, lr=0.1, momentum=0.9, weight_decay=1e-4, drops=("0.5", "0.75"), padding=4, flip=True,
+             eval_every=1, precision="float32", engine="dense", recipe=1),
+        dict(epochs=(40, 80, 160), seeds=(1000, 1001, 1002), held_out=5000),
+    ),
+}  # fmt: skip
+
+
+def config(profile, ticket, sparsity, seed, *, dataset, network="resnet", **changes):
+    """A run's configuration from a profile.
+
+    Arguments:
+        profile: a name of PROFILES. ticket: a name of tickets.TICKETS. sparsity: fraction removed, decimal text.
+        seed: int, at least 0. dataset: the loaded data.Dataset. network: short name in the profile.
+        changes: fields of Config that differ from the profile's.
+    Returns: Config. A dense net always trains in the dense engine.
+    """
+    chosen = PROFILES[one_of("profile", profile, PROFILES)]
+    name, width, stem_stride = chosen.networks[one_of("network", network, chosen.networks)]
+    values = dict(chosen.training, network=name, width=width, stem_stride=stem_stride, dataset=dataset.name)
+    if dataset.name == "tiny_imagenet" and profile == "paper":
+        values["epochs"] = 300
+    if ticket == "dense":
+        values["engine"] = "dense"
+    values.update(ticket=ticket, sparsity=shortest(sparsity), seed=seed, fingerprint=dataset.fingerprint)
+    return Config(**{**values, **changes})
+
+
+def shortest(sparsity):
+    """Decimal text of a sparsity without trailing zeros: 0.90 and "0.900" give "0.9"."""
+    if not re.fullmatch(r"\d*\.?\d+", str(sparsity)):
+        raise TicketError(f"sparsity {sparsity!r} is not allowed; it must be a decimal number in [0, 1).")
+    return str(Decimal(str(sparsity)).normalize())
+
+
