@@ -170,10 +170,13 @@ def balanced_batch(labels, per_class, num_classes, generator):
 
 
 def pad(images, padding):
-    """Return uint8 images (N, C, H, W), array or tensor, as a tensor with a border of zeros; a copy in any case."""
-    if isinstance(images, np.ndarray):
-        images = torch.from_numpy(images.copy())  # a memory map is read-only, which torch does not take
-    return F.pad(images, (padding,) * 4)
+    """Return uint8 images (N, C, H, W), array or tensor, as a tensor with a border of `padding` zeros."""
+    if isinstance(images, torch.Tensor):
+        return F.pad(images, (padding,) * 4)
+    n, c, h, w = images.shape
+    padded = torch.zeros((n, c, h + 2 * padding, w + 2 * padding), dtype=torch.uint8)
+    padded.numpy()[:, :, padding : padding + h, padding : padding + w] = images  # no second copy of a memory map
+    return padded
 
 
 def crop_flip(padded, index, generator, size, flip=True):
