@@ -1,0 +1,250 @@
+"""Masks: which weights stay. Checked values with exact counts, and what the sanity checks do to them."""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from ticketlib.errors import TicketError
+from ticketlib.models import prunable
+from ticketlib.ranking import asked_total, does_not_fit, fixed_linear, flatten, random_bits, top, top_jointly
+
+
+class Mask(Mapping):
+    """A checked mapping from parameter name to a bool tensor, True where a weight stays.
+
+    The tensors are copies on the CPU; treat them as read-only. Equality and hash go by content.
+
+    Arguments:
+        tensors: mapping from parameter name to bool tensor of the parameter's shape, in forward order.
+        asked: the number of weights that must be kept in all; None for any.
+    Raises: TicketError if there is no layer, a tensor is not bool, or kept differs from asked.
+    """
+
+    def __init__(self, tensors, *, asked=None):
+        if not tensors:
+            raise TicketError("A mask of no layers is not allowed; it needs at least one.")
+        for name, tensor in tensors.items():
+            if not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.bool:
+                kind = getattr(tensor, "dtype", type(tensor).__name__)
+                raise TicketError(f"The mask of {name} is {kind}; only bool tensors are allowed.")
+        self._tensors = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+        self.counts = {name: int(tensor.count_nonzero()) for name, tensor in self._tensors.items()}
+        self.sizes = {name: tensor.numel() for name, tensor in self._tensors.items()}
+        self.kept, self.size = sum(self.counts.values()), sum(self.sizes.values())
+        if asked is not None and asked != self.kept:
+            raise TicketError(f"The mask keeps {self.kept} weights; exactly {asked} were asked for.")
+
+    def __getitem__(self, name):
+        return self._tensors[name]
+
+    def __iter__(self):
+        return iter(self._tensors)
+
+    def __len__(self):
+        return len(self._tensors)
+
+    def __eq__(self, other):
+        return isinstance(other, Mask) and self.digest() == other.digest()
+
+    def __hash__(self):
+        return hash(self.digest())
+
+    def __repr__(self):
+        return f"Mask({self.kept:,} of {self.size:,} weights kept in {len(self)} layers)"
+
+    @classmethod
+    def dense(cls, model):
+        """The mask that keeps every prunable weight."""
+        return cls({name: torch.ones(weight.shape, dtype=torch.bool) for name, weight in prunable(model).items()})
+
+    @property
+    def sparsity(self):
+        """Fraction removed over all prunable weights, 0 to 1."""
+        return (self.size - self.kept) / self.size
+
+    @property
+    def empty_layers(self):
+        """Names of the layers that keep nothing."""
+        return [name for name, count in self.counts.items() if count == 0]
+
+    def digest(self):
+        """The sha256, in hex, of names, shapes and bits; the order of the layers does not matter."""
+        digest = hashlib.sha256()
+        for name in sorted(self):
+            digest.update(f"{name}{tuple(self[name].shape)}".encode())
+            digest.update(np.packbits(self[name].numpy().reshape(-1)).tobytes())
+        return digest.hexdigest()
+
+    def check(self, model):
+        """Raise TicketError, naming the layers, unless this mask has exactly the model's prunable names and shapes."""
+        weights = prunable(model)
+        for what, names in (("lacks", weights.keys() - self.keys()), ("has unknown", self.keys() - weights.keys())):
+            if names:
+                raise TicketError(f"The mask {what} {', '.join(sorted(names))}; it must name each prunable weight.")
+        for name, weight in weights.items():
+            if weight.shape != self[name].shape:
+                seen, wanted = tuple(self[name].shape), tuple(weight.shape)
+                raise TicketError(f"The mask of {name} has shape {seen}; the weight has {wanted}.")
+
+    @torch.no_grad()
+    def apply(self, model):
+        """Set the pruned weights of a model to zero, in place, after `check`."""
+        self.check(model)
+        for name, weight in prunable(model).items():
+            weight.masked_fill_(~self[name].to(weight.device), 0)  # unlike a product, clears NaN and never makes -0
+
+
+def global_mask(scores, sparsity, *, linear="global", linear_names=(), min_per_layer=0):
+    """Keep the best scores of the whole network at one threshold; the kept total is exact.
+
+    Ties are broken by index within a layer and by layer order across layers.
+
+    Arguments:
+        scores: mapping from name to score tensor, bigger = keep, in forward order.
+        sparsity: fraction removed over all the scores, 0 <= sparsity < 1.
+        linear: "global" (linear layers are layers like any other), "kept" (all of them is kept), or a keep_ratio,
+            0 to 1, at which each of them is fixed; the threshold then runs over the other layers.
+        linear_names: the names `linear` speaks of; needed unless it is "global".
+        min_per_layer: each layer keeps at least this many of its best weights (all, if it has fewer).
+    Returns: Mask.
+    Raises: TicketError for bad scores, or where `linear` or `min_per_layer` does not fit the budget.
+    Source: SNIP's, GraSP's and SynFlow's code for "global"; the paper's LT_prune.py for "kept" (but its strict
+        threshold keeps one weight too few; here the count is exact).
+    """
+    flat = {name: flatten(name, tensor) for name, tensor in scores.items()}
+    total = asked_total(sum(map(len, flat.values())), sparsity)
+    fixed = fixed_linear(flat, linear, linear_names)
+    kept = {name: top(flat[name], count) for name, count in fixed.items()}
+    free = {name: values for name, values in flat.items() if name not in fixed}
+    if not isinstance(min_per_layer, int) or min_per_layer < 0:
+        raise TicketError(f"min_per_layer {min_per_layer!r} is not allowed; it must be an integer, at least 0.")
+    reserved = {name: min(min_per_layer, len(values)) for name, values in free.items()}
+    spare = total - sum(fixed.values()) - sum(reserved.values())
+    room = sum(len(values) - reserved[name] for name, values in free.items())
+    if not 0 <= spare <= room:
+        raise does_not_fit(sparsity, sum(map(len, flat.values())), total - spare, total - spare + room)
+    kept |= top_jointly(free, reserved, spare) if free else {}
+    return Mask({name: _shaped(kept[name], scores[name]) for name in scores}, asked=total)
+
+
+def from_counts(scores, counts):
+    """Keep the best scores of each layer, as many as its keep count; ties by lowest index.
+
+    Arguments: scores, mapping from name to tensor, bigger = keep; counts, mapping from the same names to integers.
+    Returns: Mask. Raises: TicketError for bad scores, unequal names, or a count outside 0 to the layer's size.
+    """
+    _check_counts(scores, counts)
+    kept = {name: _shaped(top(flatten(name, scores[name]), count), scores[name]) for name, count in counts.items()}
+    return Mask({name: kept[name] for name in scores}, asked=sum(counts.values()))
+
+
+def random_mask(shapes, counts, *, generator):
+    """Keep uniformly random positions of each layer, as many as its keep count.
+
+    Positions are drawn until enough different ones are found, which costs as many draws as weights are kept (or
+    removed, if those are fewer) and is free of the ties of random scores.
+
+    Arguments: shapes, mapping from name to shape (or anything with a `.shape`); counts, integers; a CPU generator.
+    Returns: Mask. Raises: TicketError for unequal names or a count outside 0 to the layer's size.
+    """
+    shapes = {name: torch.Size(getattr(shape, "shape", shape)) for name, shape in shapes.items()}
+    _check_counts({name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, counts)
+    kept = {name: random_bits(shape.numel(), counts[name], generator).view(shape) for name, shape in shapes.items()}
+    return Mask(kept, asked=sum(counts.values()))
+
+
+def rearrange(mask, generator):
+    """Move the kept weights of each layer to random positions: the same counts, another mask.
+
+    Source: the paper's layerwise rearranging; layers kept whole cannot change (see `movable_share`).
+    """
+    return random_mask(mask, mask.counts, generator=generator)
+
+
+@torch.no_grad()
+def shuffle_survivors(model, mask, generator):
+    """Permute, in place and within each layer, the values of the surviving weights among the surviving positions.
+
+    Arguments: model; mask, a Mask of it (TicketError if it is not); generator. Pruned positions stay as they are.
+    Source: the paper's "shuffle unmasked weights" check.
+    """
+    mask.check(model)
+    for name, weight in prunable(model).items():
+        kept = mask[name].to(weight.device)
+        order = torch.randperm(mask.counts[name], generator=generator).to(weight.device)
+        weight[kept] = weight[kept][order]
+
+
+@torch.no_grad()
+def shuffle_all(model, generator, names):
+    """Permute, in place and within each layer, all values of the named weights, pruned ones included.
+
+    A different test from `shuffle_survivors`: small values that the mask removed come back among the survivors.
+
+    Arguments: model; generator, on the CPU; names, an iterable of prunable names.
+    Raises: TicketError for a name that is not prunable, before anything is moved.
+    Source: the EPFL reproduction (CS-433), which shuffles before it masks.
+    """
+    weights, names = prunable(model), list(names)
+    for name in names:
+        if name not in weights:
+            raise TicketError(f"Weight {name!r} is not prunable; allowed: {', '.join(weights)}.")
+    for name in names:
+        flat = weights[name].reshape(-1)
+        order = torch.randperm(len(flat), generator=generator).to(flat.device)
+        weights[name].copy_(flat[order].view_as(weights[name]))
+
+
+def overlap(a, b):
+    """Share, 0 to 1, of the weights that mask `a` keeps which mask `b` keeps as well.
+
+    Raises: TicketError unless both have the same layers and the same kept total, above zero.
+    """
+    _check_alike(a, b)
+    if a.kept != b.kept:
+        raise TicketError(f"Masks that keep {a.kept} and {b.kept} weights have no one overlap; totals must be equal.")
+    return sum(int((a[name] & b[name]).count_nonzero()) for name in a) / a.kept
+
+
+def chance_overlap(a, b):
+    """The exact expectation of `overlap` once both masks are rearranged within their layers: sum(ka kb / n) / sum(ka).
+
+    Taken within layers, never from the global density, which would credit equal keep counts to the weights' choice.
+    """
+    _check_alike(a, b)
+    return sum(a.counts[name] * b.counts[name] / a.sizes[name] for name in a) / a.kept
+
+
+def moved_share(a, b):
+    """Share, 0 to 1, of the positions that mask `a` keeps which mask `b` does not: 1 - `overlap`."""
+    return 1 - overlap(a, b)
+
+
+def movable_share(mask):
+    """The exact expectation of `moved_share` under `rearrange`; 0 if every layer is kept whole."""
+    return 1 - chance_overlap(mask, mask)
+
+
+def _check_alike(a, b):
+    for name in sorted(a.keys() | b.keys()):
+        shapes = [tuple(mask[name].shape) if name in mask else "no such layer" for mask in (a, b)]
+        if shapes[0] != shapes[1]:
+            raise TicketError(f"Masks differ in {name} ({shapes[0]}, {shapes[1]}); they must be of one network.")
+    if not a.kept:
+        raise TicketError("A mask that keeps nothing has no overlap; it must keep at least one weight.")
+
+
+def _check_counts(tensors, counts):
+    if tensors.keys() != counts.keys():
+        names = ", ".join(sorted(tensors.keys() ^ counts.keys()))
+        raise TicketError(f"Layers and keep counts differ in {names}; a keep count is needed for each layer, no more.")
+    for name, count in counts.items():
+        size = tensors[name].numel()
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 0 <= count <= size:
+            raise TicketError(f"The keep count {count!r} of {name} is not allowed; allowed: integers 0 to {size}.")
+
+
+def _shaped(bits, like):
+    return torch.from_numpy(bits).view(like.shape)

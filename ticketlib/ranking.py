@@ -1,0 +1,92 @@
+"""Exact selection on flat arrays: the best, the best of several layers together, random ones."""
+
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from math import floor
+
+import numpy as np
+import torch
+
+from ticketlib.errors import TicketError, one_of
+
+
+def nearest(density, size):
+    """`density` (a Decimal) x `size` as an integer, to nearest, ties to even."""
+    return int((density * size).to_integral_value(ROUND_HALF_EVEN))
+
+
+def asked_total(size, sparsity):
+    """How many of `size` weights a sparsity keeps: density x size, to nearest, ties to even.
+
+    The density is taken from the sparsity's decimal text, since 1 - .98 in floats is not .02.
+
+    Arguments: size, integer >= 0; sparsity, fraction removed, 0 <= sparsity < 1, a number or decimal text.
+    Returns: int. Raises: TicketError for a sparsity out of range or not a number.
+    """
+    try:
+        density = 1 - Decimal(str(sparsity))
+    except InvalidOperation:
+        density = Decimal("nan")
+    if density.is_nan() or not 0 < density <= 1:
+        raise TicketError(f"sparsity {sparsity!r} is not allowed; it must be a number, 0 <= sparsity < 1.")
+    return nearest(density, size)
+
+
+def random_bits(size, count, generator):  # -> bool (size,), exactly count True
+    rare = min(count, size - count)
+    bits, missing = torch.zeros(size, dtype=torch.bool), rare
+    while missing:  # a batch holds no more draws than are missing, so it never overshoots; each has a new one by 1/2
+        bits[(torch.rand(missing, dtype=torch.float64, generator=generator) * size).long()] = True
+        missing = rare - int(bits.count_nonzero())
+    return bits if rare == count else ~bits
+
+
+def flatten(name, tensor):  # -> float (n,) array on the CPU
+    dtype = torch.float32 if tensor.dtype in (torch.float32, torch.float16, torch.bfloat16) else torch.float64
+    flat = tensor.detach().reshape(-1).to("cpu", dtype).numpy()
+    if not flat.size:
+        raise TicketError(f"The scores of {name} are empty; each layer must have at least one.")
+    if np.isnan(flat.min()):  # a minimum passes NaN on, without a temporary of full size
+        raise TicketError(f"The scores of {name} hold NaN; only numbers can be ranked.")
+    return flat
+
+
+def top(flat, count):  # -> bool (n,), True at the count largest, ties by lowest index
+    if count == 0 or count == flat.size:
+        return np.full(flat.size, count > 0)
+    threshold = np.partition(flat, flat.size - count)[flat.size - count]  # selection, O(n)
+    bits = flat > threshold
+    bits[np.flatnonzero(flat == threshold)[: count - np.count_nonzero(bits)]] = True
+    return bits
+
+
+def top_jointly(free, reserved, spare):  # the reserved best of each layer, then the spare best of all the others
+    bits = np.concatenate([top(values, reserved[name]) for name, values in free.items()])
+    flat = np.concatenate(list(free.values()))
+    if any(reserved.values()):
+        rest = np.flatnonzero(~bits)
+        bits[rest[top(flat[rest], spare)]] = True
+    else:
+        bits = top(flat, spare)
+    return dict(zip(free, np.split(bits, np.cumsum([len(values) for values in free.values()])[:-1]), strict=True))
+
+
+def fixed_linear(flat, linear, names):  # -> the keep counts that `linear` prescribes
+    if isinstance(linear, bool) or not isinstance(linear, int | float):
+        one_of("linear", linear, ("global", "kept", "a keep_ratio from 0 to 1"))
+        if linear == "global":
+            return {}
+        linear = 1
+    if not 0 <= linear <= 1:
+        raise TicketError(f"linear {linear!r} is not allowed; as a keep_ratio it must be from 0 to 1.")
+    unknown = [name for name in names if name not in flat]
+    if unknown or not names:
+        raise TicketError(f"linear_names {list(names)} is not allowed; name linear layers among {', '.join(flat)}.")
+    return {name: nearest(Decimal(str(linear)), len(flat[name])) for name in names}
+
+
+def does_not_fit(sparsity, size, least, most):
+    low, high = (size - most) / size, floor((size - least) / size * 1e6) / 1e6
+    return TicketError(
+        f"sparsity {sparsity} does not fit the layers kept by rule, which need {least} of {size} weights and leave "
+        f"room for {most}; the largest feasible sparsity is {high}, the smallest {low:.6f}."
+    )

@@ -1,0 +1,242 @@
+"""Keep counts: how many weights each layer keeps under a rule, in exact integers."""
+
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil, prod
+from typing import NamedTuple
+
+from ticketlib.errors import TicketError, one_of
+from ticketlib.masks import Mask, asked_total
+from ticketlib.models import family as family_of
+from ticketlib.models import prunable
+from ticketlib.quotas import allocate, bisect, fill, solve_again
+from ticketlib.ranking import nearest
+
+FAMILIES = ("resnet", "vgg")
+RULES = {}  # name -> function (layers, total, family) -> real-valued keep counts, up to a common factor
+FIXES_LINEAR = set()  # the rules that fix linear layers at a keep_ratio and share out the rest
+
+
+class Layer(NamedTuple):
+    """One prunable weight: its name, shape, size and whether it is linear."""
+
+    name: str
+    shape: tuple
+    size: int
+    linear: bool
+
+
+def layers(model):
+    """List the prunable layers of a model in forward order, as `models.prunable`."""
+    return [Layer(name, tuple(w.shape), w.numel(), w.ndim == 2) for name, w in prunable(model).items()]
+
+
+def rule(name, *, fixes_linear=False):
+    """Register a rule: a function (layers, total, family) -> a weight for each layer, proportional to its keep count.
+
+    With `fixes_linear` the linear layers stand at `linear_keep_ratio` and only the other layers share the rest.
+    """
+
+    def register(function):
+        RULES[name] = function
+        if fixes_linear:
+            FIXES_LINEAR.add(name)
+        return function
+
+    return register
+
+
+def keep_counts(model, rule, sparsity, *, linear_keep_ratio=0.3, family=None, min_per_layer=0):
+    """Compute how many weights each layer keeps; the total is exactly density x size, to nearest, ties to even.
+
+    Smart, linear, cubic and ascending fix each linear layer at `linear_keep_ratio`, as the paper's code does with
+    however many there are (none: the convolutions share everything). What the other layers cannot hold flows back
+    into the linear ones. Other rules treat a linear layer as any other. A rule's literal counts may leave a layer
+    empty (ascending on a ResNet does); `min_per_layer` guards against that.
+
+    Arguments:
+        model: any module with prunable weights, or a list of Layer.
+        rule: a name of RULES, or a Mask of the model, whose counts are returned if their total is the one asked for.
+        sparsity: fraction removed over all prunable weights, 0 <= sparsity < 1.
+        linear_keep_ratio: fraction kept in each linear layer, 0 to 1, to nearest, ties to even.
+        family: "resnet" or "vgg", the form of the smart ratio and its ablations; None takes it from the model.
+        min_per_layer: each layer keeps at least this many weights (all, if it has fewer); layers that would fall
+            below are held there, and the rest is shared out again among the others.
+    Returns: dict from name to int, in forward order.
+    Raises: TicketError for an unknown rule or option, or where the rule is "not defined here".
+    Source: each rule's in its own docstring; overflow in the order of the paper's code (`fill`).
+    """
+    table = model if isinstance(model, list) else layers(model)
+    total = asked_total(sum(_sizes(table)), sparsity)
+    if not total:
+        raise TicketError(f"not defined here: sparsity {sparsity} keeps none of the weights.")
+    if isinstance(rule, Mask):
+        shares = _counts_of(rule, table, total)
+    else:
+        if family is not None:
+            one_of("family", family, FAMILIES)
+        function = RULES[one_of("rule", rule, RULES)]
+        if rule in FIXES_LINEAR and family is None:
+            family = family_of(model)
+        shares = function(table, total, family)
+    held = _held(table, rule, total, linear_keep_ratio)
+    return _guarded(table, shares, total, held, min_per_layer)
+
+
+@rule("smart", fixes_linear=True)
+def smart(table, total, family):
+    """Smart ratio: keep_ratio of layer i of L proportional to (L-i+1)^2 + (L-i+1), over i^2 for VGGs.
+
+    Source: the paper's code, pruner/SmartRatio.py.
+    """
+    return _by_depth(table, family, lambda i, L: (L - i + 1) ** 2 + (L - i + 1))
+
+
+@rule("linear", fixes_linear=True)
+def linear_decay(table, total, family):
+    """Ablation of the smart ratio: keep_ratio proportional to L-i+1, over i^2 for VGGs as in the paper's code."""
+    return _by_depth(table, family, lambda i, L: L - i + 1)
+
+
+@rule("cubic", fixes_linear=True)
+def cubic(table, total, family):
+    """Ablation of the smart ratio: keep_ratio proportional to (L-i+1)^3, over i^2 for VGGs as in the paper's code."""
+    return _by_depth(table, family, lambda i, L: (L - i + 1) ** 3)
+
+
+@rule("ascending", fixes_linear=True)
+def ascending(table, total, family):
+    """Ablation of the smart ratio: keep_ratio proportional to i^2 + i, over i^2 for VGGs as in the paper's code.
+
+    So it is almost uniform on a VGG, and on a ResNet it can leave the first convolution empty.
+    """
+    return _by_depth(table, family, lambda i, L: i**2 + i)
+
+
+@rule("uniform")
+def uniform(table, total, family):
+    """The same keep_ratio in each layer."""
+    return _sizes(table)
+
+
+@rule("uniform_plus")
+def uniform_plus(table, total, family):
+    """First convolution dense, last linear layer at 20 % or more, the others uniform (Gale et al. 2019)."""
+    first = next((layer for layer in table if not layer.linear), None)
+    last = next((layer for layer in reversed(table) if layer.linear), None)
+    held = {first.name: first.size} if first else {}
+    keep_ratio = _spread(table, held, total)
+    if last and (keep_ratio is None or keep_ratio < Fraction(1, 5)):
+        held[last.name] = ceil(Fraction(last.size, 5))
+        keep_ratio = _spread(table, held, total)
+    if keep_ratio is None or keep_ratio < 0:
+        raise TicketError(
+            f"not defined here: uniform_plus holds {sum(held.values())} weights in {', '.join(held)}, "
+            f"which leaves none of {total} for the others."
+        )
+    return [held.get(layer.name, keep_ratio * layer.size) for layer in table]
+
+
+@rule("er")
+def er(table, total, family):
+    """Erdos-Renyi: keep_ratio proportional to (n_in + n_out) / (n_in n_out), solved as `erk` (Mocanu et al. 2018)."""
+    return solve_again(_sizes(table), [sum(layer.shape[:2]) * prod(layer.shape[2:]) for layer in table], total)
+
+
+@rule("erk")
+def erk(table, total, family):
+    """Erdos-Renyi-kernel: keep_ratio proportional to the sum over the product of a weight's dimensions.
+
+    Layers that would keep more than all become dense, and the others are solved again (Evci et al. 2020).
+    """
+    return solve_again(_sizes(table), [sum(layer.shape) for layer in table], total)
+
+
+@rule("igq")
+def igq(table, total, family):
+    """Ideal gas quota: keep_ratio 1 / (1 + F n), F such that the total fits (Vysogorets and Kempe 2023)."""
+    kept = lambda F: [layer.size / (1 + F * layer.size) for layer in table]  # noqa: E731
+    F = bisect(lambda F: sum(kept(F)) > total, 0.0, len(table) / total)
+    return [Fraction(count) for count in kept(F)]
+
+
+@rule("balanced")
+def balanced(table, total, family):
+    """The same keep count in each layer (Gadhikar et al. 2023).
+
+    Their code (RelationalML/sparse_to_sparse) caps a layer at its size and loses the excess, so that it keeps fewer
+    weights than asked for; here the excess fills the next layers, as it does for every rule, and the total is exact.
+    """
+    return [1] * len(table)
+
+
+@rule("pyramidal")
+def pyramidal(table, total, family):
+    """keep_ratio r^i of layer i = 1, 2, ..., r such that the total fits (Gadhikar et al. 2023)."""
+    kept = lambda r: [r**i * layer.size for i, layer in enumerate(table, 1)]  # noqa: E731
+    r = bisect(lambda r: sum(kept(r)) < total, 0.0, 1.0)
+    return [Fraction(count) for count in kept(r)]
+
+
+def _sizes(table):
+    return [layer.size for layer in table]
+
+
+def _by_depth(table, family, keep_ratio):  # weights proportional to keep counts
+    L = len(table)
+    squared = {"vgg": 2, "resnet": 0}[family]
+    return [Fraction(keep_ratio(i, L), i**squared) * layer.size for i, layer in enumerate(table, 1)]
+
+
+def _spread(table, held, total):  # the one keep_ratio of the layers that are not held, None if there are none
+    size = sum(layer.size for layer in table if layer.name not in held)
+    return Fraction(total - sum(held.values()), size) if size else None
+
+
+def _counts_of(mask, table, total):
+    shapes = {layer.name: layer.shape for layer in table}
+    if shapes != {name: tuple(bits.shape) for name, bits in mask.items()}:
+        raise TicketError(f"{mask!r} is not of this model; its layers must be {', '.join(shapes)}, of the same shapes.")
+    if mask.kept != total:
+        raise TicketError(f"{mask!r} keeps {mask.kept} weights; the sparsity asks for {total}.")
+    return [mask.counts[layer.name] for layer in table]
+
+
+def _held(table, rule, total, keep_ratio):  # -> counts of the linear layers under the rules that fix them
+    if isinstance(rule, Mask) or rule not in FIXES_LINEAR:
+        return {}
+    if isinstance(keep_ratio, bool) or not isinstance(keep_ratio, int | float) or not 0 <= keep_ratio <= 1:
+        raise TicketError(f"linear_keep_ratio {keep_ratio!r} is not allowed; it must be a number from 0 to 1.")
+    held = {layer.name: nearest(Decimal(str(keep_ratio)), layer.size) for layer in table if layer.linear}
+    if len(held) == len(table):
+        raise TicketError(f"not defined here: {rule} fixes linear layers, and {', '.join(held)} are all there is.")
+    if sum(held.values()) > total:
+        raise TicketError(
+            f"not defined here: {rule} keeps {keep_ratio} of the linear layers, {sum(held.values())} weights, "
+            f"and the budget is {total}."
+        )
+    sizes = {layer.name: layer.size for layer in table}
+    surplus = total - sum(held.values()) - sum(size for name, size in sizes.items() if name not in held)
+    if surplus > 0:  # below a few per cent sparsity the other layers cannot hold the rest
+        names = list(held)
+        targets = [held[name] + (surplus if name == names[0] else 0) for name in names]
+        held = dict(zip(names, fill([sizes[name] for name in names], targets), strict=True))
+    return held
+
+
+def _guarded(table, shares, total, held, minimum):
+    if isinstance(minimum, bool) or not isinstance(minimum, int) or minimum < 0:
+        raise TicketError(f"min_per_layer {minimum!r} is not allowed; it must be an integer, at least 0.")
+    least = {layer.name: min(minimum, layer.size) for layer in table}
+    held = {name: max(count, least[name]) for name, count in held.items()}
+    if sum((least | held).values()) > total:
+        raise TicketError(f"not defined here: min_per_layer {minimum} needs more than the budget of {total} weights.")
+    while True:
+        free = [i for i, layer in enumerate(table) if layer.name not in held]
+        sizes = [table[i].size for i in free]
+        counts = allocate(sizes, [shares[i] for i in free], total - sum(held.values()))
+        counts = held | {table[i].name: count for i, count in zip(free, counts, strict=True)}
+        low = {name: least[name] for name, count in counts.items() if count < least[name]}
+        if not low:
+            return {layer.name: counts[layer.name] for layer in table}
+        held |= low
