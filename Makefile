@@ -1,0 +1,35 @@
+# make book       run every notebook, build the site into _build/html
+# make test       lint, unit tests, every notebook, the site (what .ci/run calls)
+# make test-all   the same with the slow tests
+# make bench      speed figures
+# make clean      remove what the commands above made, the environment included
+PYTHON ?= python3.11
+BIN := .venv/bin
+export TQDM_DISABLE := 1
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: book test test-all bench clean
+
+book: .venv/ready
+	$(BIN)/python book/_ext/make_book.py
+
+test: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/run.py
+
+.venv/ready: requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11, or name one with make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+clean:
+	rm -rf .venv _build book/claims .pytest_cache .ruff_cache .hypothesis *.egg-info

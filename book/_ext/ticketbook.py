@@ -1,0 +1,96 @@
+"""Sphinx extension of the book: the verdict board, a provenance box on executed pages, links to clean sources."""
+
+import json
+from importlib.util import find_spec
+
+from sphinx.errors import ExtensionError
+
+BADGES = {
+    "holds": "success",
+    "holds in part": "warning",
+    "does not hold": "danger",
+    "undecided": "secondary",
+    "not run": "light",
+}
+BUTTONS = ("use_repository_button", "use_source_button", "use_edit_page_button", "use_issues_button")
+
+
+def substitutions(app, config):
+    """Make {{ board }} the verdict board, computed from the ledger now."""
+    config.myst_substitutions = {**(config.myst_substitutions or {}), "board": board()}
+
+
+def board():
+    """The verdict board as a Markdown table: one row a claim, each row a dict of text from ticketlib.board."""
+    if not find_spec("ticketlib.board"):
+        return "No claim has been written down yet."
+    from ticketlib.board import rows
+
+    head = ["| claim | verdict | effect | n | where |", "| --- | --- | --- | --- | --- |"]
+    return "\n".join(head + ["| " + " | ".join(_cells(row)) + " |" for row in rows()])
+
+
+def _cells(row):
+    claim = f"[{row['claim']}]({row['page']})" if row.get("page") else row["claim"]
+    badge = BADGES.get(row["verdict"], "info")
+    return [claim, f"{{bdg-{badge}}}`{row['verdict']}`", row["effect"], row["n"], row["scope"]]
+
+
+def source_read(app, docname, source):
+    """Refuse a failed run, hide its parameters, add a box that says how the page was made."""
+    if not app.env.doc2path(docname).endswith(".ipynb"):
+        return
+    notebook = json.loads(source[0])
+    facts = notebook["metadata"].get("papermill") or {}
+    if facts.get("exception") or not facts.get("end_time"):
+        raise ExtensionError(f"{docname}: the papermill run failed or never finished.")
+    for cell in notebook["cells"]:
+        tags = cell["metadata"].setdefault("tags", [])
+        if {"parameters", "injected-parameters"} & set(tags):
+            tags.append("hide-input")
+    notebook["cells"].append({"cell_type": "markdown", "id": "provenance", "metadata": {}, "source": _box(facts)})
+    notebook["metadata"].pop("widgets", None)  # progress-bar state would pull scripts from another host
+    source[0] = json.dumps(notebook)
+
+
+def _box(facts):
+    given = " ".join(f"-p {name} {value}" for name, value in facts["parameters"].items())
+    lines = {
+        "Command": f"papermill {facts['input_path']} out.ipynb {given}".strip(),
+        "Finished": facts["end_time"][:16] + "Z",
+        "Took": f"{facts['duration']:.0f} s",
+    }
+    rows = "\n".join(f"{name}\n: `{value}`\n" for name, value in lines.items())
+    return f":::{{admonition}} How this page was made\n:class: tip dropdown\n\n{rows}\n:::\n"
+
+
+def repository(app, config):
+    """Show the repository, edit, issue and launch buttons where its address is set, none of them where it is not."""
+    address = config.ticketbook_repository
+    options = {**config.html_theme_options, "repository_url": address, "path_to_docs": "book"}
+    options |= dict.fromkeys(BUTTONS, bool(address))
+    if address:
+        options["launch_buttons"] = {
+            "notebook_interface": "jupyterlab",
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+        }
+    config.html_theme_options = options
+
+
+def point_at_sources(app, pagename, templatename, context, doctree):
+    """Make edit and launch links open the clean notebook, not the executed copy."""
+    for button in context.get("header_buttons", []):
+        for link in [button, *button.get("buttons", [])]:
+            if "url" in link:
+                link["url"] = link["url"].replace("/book/claims/", "/notebooks/")
+
+
+def setup(app):
+    """Register the extension."""
+    app.add_config_value("ticketbook_repository", "", "html")
+    app.connect("config-inited", substitutions, priority=100)
+    app.connect("config-inited", repository, priority=100)
+    app.connect("source-read", source_read)
+    app.connect("html-page-context", point_at_sources, priority=900)
+    return {"parallel_read_safe": True}
