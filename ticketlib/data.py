@@ -1,5 +1,6 @@
 """Images to train on: found, decoded once, checked, held in memory maps; and the batches drawn from them."""
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -8,8 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ticketlib import archives
 from ticketlib.errors import TicketError, one_of
-from ticketlib.images import find_parquet
+from ticketlib.images import FOLDERS, TEST_SPLIT, find_parquet
 from ticketlib.store import Dataset, Split, discard, measure, read, write
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tiny_imagenet": 200}
@@ -21,10 +23,11 @@ __all__ = ["NAMES", "Dataset", "Split", "balanced_batch", "cache_folder", "crop_
 __all__ += ["normalise", "pad"]
 
 
-def load(name, data_root=None):
+def load(name, data_root=None, *, download=False):
     """Load a data set, decoding it once.
 
-    Arguments: name: one of `NAMES`; data_root: folder to search, default the environment's TICKETLIB_DATA, else ./data.
+    Arguments: name: one of `NAMES`; data_root: folder to search, default the environment's TICKETLIB_DATA, else ./data;
+        download: whether torchvision may fetch a CIFAR archive into that folder if nothing is found.
     Returns: Dataset, read-only, its arrays memory-mapped from the cache (digits: in memory).
     Raises: TicketError if it is not found (with what was tried), or a file of it is bad (with file and row).
     Source: DESIGN 7.
@@ -32,17 +35,21 @@ def load(name, data_root=None):
     if one_of("data set", name, NAMES) == "digits":
         return _digits()
     files = _find(name, data_root)
+    if files is None and download:
+        files = archives.download(_root(data_root)[0], name)
     if files is None:
-        raise TicketError(f"Data set {name!r} was not found: {_tried(name, data_root)}.")
+        raise TicketError(f"Data set {name!r} was not found: {_tried(name, data_root)}; {_ways(name)}.")
     return _cached(name, files)
 
 
 def describe(name, data_root=None):
-    """Say in one line where a data set is, or what was tried."""
+    """Say in one line where a data set is, or what was tried and how to provide it."""
     if one_of("data set", name, NAMES) == "digits":
         return "digits: bundled with scikit-learn, 1,797 images of 8x8 pixels"
     files = _find(name, data_root)
-    return f"{name}: {files.source} in {files.where}" if files else f"{name}: not found; {_tried(name, data_root)}"
+    if files is None:
+        return f"{name}: not found; {_tried(name, data_root)}; {_ways(name)}"
+    return f"{name}: {files.source}, in {files.where}"
 
 
 def cache_folder():
@@ -52,23 +59,33 @@ def cache_folder():
 
 def _root(data_root):
     """Return the folder to search and which setting named it."""
-    if data_root:
-        return Path(data_root), "parameter data_root"
-    if os.environ.get("TICKETLIB_DATA"):
-        return Path(os.environ["TICKETLIB_DATA"]), "environment variable TICKETLIB_DATA"
-    return Path("data"), "the default"
+    named = ((data_root, "parameter data_root"), (os.environ.get("TICKETLIB_DATA"), "environment TICKETLIB_DATA"))
+    root, setting = next((pair for pair in named if pair[0]), ("data", "the default"))
+    if not isinstance(root, (str, os.PathLike)) or "\0" in str(root):
+        raise TicketError(f"Folder {root!r} ({setting}) is not a path; allowed: the path of a folder.")
+    return Path(root), setting
 
 
 def _find(name, data_root):
     """Return the files of a data set, or None."""
-    return find_parquet(_root(data_root)[0], name)
+    root, _ = _root(data_root)
+    return find_parquet(root, name) or archives.find_archive(root, name)
 
 
 def _tried(name, data_root):
-    """Say where a data set was looked for and how to provide it."""
+    """Say where a data set was looked for, and for what."""
     root, setting = _root(data_root)
-    state = "" if root.is_dir() else ", no such folder"
-    return f"looked in {root} ({setting}{state})"
+    state = "" if os.path.isdir(root) else ", no such folder"
+    wanted = [f"{FOLDERS[name][0]}/**/{split}-*.parquet" for split in ("train", TEST_SPLIT[name])]
+    if name in archives.ARCHIVES:
+        wanted += [archives.ARCHIVES[name], archives.EXTRACTED[name]]
+    return f"looked in {root} ({setting}{state}) for {', '.join(wanted)}"
+
+
+def _ways(name):
+    """Say how a data set can be provided."""
+    offered = f", or call ticketlib.data.load({name!r}, download=True)" if name in archives.ARCHIVES else ""
+    return f"name the folder by data_root or TICKETLIB_DATA, put the files into ./data{offered}; digits need no files"
 
 
 def _digits():
@@ -86,15 +103,15 @@ def _cached(name, files):
     """Return a data set from the cache, decoding it first where the cache lacks it or is damaged."""
     key = files.key()
     folder = cache_folder() / "data" / f"{name}-{DECODER}-{key[:16]}"
-    if folder.exists():
+    if os.path.exists(folder):
         try:
             return read(folder, files.source)
         except UNREADABLE as error:
             warnings.warn(f"Cached {name} in {folder} is damaged ({error}); it is decoded again.", stacklevel=3)
+            with contextlib.suppress(OSError):  # a folder that cannot be removed is read again below, and fails again
+                discard(folder)
     dataset = _decoded(name, files, key)
     try:
-        if folder.exists():
-            discard(folder)
         write(dataset, folder)
         return read(folder, files.source)
     except UNREADABLE as error:
@@ -157,11 +174,15 @@ def balanced_batch(labels, per_class, num_classes, generator):
     Arguments: labels: int64 (N,), as the scorer sees them (corrupted, where it is); per_class: images a class;
         num_classes: classes that must all be there; generator: CPU torch.Generator.
     Returns: LongTensor (num_classes * per_class,) of indices into `labels`.
-    Raises: TicketError naming the first class with too few images.
+    Raises: TicketError naming the first class with too few images, or a label out of range.
     Source: DESIGN 2 (scores in the book), SCIENCE 3.3.
     """
     labels = torch.as_tensor(np.array(labels))
     sizes = torch.bincount(labels, minlength=num_classes).tolist()
+    if len(sizes) > num_classes:
+        raise TicketError(f"Label {len(sizes) - 1} is out of range, allowed: 0 to {num_classes - 1}.")
+    if per_class < 1:
+        raise TicketError(f"Images a class are {per_class}, allowed: 1 or more.")
     for label, size in enumerate(sizes):
         if size < per_class:
             raise TicketError(f"Class {label} has {size} images, {per_class} are needed for a balanced batch.")

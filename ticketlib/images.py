@@ -49,7 +49,7 @@ class Shards:
         """Return the sha256 (hex) of the shards' names, sizes and bytes."""
         digest = hashlib.sha256()
         for path in self.train + self.test:
-            digest.update(f"{path.name} {path.stat().st_size} {file_digest(path)}\n".encode())
+            digest.update(f"{path.name} {file_digest(path)}\n".encode())
         return digest.hexdigest()
 
     def read(self, num_classes):
@@ -66,9 +66,12 @@ def _shard_count(paths):
 
 
 def file_digest(path):
-    """Return the sha256 (hex) of a file's bytes."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    """Return a file's size and the sha256 (hex) of its bytes, as text."""
+    try:
+        with open(path, "rb") as file:
+            return f"{os.fstat(file.fileno()).st_size} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError as error:
+        raise TicketError(f"{path} cannot be read ({short(error)}).") from error
 
 
 def find_parquet(root, name):
@@ -77,16 +80,22 @@ def find_parquet(root, name):
     Arguments: root: path, searched `DEPTH` levels down; name: one of `FOLDERS`, whose folder must be on the way.
     Returns: Shards, or None if no folder holds both splits.
     """
-    for folder in _folders(Path(root)):
-        parts = folder.resolve().parts[-DEPTH - 1 :]
-        own = [i for i, part in enumerate(parts) if part.lower() in FOLDERS[name]]
+    for folder in folders(Path(root)):
         train, test = (_shards(folder, split) for split in ("train", TEST_SPLIT[name]))
-        if own and train and test:
-            return Shards(train, test, "/".join(parts[own[0] :]))
+        place = _place(Path(root), folder, name)
+        if place and train and test:
+            return Shards(train, test, place)
     return None
 
 
-def _folders(root):
+def _place(root, folder, name):
+    """Return the path from the data set's own folder on, or None if the innermost such folder is another's."""
+    parts = root.resolve().parts[-2:] + folder.relative_to(root).parts
+    own = [i for i, part in enumerate(parts) if part.lower() in sum(FOLDERS.values(), ())]
+    return "/".join(parts[own[-1] :]) if own and parts[own[-1]].lower() in FOLDERS[name] else None
+
+
+def folders(root):
     """Yield the root and the folders below it, in order of name, down to `DEPTH` levels."""
     for folder, below, _ in os.walk(root, followlinks=True):
         below[:] = sorted(d for d in below if not d.startswith("."))
@@ -133,7 +142,7 @@ def _open(path):
         raw = path.read_bytes()
         file = pq.ParquetFile(pa.BufferReader(raw))
     except (OSError, pa.ArrowException) as error:
-        raise TicketError(f"{path} is not a readable parquet file ({_short(error)}).") from error
+        raise TicketError(f"{path} is not a readable parquet file ({short(error)}).") from error
     largest = max((file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)), default=0)
     if largest > MAX_ROW_GROUP:
         raise TicketError(f"{path} has a row group of {largest} bytes, allowed: {MAX_ROW_GROUP}.")
@@ -150,12 +159,12 @@ def _rows(path, file):
         raise TicketError(f"{path} has the columns {', '.join(schema.names)}; needed: {wanted}.")
     row = 0
     try:
-        for batch in file.iter_batches(256, columns=[f"{image}.bytes", label]):
+        for batch in file.iter_batches(256, columns=[f"{image}.bytes", label], use_threads=False):
             for cell, value in zip(batch.column(image).to_pylist(), batch.column(label).to_pylist(), strict=True):
                 yield row, cell and cell["bytes"], value
                 row += 1
     except (OSError, pa.ArrowException) as error:
-        raise TicketError(f"{path} cannot be read after row {row} ({_short(error)}).") from error
+        raise TicketError(f"{path} cannot be read after row {row} ({short(error)}).") from error
 
 
 def _has_bytes(kind):
@@ -179,7 +188,7 @@ def _decode(encoded, what):
     except TicketError:
         raise
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, EOFError, LookupError) as error:
-        reason = f"{_short(error)}; allowed: {', '.join(FORMATS)}"
+        reason = f"{short(error)}; allowed: {', '.join(FORMATS)}"
         raise TicketError(f"{what}: image cannot be decoded ({reason}).") from error
 
 
@@ -207,7 +216,7 @@ def _size(image):
     return f"{image.shape[2]}x{image.shape[1]}"
 
 
-def _short(error):
+def short(error):
     """Return the first line of an error, without addresses of objects."""
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     return re.sub(r"<_io[^>]*>", "image", first)[:160].rstrip(".")
