@@ -157,6 +157,7 @@ def _measured(result, dataset):
         "curve": result.curve,
         "images": result.images,
         "num_test": len(dataset.test.labels),
+        "num_classes": len(dataset.classes),
         "train_seconds": round(result.train_seconds, 2),
         "eval_seconds": round(result.eval_seconds, 2),
         "images_per_second": round(result.images / result.train_seconds, 1),
