@@ -1,0 +1,248 @@
+"""Paired estimates over seeds: intervals, tests, Holm's step-down, and how many seeds a margin needs.
+
+Accuracies are percent, shape (num_seeds, num_sparsities); row i of two arms is the same seed. The unit is the seed:
+differences are averaged over sparsities within a seed first. Intervals cover seeds, neither test images nor recipes.
+"""
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as distributions
+
+from ticketlib.errors import TicketError
+
+ALPHA = 0.05  # of every claim, shared out among its comparisons by Holm
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its interval; what cannot be computed is None, never 0."""
+
+    point: float | None  # mean over seeds, in points; None without seeds
+    low: float | None  # ends of the interval; None for fewer than two seeds, infinite at an open side
+    high: float | None
+    n: int  # seeds
+    sd: float | None  # standard deviation over seeds (n - 1), None for fewer than two
+    confidence: float  # 0 to 1
+
+
+@dataclass(frozen=True)
+class Holm:
+    """What Holm's step-down says of one comparison of a family."""
+
+    p: float | None  # as given
+    p_adjusted: float | None  # at most alpha exactly when decided
+    level: float  # the alpha this comparison was read at, see `holm`
+    decided: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many seeds the protocol takes, and what they can do."""
+
+    n: int  # after clipping
+    asked: int  # by the formula
+    power: float  # reached at n and the full alpha, 0 to 1, for a true difference of zero
+    strictest: float  # the same at alpha / family, the level Holm holds the smallest p against
+    resolves: float  # the margin in points that n seeds show with the wanted power
+    sentence: str  # formula, values and outcome in words
+
+
+def sample(values):
+    """Return `values` as a float array of shape (num_seeds,), or raise TicketError for anything not finite."""
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise TicketError(f"Values per seed must be numbers, not {values!r}.") from None
+    if array.ndim != 1 or not np.isfinite(array).all():
+        raise TicketError(f"Values per seed must be a list of finite numbers, one a seed, not {values!r}.")
+    return array
+
+
+def _accuracies(values):
+    """Return accuracies in percent as a float array of shape (num_seeds, num_sparsities), checked."""
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise TicketError(f"Accuracies must be a table of numbers, not {values!r}.") from None
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise TicketError(f"Accuracies must have shape (num_seeds, num_sparsities), not {array.shape}.")
+    if not ((array >= 0) & (array <= 100)).all():
+        raise TicketError("Accuracies must be percent, 0 to 100, all measured; a diverged run counts as chance.")
+    return array
+
+
+def seed_table(accuracies, keys, limit=None):
+    """Line up arms by seed, keeping the seeds that every arm has.
+
+    Arguments: accuracies, {arm key: {seed: percent}}; keys, the arms wanted, in order of the columns;
+        limit, take only the first so many complete seeds (the protocol's n), None for all.
+    Returns: list of seeds, ascending, and a float array of shape (num_seeds, len(keys)).
+    """
+    arms = [accuracies.get(key, {}) for key in keys]
+    seeds = sorted(set.intersection(*(set(arm) for arm in arms)) if arms else ())[:limit]
+    return seeds, np.array([[arm[seed] for arm in arms] for seed in seeds], dtype=float).reshape(len(seeds), len(keys))
+
+
+def paired_difference(a, b):
+    """Return, for each seed, the mean over sparsities of a minus b.
+
+    Arguments: a, b, accuracy in percent, shape (num_seeds, num_sparsities), paired by row.
+    Returns: points, float array of shape (num_seeds,).
+    Raises: TicketError for unequal shapes, or a value missing or outside 0 to 100.
+    """
+    a, b = _accuracies(a), _accuracies(b)
+    if a.shape != b.shape:
+        raise TicketError(f"Paired arms need the same shape, not {a.shape} and {b.shape}.")
+    return (a - b).mean(axis=1)
+
+
+def _moments(values):
+    """Return mean, standard deviation and count, equal values having a deviation of exactly 0."""
+    n = len(values)
+    if n == 0:
+        return None, None, 0
+    same = (values == values[0]).all()
+    point = float(values[0] if same else values.mean())
+    return point, (None if n < 2 else 0.0 if same else float(values.std(ddof=1))), n
+
+
+def _quantile(probability, n):
+    """Return the quantile of Student's t with n - 1 degrees of freedom."""
+    return float(distributions.t.ppf(probability, n - 1))
+
+
+def t_interval(values, confidence=0.95):
+    """Estimate the mean over seeds with a two-sided t interval.
+
+    Arguments: values, one a seed, shape (num_seeds,), usually differences in points; confidence, 0 to 1.
+    Returns: Estimate; with one seed a point alone, without seeds nothing but n = 0.
+    Raises: TicketError for a value that is not finite, or a confidence not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise TicketError(f"Confidence {confidence} is not allowed; it lies between 0 and 1.")
+    point, sd, n = _moments(sample(values))
+    if n < 2:
+        return Estimate(point, None, None, n, None, confidence)
+    half = _quantile((1 + confidence) / 2, n) * sd / math.sqrt(n)
+    return Estimate(point, point - half, point + half, n, sd, confidence)
+
+
+def lower_bound(values, confidence=0.95):
+    """Estimate the mean with a one-sided lower bound: `low` of the two-sided interval at 2 * confidence - 1."""
+    if not 0.5 < confidence < 1:
+        raise TicketError(f"Confidence {confidence} of a bound is not allowed; it lies between 0.5 and 1.")
+    two_sided = t_interval(values, 2 * confidence - 1)
+    high = None if two_sided.low is None else math.inf
+    return Estimate(two_sided.point, two_sided.low, high, two_sided.n, two_sided.sd, confidence)
+
+
+def p_above(values, bound):
+    """Test that the mean lies above `bound`: one-sided p of the null 'mean <= bound', None for fewer than two seeds."""
+    point, sd, n = _moments(sample(values))
+    if n < 2:
+        return None
+    if sd == 0:  # no spread: certain either way, and a mean on the bound is not above it
+        return 0.0 if point > bound else 1.0
+    return float(distributions.t.sf((point - bound) * math.sqrt(n) / sd, n - 1))
+
+
+def p_below(values, bound):
+    """Test that the mean lies below `bound`: one-sided p of the null 'mean >= bound'."""
+    return p_above(-sample(values), -bound)
+
+
+def _unless_none(combine, *p_values):
+    """Combine p-values, None if any is None."""
+    return None if None in p_values else combine(*p_values)
+
+
+def superiority_p(values):
+    """Test a mean above 0: twice the one-sided p, at most 1, so that .05 goes with the 95 % interval."""
+    return _unless_none(lambda p: min(1.0, 2 * p), p_above(values, 0))
+
+
+def noninferiority_p(values, margin):
+    """Test a mean above -margin: one-sided, so that .05 goes with the one-sided 95 % bound."""
+    return p_above(values, -margin)
+
+
+def tost_p(values, margin):
+    """Test a mean inside (-margin, margin): the larger of two one-sided p, so that .05 goes with the 90 % interval."""
+    return _unless_none(max, p_above(values, -margin), p_below(values, margin))
+
+
+def decisive_p(kind, values, margin):
+    """Return the smaller p of the tests for and against a comparison: the alpha at which its interval settles it."""
+    if kind == "equivalence":
+        return _unless_none(min, tost_p(values, margin), p_above(values, margin), p_below(values, -margin))
+    if kind == "noninferiority":
+        return _unless_none(min, noninferiority_p(values, margin), p_below(values, -margin))
+    return _unless_none(min, superiority_p(values), superiority_p(-sample(values)))
+
+
+def holm(p_values, alpha=ALPHA):
+    """Decide a family of comparisons by Holm's step-down, and say at which level each was read.
+
+    In order of p, the smallest is held against alpha / m, the next against alpha / (m - 1), and so on; at the first
+    that is larger the rest stay undecided, and are read at that same level. So a comparison is decided *exactly* when
+    its interval at its own level (confidence 1 - level, or 1 - 2 level for one-sided tests) is decisive: interval and
+    decision cannot disagree. The unadjusted interval is narrower and may look decisive where the adjusted one is not;
+    the adjusted one decides. Holm bounds the chance of any false decision in the family. Each adjusted interval
+    contains the unadjusted one, so by itself it covers at least as often; together they promise no joint coverage.
+    Arguments: p_values, list of p, 0 to 1, None where there are too few seeds: never decided, yet counted in m.
+    Returns: list of Holm, in the order given.
+    Source: Holm (1979).
+    """
+    if any(p is not None and not 0 <= p <= 1 for p in p_values):
+        raise TicketError(f"p-values {p_values} are not allowed; each lies between 0 and 1, or is None.")
+    m, stopped, running, level = len(p_values), False, 0.0, alpha
+    decided = [None] * m
+    for rank, i in enumerate(sorted(range(m), key=lambda i: 2 if p_values[i] is None else p_values[i])):
+        p = p_values[i]
+        level = level if stopped else alpha / (m - rank)
+        stopped = stopped or p is None or p > level
+        running = max(running, min(1.0, (p if p is not None else 1) * (m - rank)))
+        decided[i] = Holm(p, None if p is None else running, level, not stopped)
+    return decided
+
+
+def tost_power(n, sd, margin, alpha=ALPHA):
+    """Return the power of the equivalence test at a true difference of zero, 0 to 1, averaged over the sample's sd."""
+    if n < 2:
+        return 0.0
+    if sd == 0:
+        return 1.0
+    chances = (np.arange(4000) + 0.5) / 4000
+    sample_sd = sd * np.sqrt(distributions.chi2.ppf(chances, n - 1) / (n - 1))
+    room = margin - _quantile(1 - alpha, n) * sample_sd / math.sqrt(n)  # how far the mean may lie from zero
+    return float(np.mean(np.maximum(0, 2 * distributions.norm.cdf(room * math.sqrt(n) / sd) - 1)))
+
+
+def seeds_needed(sd, margin, *, power=0.8, limits=(6, 10), family=3):
+    """Return the smallest n with n >= ((t(.95, n-1) + t(1-beta/2, n-1)) sd / margin)^2, clipped to the limits.
+
+    The formula is that of two one-sided tests, each at alpha = .05, for a true difference of zero; beta = 1 - power.
+    Non-inferiority needs fewer. Holm's first step in a family is stricter: the power left there is told as well.
+    Where the formula asks for more than the upper limit, the limit is taken, and the sentence says which power is
+    left and which margin the limit could resolve: such a comparison may stay undecided for want of seeds.
+    Arguments: sd, standard deviation of paired differences in points, 0 to 100; margin, points, 0.01 to 100;
+        power, 0 to 1; limits, smallest and largest n; family, comparisons in the largest equivalence claim.
+    Returns: Plan.
+    Raises: TicketError for a value outside these ranges.
+    """
+    if not (sd is not None and 0 <= sd <= 100 and 0.01 <= margin <= 100):
+        raise TicketError(f"sd {sd} and margin {margin} are not allowed; sd is 0 to 100 points, margin 0.01 to 100.")
+    tails = 1 - ALPHA, (1 + power) / 2
+    asked = max(2, math.ceil((sum(map(distributions.norm.ppf, tails)) * sd / margin) ** 2))  # t only asks for more
+    while asked < (sum(_quantile(tail, asked) for tail in tails) * sd / margin) ** 2:
+        asked += 1
+    n = min(max(asked, limits[0]), limits[1])
+    reached, strictest = (tost_power(n, sd, margin, alpha) for alpha in (ALPHA, ALPHA / family))
+    resolves = sum(_quantile(tail, n) for tail in tails) * sd / math.sqrt(n)
+    sentence = (f"n = ((t({tails[0]:.3g}, n-1) + t({tails[1]:.3g}, n-1)) × {sd:.2f} / {margin:g})² asks for {asked} "
+                f"seeds; {n} are taken (between {limits[0]} and {limits[1]}): power {100 * reached:.0f} %, "
+                f"and {100 * strictest:.0f} % at the strictest of Holm's {family} levels.")
+    if asked > limits[1]:
+        sentence += f" {n} seeds resolve a margin of {resolves:.2f} points; below that a verdict may stay undecided."
+    return Plan(n, asked, reached, strictest, resolves, sentence)

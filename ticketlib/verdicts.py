@@ -1,0 +1,249 @@
+"""The rule that turns the paired differences of a claim into a word, total and in writing."""
+import inspect
+import math
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import NamedTuple
+
+from ticketlib import stats
+from ticketlib.claims import CONFIDENCE, Claim, Comparison
+from ticketlib.errors import TicketError, one_of
+
+HOLDS, IN_PART, FAILS, UNDECIDED = WORDS = ("holds", "holds in part", "does not hold", "undecided")
+PROVISIONAL, NOT_RUN, NOT_DEFINED = NO_VERDICT = ("provisional", "not run", "not defined here")
+STRENGTH = (FAILS, UNDECIDED, IN_PART, HOLDS)  # weakest first
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What is known of a comparison beside its numbers."""
+
+    control_did_nothing: bool = False  # a manipulation check failed
+    collapsed: int = 0  # collapsed runs in either arm
+    refused: tuple[str, ...] = ()  # the fields in which pairs differed: "device", "threads", ...
+    not_defined: bool = False  # the rule is infeasible here or leaves a layer empty
+
+
+class Verdict(NamedTuple):
+    """A word of WORDS or NO_VERDICT, and the sentence that says why."""
+
+    word: str
+    sentence: str
+
+
+class Row(NamedTuple):
+    """One comparison of a judged claim."""
+
+    comparison: Comparison
+    kind: str
+    verdict: Verdict
+    estimate: stats.Estimate  # unadjusted: 90 % interval, or 95 % for superiority
+    adjusted: stats.Estimate  # at the level Holm read it: this one decides
+    holm: stats.Holm
+    ready: bool  # nothing stands before the interval: the protocol's seeds are there and comparable
+
+
+class Judged(NamedTuple):
+    """A claim with its word, the sentence for the board (without scope), and a row for each comparison."""
+
+    claim: Claim
+    word: str
+    sentence: str
+    rows: tuple[Row, ...]
+
+
+def _is_number(value):
+    """Say whether a value is a finite real number."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check(kind, estimate, margin, n_required, flags):
+    """Raise TicketError for anything that the rule cannot read."""
+    one_of("kind of comparison", kind, tuple(CONFIDENCE))
+    if kind != "superiority" and not (_is_number(margin) and margin > 0):
+        raise TicketError(f"Margin {margin!r} is not allowed; it is a number of points above 0.")
+    if not (isinstance(n_required, Integral) and n_required >= 2):
+        raise TicketError(f"A protocol of {n_required!r} seeds is not allowed; an interval needs 2 or more.")
+    for what, count in (("collapsed runs", flags.collapsed), ("seeds", estimate.n)):
+        if not (isinstance(count, Integral) and count >= 0):
+            raise TicketError(f"{count!r} {what} are not allowed; it is a count from 0.")
+    if not isinstance(flags.refused, tuple):
+        raise TicketError(f"Refused fields {flags.refused!r} are not allowed; they are a tuple of names.")
+    if estimate.n >= 2:
+        _check_interval(kind, estimate)
+
+
+def _check_interval(kind, estimate):
+    """Raise TicketError unless the interval is complete, ordered, and as confident as its kind asks."""
+    ends = estimate.low, estimate.point, estimate.high
+    if not (all(map(_is_number, (*ends, estimate.sd))) and ends[0] <= ends[1] <= ends[2]):
+        raise TicketError(f"{estimate} is not allowed; low, point, high and sd are finite numbers in this order.")
+    if not (_is_number(estimate.confidence) and CONFIDENCE[kind] - 1e-9 <= estimate.confidence < 1):
+        raise TicketError(f"Confidence {estimate.confidence!r} is not allowed; {kind} asks {CONFIDENCE[kind]} or more.")
+
+
+def _read(kind, low, high, margin):
+    """Return the word of an interval and the reason in words."""
+    if kind == "equivalence":
+        inside, outside = -margin < low and high < margin, low > margin or high < -margin
+        seen = "a difference is seen, its size is not settled" if low > 0 or high < 0 else "too wide to tell"
+        reasons = f"inside ±{margin:g}", f"wholly outside ±{margin:g}", f"across the edge of ±{margin:g}, {seen}"
+    else:
+        bound = -margin if kind == "noninferiority" else 0
+        inside, outside = low > bound, high < bound
+        reasons = f"wholly above {bound:g}", f"wholly below {bound:g}", f"across {bound:g}"
+    return (HOLDS, reasons[0]) if inside else (FAILS, reasons[1]) if outside else (UNDECIDED, reasons[2])
+
+
+def _collapses(flags):
+    """Count collapsed runs in words, nothing where there are none."""
+    return f"; collapsed runs: {flags.collapsed}" if flags.collapsed else ""
+
+
+def _standing(estimate, n_required, flags):
+    """Return the verdict of whatever stands before the interval, None if nothing does."""
+    if flags.not_defined:
+        return Verdict(NOT_DEFINED, NOT_DEFINED)
+    if estimate.n == 0 and not flags.refused:
+        return Verdict(NOT_RUN, NOT_RUN)
+    if flags.control_did_nothing or (estimate.n >= 2 and estimate.point == estimate.sd == 0):
+        return Verdict(UNDECIDED, f"{UNDECIDED}: the control did nothing")
+    if flags.refused:
+        return Verdict(UNDECIDED, f"{UNDECIDED}: pairs refused, they differ in {', '.join(map(str, flags.refused))}")
+    if estimate.n < n_required:
+        return Verdict(PROVISIONAL, f"{PROVISIONAL}, {estimate.n} of {n_required}{_collapses(flags)}")
+    return None
+
+
+def effect(estimate):
+    """Write an estimate in one phrase: point, interval, n."""
+    if estimate.low is None:
+        return "no runs" if estimate.n == 0 else f"{estimate.point:+.2f} points, one seed, no interval"
+    confidence = f"{100 * estimate.confidence:.1f}".removesuffix(".0")
+    return (f"{estimate.point:+.2f} points, {confidence} % interval {estimate.low:+.2f} to {estimate.high:+.2f}, "
+            f"n = {estimate.n}")
+
+
+def verdict(kind, estimate, margin, n_required, flags=Flags()):  # noqa: B008 (frozen)
+    """Give the word for one comparison, a minus b.
+
+    The first line that applies decides:
+
+    1. a rule that is infeasible here, or leaves a layer empty: *not defined here*, no verdict;
+    2. no runs: *not run*, no verdict;
+    3. a manipulation check failed, or every difference is exactly zero: *undecided: the control did nothing*;
+    4. pairs differ in device, threads, engine, precision, versions or recipe: *undecided*, refused;
+    5. fewer seeds than the protocol's n: *provisional, k of n*, no verdict;
+    6. the Holm-adjusted interval. Equivalence (90 %): inside the margin *holds*, wholly outside on one side *does not
+       hold*. Non-inferiority (one-sided 95 %, the ends of the 90 % interval): wholly above minus the margin *holds*,
+       wholly below it *does not hold*. Superiority (95 %): wholly above 0 *holds*, wholly below 0 *does not hold*.
+       Anything else is *undecided*: absence of evidence is never evidence of absence;
+    7. collapsed runs in an arm are counted in the sentence, and turn *holds* into *undecided*.
+
+    Arguments: kind, a key of CONFIDENCE; estimate, the adjusted stats.Estimate in points; margin, points, above 0
+        (unused by superiority); n_required, the protocol's seeds, 2 or more; flags, Flags.
+    Returns: Verdict(word, sentence). Raises: TicketError for input that cannot be read, and nothing else.
+    """
+    _check(kind, estimate, margin, n_required, flags)
+    standing = _standing(estimate, n_required, flags)
+    if standing:
+        return standing
+    word, reason = _read(kind, estimate.low, estimate.high, margin)
+    barred = ", which would hold, but a collapse bars that word" if word == HOLDS and flags.collapsed else ""
+    word = UNDECIDED if barred else word
+    return Verdict(word, f"{word}: {effect(estimate)}, {reason}{barred}{_collapses(flags)}")
+
+
+def combine(parts):
+    """Give the word for a claim from the words of its comparisons.
+
+    Comparisons *not defined here* take no part. If none is left the claim is *not defined here*; if none has run, *not
+    run*; if any has not run or is provisional, *provisional*. Else each part of the claim has a word of its own:
+    *holds* if all its comparisons hold, *does not hold* if none of them does and each was seen to fail, *holds in
+    part* if some hold and others fail or are undecided, *undecided* otherwise. A claim of several parts (C) is worth
+    its weakest part, in the order *does not hold*, *undecided*, *holds in part*, *holds*.
+
+    Arguments: parts, one list of words for each part of the claim, at least one word in all.
+    Returns: a word. Raises: TicketError for an unknown word, or none.
+    """
+    defined = [[one_of("word", word, WORDS + NO_VERDICT) for word in part if word != NOT_DEFINED] for part in parts]
+    words = [word for part in defined for word in part]
+    if not any(map(len, parts)):
+        raise TicketError("A claim without comparisons has no verdict; give at least one word.")
+    if not words:
+        return NOT_DEFINED
+    if NOT_RUN in words or PROVISIONAL in words:
+        return NOT_RUN if set(words) == {NOT_RUN} else PROVISIONAL
+    return min(map(_part_word, filter(None, defined)), key=STRENGTH.index)
+
+
+def _part_word(words):
+    """Give the word of one part of a claim."""
+    if len(set(words)) == 1:
+        return words[0]
+    return IN_PART if HOLDS in words or IN_PART in words else UNDECIDED
+
+
+def _per_comparison(claim, given, default):
+    """Return what is given for each comparison of the claim, in order, `default` where nothing is."""
+    keys = tuple(comparison.key for comparison in claim.comparisons)
+    for key in given:
+        one_of(f"comparison of claim {claim.id}", key, keys)
+    return [given.get(key, default) for key in keys]
+
+
+def _points(values):
+    """Return differences as a float array, checked to lie within -100 to 100 points."""
+    array = stats.sample(values)
+    if (abs(array) > 100).any():
+        raise TicketError(f"Differences {values!r} are not allowed; they lie between -100 and 100 points.")
+    return array
+
+
+def _short(row):
+    """Write one comparison for the board."""
+    if not row.ready:
+        return f"{row.comparison.label} {row.verdict.sentence}"
+    low, high = row.adjusted.low, row.adjusted.high
+    return f"{row.comparison.label} {row.verdict.word} ({row.adjusted.point:+.2f}, {low:+.2f} to {high:+.2f})"
+
+
+def judge(claim, differences, margin, n_required, flags=None):
+    """Judge a claim: tests, Holm's adjustment over all its comparisons, a word for each, and one for the claim.
+
+    Holm orders by the smaller p of the tests for and against, since either settles a comparison; comparisons that
+    cannot have a word yet (too few seeds, refused, ...) count in the family and are never decided.
+    Arguments: claim, a Claim; differences, {comparison key: points a seed, shape (num_seeds,)}, absent where not run;
+        margin, points, above 0; n_required, the protocol's seeds; flags, {comparison key: Flags}.
+    Returns: Judged. Raises: TicketError for input that cannot be read.
+    """
+    arrays = list(map(_points, _per_comparison(claim, differences, ())))
+    flags = _per_comparison(claim, flags or {}, Flags())
+    kinds = [one_of("kind", part.kind, tuple(CONFIDENCE)) for part in claim.parts for _ in part.comparisons]
+    plain = [stats.t_interval(values, CONFIDENCE[kind]) for values, kind in zip(arrays, kinds, strict=True)]
+    for kind, estimate, flag in zip(kinds, plain, flags, strict=True):
+        _check(kind, estimate, margin, n_required, flag)
+    ready = [_standing(estimate, n_required, flag) is None for estimate, flag in zip(plain, flags, strict=True)]
+    levels = stats.holm([stats.decisive_p(kind, values, margin) if is_ready else None
+                         for kind, values, is_ready in zip(kinds, arrays, ready, strict=True)])
+    adjusted = [stats.t_interval(values, 1 - holm.level * (1 - CONFIDENCE[kind]) / stats.ALPHA)
+                for kind, values, holm in zip(kinds, arrays, levels, strict=True)]
+    verdicts = [verdict(kind, estimate, margin, n_required, flag)
+                for kind, estimate, flag in zip(kinds, adjusted, flags, strict=True)]
+    rows = tuple(map(Row, claim.comparisons, kinds, verdicts, plain, adjusted, levels, ready))
+    word = combine([[row.verdict.word for row in rows if row.comparison in part.comparisons] for part in claim.parts])
+    return Judged(claim, word, _board_sentence(word, rows, n_required), rows)
+
+
+def _board_sentence(word, rows, n_required):
+    """Write the sentence of a claim: its word, then every comparison with effect, interval and n."""
+    if word in (NOT_RUN, NOT_DEFINED):
+        return word
+    seeds = min(row.estimate.n for row in rows if row.verdict.word != NOT_DEFINED)
+    head = f"{word}, {seeds} of {n_required}" if word == PROVISIONAL else word
+    return f"{head}: {'; '.join(map(_short, rows))}; n = {seeds}"
+
+
+def rules():
+    """Return the written rules for a comparison and for a claim, Markdown, as the protocol page quotes them."""
+    return "\n\n".join(inspect.getdoc(rule).split("\n\nArguments:")[0] for rule in (verdict, combine))
