@@ -114,7 +114,8 @@ def run(options):
         said = outcome.reason or f"{outcome.row.get('accuracy', 'diverged')} % in {outcome.row['seconds']:.0f} s"
         left = (time.time() - began) / done * (len(to_do) - done)
         where = f"seed {outcome.config.seed}, {outcome.config.epochs} epochs"
-        print(f"[{done}/{len(to_do)}] {outcome.config.arm} ({where}): {said}; about {left / 60:.0f} min left", flush=True)
+        arm = f"{outcome.config.arm} ({where})"
+        print(f"[{done}/{len(to_do)}] {arm}: {said}; about {left / 60:.0f} min left", flush=True)
     for outcome in failed:
         print(f"failed: {outcome.config.name} {outcome.config.arm}: {outcome.reason}", file=sys.stderr)
     return 1 if failed else 0

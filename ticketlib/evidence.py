@@ -1,4 +1,4 @@
-"""From ledger rows to judged claims: arms by seed, pairs that may be compared, and whether each control did something."""
+"""From ledger rows to judged claims: arms by seed, pairs that may be compared, controls that did something."""
 
 import functools
 from collections import defaultdict
@@ -13,7 +13,10 @@ MOVED_FLOOR = 0.10  # a rearrangement or shuffle must touch at least this share 
 LABELS_SLACK = 0.05  # corrupted labels agree with the true ones at 1 / classes, give or take this
 PIXELS_CEILING = 0.10  # shuffled pixels correlate with the true ones by at most this
 SAME_IN_A_PAIR = ("device", "threads", "versions")
-RECIPE_FIELDS = ("recipe", "batch", "lr", "momentum", "weight_decay", "drops", "padding", "flip", "epochs", "fingerprint")
+SAME_IN_A_RECIPE = (
+    "recipe", "engine", "precision", "batch", "lr", "momentum", "weight_decay", "drops", "padding", "flip", "epochs",
+    "fingerprint",
+)  # fmt: skip
 
 
 def select(rows, profile, network="resnet"):
@@ -61,7 +64,7 @@ def control_did_nothing(row):
 def differing(a, b):
     """Names of what two rows of a pair should share and do not; () if they may be compared."""
     found = [what for what in SAME_IN_A_PAIR if a[what] != b[what]]
-    found += [what for what in ("engine", "precision", *RECIPE_FIELDS) if getattr(a.config, what) != getattr(b.config, what)]
+    found += [what for what in SAME_IN_A_RECIPE if getattr(a.config, what) != getattr(b.config, what)]
     return tuple(found)
 
 

@@ -29,8 +29,8 @@ def execute(config, dataset, *, device="cpu", cache=None, progress=True):
     """
     if dataset.fingerprint != config.fingerprint:
         raise TicketError(
-            f"data fingerprint {dataset.fingerprint} of {dataset.name} is not the configuration's {config.fingerprint}; "
-            "the same images are needed."
+            f"data fingerprint {dataset.fingerprint} of {dataset.name} is not the configuration's "
+            f"{config.fingerprint}; the same images are needed."
         )
     began, stream, recipe = time.perf_counter(), streams(config), tickets.TICKETS[config.ticket]
     trained, found = _parent(config, dataset, device=device, cache=cache, progress=progress)

@@ -35,7 +35,7 @@ def random_bits(size, count, generator):  # -> bool (size,), exactly count True
     rare = min(count, size - count)
     bits, missing = torch.zeros(size, dtype=torch.bool), rare
     while missing:  # a batch holds no more draws than are missing, so it never overshoots; each has a new one by 1/2
-        bits[(torch.rand(missing, dtype=torch.float64, generator=generator) * size).long()] = True
+        bits.index_fill_(0, (torch.rand(missing, dtype=torch.float64, generator=generator) * size).long(), True)
         missing = rare - int(bits.count_nonzero())
     return bits if rare == count else ~bits
 

@@ -6,11 +6,10 @@ import json
 import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from fractions import Fraction
 
 import torch
 
-from ticketlib import corrupt, data
+from ticketlib import corrupt, data, pruners
 from ticketlib.errors import TicketError, one_of
 from ticketlib.tickets import CHECKS, TICKETS, previous_round
 
@@ -64,11 +63,14 @@ class Config:
         one_of("corruption", self.corruption, corrupt.KINDS)
         one_of("engine", self.engine, ENGINES)
         one_of("precision", self.precision, PRECISIONS)
+        one_of("variant", self.variant, pruners.VARIANTS)
+        if self.linear not in ("own", "kept", "global") and not _is_fraction(self.linear):
+            raise TicketError(f"linear {self.linear!r} is not known; allowed: own, kept, global or a keep_ratio.")
         for what in ("epochs", "batch", "eval_every", "per_class"):
             if getattr(self, what) < 1:
                 raise TicketError(f"{what} {getattr(self, what)!r} is not allowed; it must be at least 1.")
-        for what in ("seed", "recipe", "padding", "min_per_layer", "held_out"):
-            if getattr(self, what) < 0:
+        for what in ("seed", "recipe", "padding", "min_per_layer", "held_out", "lr", "momentum", "weight_decay"):
+            if not 0 <= getattr(self, what) < float("inf"):
                 raise TicketError(f"{what} {getattr(self, what)!r} is not allowed; it must be at least 0.")
         self._check_sparsity()
 
@@ -80,9 +82,9 @@ class Config:
         if not (removed >= 0 and removed < 1):
             raise TicketError(f"sparsity {self.sparsity!r} is not allowed; it must be decimal text in [0, 1).")
         if str(removed.normalize()) != self.sparsity:
-            raise TicketError(f"sparsity {self.sparsity!r} must be written in its shortest form, {removed.normalize()}.")
+            raise TicketError(f"sparsity {self.sparsity!r} must be in its shortest form, {removed.normalize()}.")
         if (self.ticket == "dense") != (removed == 0):
-            raise TicketError(f"sparsity {self.sparsity} does not fit ticket {self.ticket!r}; only dense has sparsity 0.")
+            raise TicketError(f"sparsity {self.sparsity} does not fit {self.ticket!r}; only dense has sparsity 0.")
 
     @property
     def name(self):
@@ -127,11 +129,16 @@ TYPES = {"int": int, "str": str, "float": (int, float), "bool": bool, "float | N
 def _check_type(field, value):
     text = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
     if text.startswith("tuple"):
-        ok = isinstance(value, tuple) and all(isinstance(v, str) and 0 < Fraction(v) < 1 for v in value)
+        ok = isinstance(value, tuple) and all(map(_is_fraction, value))
     else:
         ok = isinstance(value, TYPES.get(text, object)) and (text == "bool" or not isinstance(value, bool))
     if not ok:
         raise TicketError(f"{field.name} {value!r} is not allowed; it must be of type {text}.")
+
+
+def _is_fraction(text):
+    """Whether a value is the decimal text of a number between 0 and 1."""
+    return isinstance(text, str) and re.fullmatch(r"0?\.\d*[1-9]\d*", text, re.A) is not None
 
 
 def parent(config):

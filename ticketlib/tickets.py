@@ -75,30 +75,40 @@ def find_mask(ticket, model, sparsity, streams, *, trained=None, batch=None, pre
     recipe = TICKETS[one_of("ticket", ticket, TICKETS)]
     if ticket == "dense":
         return masks.Mask.dense(model)
+    counts = None
+    if recipe.counts != "global":
+        counts = ratios.keep_counts(model, recipe.counts, sparsity, min_per_layer=options["min_per_layer"])
+    if counts and recipe.score == "random":
+        return masks.random_mask(prunable(model), counts, generator=streams("mask"))
     scores = _scores(recipe, model, sparsity, streams, trained=trained, batch=batch, variant=options["variant"])
     if previous is not None:
         scores = {name: s.masked_fill(~previous[name], -1.0) for name, s in scores.items()}  # pruned stays pruned
-    if recipe.counts != "global":
-        counts = ratios.keep_counts(model, recipe.counts, sparsity, min_per_layer=options["min_per_layer"])
+    if counts:
         return masks.from_counts(scores, counts)
-    linear = options["linear"]
-    if linear == "own":
-        linear = "kept" if recipe.needs_trained else "global"
-    names = [layer.name for layer in ratios.layers(model) if layer.linear]
     return masks.global_mask(
-        scores, sparsity, linear=linear, linear_names=names, min_per_layer=options["min_per_layer"]
+        scores,
+        sparsity,
+        linear=_linear(recipe, options["linear"]),
+        linear_names=[layer.name for layer in ratios.layers(model) if layer.linear],
+        min_per_layer=options["min_per_layer"],
     )
+
+
+def _linear(recipe, linear):
+    """What a global threshold does with the classifier: tickets of trained magnitude keep all of it by default."""
+    if linear == "own":
+        return "kept" if recipe.needs_trained else "global"
+    return linear if linear in ("kept", "global") else float(linear)
 
 
 def _scores(recipe, model, sparsity, streams, *, trained, batch, variant):
     if recipe.needs_trained:
         if trained is None:
-            raise TicketError(f"a ticket of {recipe.counts!r} counts scores trained weights, and none were given.")
+            raise TicketError("this ticket scores trained weights, and none were given; train a dense network first.")
         return {name: trained[name].abs() for name in prunable(model)}
     images, labels = batch if batch is not None else (None, None)
-    return pruners.score(
-        model, recipe.score, images, labels, sparsity=sparsity, generator=streams("mask"), variant=variant
-    )
+    generator = streams("mask") if recipe.score == "random" else None  # GraSP would redraw its linear layer
+    return pruners.score(model, recipe.score, images, labels, sparsity=sparsity, generator=generator, variant=variant)
 
 
 def apply_check(check, model, mask, streams):

@@ -1,0 +1,84 @@
+"""The ledger: rows are checked when read, never half-written, never overwritten."""
+
+import json
+
+import numpy as np
+import pytest
+from test_runs import make
+
+from ticketlib.errors import TicketError
+from ticketlib.ledger import Ledger, Row, name_of, pack_bits, read_row, unpack_bits
+
+
+def row(config=None, **facts):
+    config = config or make()
+    return Row(kind="run", name=config.name, config=config.as_dict(), accuracy=50.0, **facts)
+
+
+def test_a_row_is_read_as_written(tmp_path):
+    ledger = Ledger(tmp_path / "new")
+    assert ledger.names() == []
+    assert ledger.add(row())
+    assert make().name in ledger
+    assert ledger[make().name] == row()
+    assert ledger[make().name].config == make()
+    assert [p.name for p in (tmp_path / "new").iterdir()] == [f"{make().name}.json"]  # no temporary file is left
+
+
+def test_the_first_row_stays(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.add(row())
+    assert not ledger.add(row(seconds=1))
+    assert "seconds" not in ledger[make().name]
+
+
+def test_a_probe_row(tmp_path):
+    values = {"method": "snip", "seed": 0}
+    Ledger(tmp_path).add(Row(kind="probe", name=name_of(values), config=values, counts={"a": 1}))
+    assert Ledger(tmp_path).rows()[0]["counts"] == {"a": 1}
+
+
+def test_an_unmeasured_value_is_never_written_as_nan(tmp_path):
+    with pytest.raises(ValueError):
+        Ledger(tmp_path).add(row(loss=float("nan")))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "spoil, said",
+    [
+        (lambda text: text[: len(text) // 2], "must be JSON"),
+        (lambda text: "<<<<<<< ours\n" + text, "must be JSON"),
+        (lambda text: "[]", "not a row"),
+        (lambda text: text.replace('"kind": "run"', '"kind": "walk"'), "not a row"),
+        (lambda text: text.replace('"seed": 0', '"seed": 1'), "hash"),
+        (lambda text: text.replace('"batch": 64', '"batches": 64'), "batches"),
+        (lambda text: text.replace('"batch": 64', '"batch": null'), "batch None"),
+    ],
+)
+def test_a_spoilt_row_is_refused_by_name(tmp_path, spoil, said):
+    ledger = Ledger(tmp_path)
+    ledger.add(row())
+    path = ledger.path(make().name)
+    path.write_text(spoil(path.read_text()))
+    with pytest.raises(TicketError) as error:
+        ledger.rows()
+    assert said in str(error.value) and path.name in str(error.value)
+
+
+def test_a_row_under_another_name_is_refused(tmp_path):
+    Ledger(tmp_path).add(row())
+    wrong = tmp_path / ("0" * 16 + ".json")
+    wrong.write_text(json.dumps(row()))
+    with pytest.raises(TicketError, match="hash"):
+        read_row(wrong)
+
+
+def test_a_name_cannot_leave_the_folder(tmp_path):
+    with pytest.raises(TicketError, match="16 hexadecimal"):
+        Ledger(tmp_path / "in")["../secret"]
+
+
+def test_bits():
+    bits = np.arange(13) % 3 == 0
+    assert (unpack_bits(pack_bits(bits), 13) == bits).all()

@@ -1,0 +1,238 @@
+"""Figures: each function draws what it is given on `ax` and returns `ax`; nothing is estimated here.
+
+One style a method in every figure, from STYLE: colours of seaborn's colour-blind palette, and a marker and line of its
+own, so that no two methods differ by colour alone.
+"""
+from typing import NamedTuple
+
+import numpy as np
+import seaborn
+from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.transforms import offset_copy
+
+from ticketlib.errors import TicketError
+
+BLUE, ORANGE, GREEN, RED, PINK, BROWN, _, GREY, _, SKY = seaborn.color_palette("colorblind").as_hex()
+BLACK = "#000000"
+
+
+class Style(NamedTuple):
+    """How a method looks in every figure."""
+
+    label: str
+    colour: str
+    marker: str
+    linestyle: str
+
+
+STYLE = {
+    "dense": Style("dense", BLACK, "s", "--"),
+    "snip": Style("SNIP", BLUE, "o", "-"),
+    "grasp": Style("GraSP", ORANGE, "^", "-"),
+    "synflow": Style("SynFlow", SKY, "v", "-"),
+    "magnitude": Style("magnitude at initialisation", BROWN, "D", "-"),
+    "lt": Style("LT", GREEN, "s", "-"),
+    "smart": Style("smart ratio", RED, "*", "-"),
+    "linear": Style("linear", RED, "<", "--"),
+    "cubic": Style("cubic", RED, ">", ":"),
+    "ascending": Style("ascending", RED, "v", "-."),
+    "uniform": Style("uniform", GREY, "X", "-"),
+    "uniform_plus": Style("uniform+", GREY, "d", "--"),
+    "random": Style("random scores", GREY, "o", ":"),
+    "erk": Style("ERK", PINK, "P", "-"),
+    "er": Style("ER", PINK, "p", ":"),
+    "igq": Style("IGQ", BROWN, "h", "--"),
+    "balanced": Style("balanced", SKY, "<", "--"),
+    "pyramidal": Style("pyramidal", ORANGE, ">", "--"),
+    "lrr": Style("LRR", BLUE, "D", "-"),
+    "omp": Style("OMP", BROWN, "v", "-"),
+    "hybrid": Style("hybrid", PINK, "h", "-"),
+    "imp": Style("IMP", ORANGE, "p", "-"),
+    "imp_lrr": Style("IMP with LRR", ORANGE, "H", "--"),
+    "own": Style("your score", BLACK, "o", "-"),
+    "as found": Style("as found", BLACK, "D", "-"),
+    "rearranged": Style("rearranged", ORANGE, "o", "--"),
+    "shuffled": Style("weights shuffled", SKY, "s", ":"),
+    "shuffled_all": Style("all weights shuffled", SKY, "d", "--"),
+    "reinitialised": Style("re-initialised", PINK, "^", "-."),
+    "corrupted": Style("found on corrupted data", RED, "v", (0, (5, 1, 1, 1))),
+    "both": Style("random labels and pixels", RED, "P", (0, (3, 1, 1, 1))),
+    "labels": Style("random labels", RED, "X", (0, (1, 1))),
+    "pixels": Style("random pixels", RED, "p", (0, (5, 5))),
+    "half": Style("half the data", GREEN, "h", (0, (3, 1))),
+}
+
+
+def style(key):
+    """Return the style of a method, a check, or an arm.
+
+    Arguments: key, a key of STYLE ('lt'), or an arm ('lt+rearranged@0.90': colour and marker of the ticket, line of
+        its last check, the sparsity left to the axis; 'lt+linear=global': an option, its text as label).
+    Returns: Style. Raises: TicketError for a name without style, naming it.
+    """
+    method, *changes = key.partition("@")[0].split("+")
+    for name in (method, *(change for change in changes if "=" not in change)):
+        if name not in STYLE:
+            raise TicketError(f"No style for {name!r} in {key!r}; known: {', '.join(STYLE)} (or 'own' for yours).")
+    found = STYLE[method]
+    for change in changes:
+        known = STYLE.get(change, Style(change, "", "", (0, (2, 2))))
+        found = found._replace(label=f"{found.label}, {known.label}", linestyle=known.linestyle)
+    return found
+
+
+def set_style():
+    """Set the defaults of every figure: opaque white, readable on a phone and in dark mode."""
+    seaborn.set_theme(style="ticks", palette="colorblind", rc={
+        "figure.figsize": (6.4, 4.0), "figure.dpi": 120, "savefig.dpi": 120, "figure.constrained_layout.use": True,
+        "figure.facecolor": "white", "axes.facecolor": "white", "savefig.facecolor": "white",
+        "savefig.transparent": False, "font.size": 11, "axes.labelsize": 11, "xtick.labelsize": 10,
+        "ytick.labelsize": 10, "legend.fontsize": 10, "legend.frameon": False, "lines.linewidth": 1.2,
+        "lines.markersize": 6, "axes.spines.top": False, "axes.spines.right": False,
+    })
+
+
+def legend(ax, columns=3):
+    """Put the legend above the axes, where it hides no point."""
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns)
+    return ax
+
+
+def _look(key):
+    """Return the drawing arguments of a marker: hollow for an arm with a check, filled for a ticket as found."""
+    colour, marker = style(key)[1:3]
+    return {"color": colour, "marker": marker, "markerfacecolor": "white" if "+" in key else colour,
+            "markersize": 9 if marker == "*" else 6}
+
+
+def _plot(ax, x, y, aside, **look):
+    """Plot moved aside by some printer's points, so that what shares an x stays legible."""
+    ax.plot(x, y, transform=offset_copy(ax.transData, ax.figure, x=aside, units="points"), **look)
+    if len(x):
+        ax.update_datalim(np.column_stack([x, y]))  # autoscaling overlooks what has a transform of its own
+
+
+def _cell(ax, x, cell, key, aside):
+    """Draw one cell at x: each seed a dot, beside it the interval a line, the estimate the method's marker."""
+    points, estimate = cell
+    colour = style(key).colour
+    _plot(ax, [x] * len(points), points, aside + 5, color=colour, marker=".", linestyle="none", alpha=0.6, markersize=4)
+    if estimate.low is not None:
+        _plot(ax, [x, x], [estimate.low, estimate.high], aside, color=colour, linewidth=1.5)
+    if estimate.point is not None:
+        _plot(ax, [x], [estimate.point], aside, linestyle="none", zorder=3, **_look(key))
+
+
+def _places(keys, most):
+    """Return each key with its place beside the shared x, in printer's points, at most `most` apart."""
+    step = min(most, 90 / max(1, len(keys)))
+    return [(key, step * (place - (len(keys) - 1) / 2)) for place, key in enumerate(keys)]
+
+
+def _key_line(ax, key, linestyle):
+    """Add the method to the legend without drawing a point."""
+    ax.plot([], [], linestyle=linestyle, label=style(key).label, **_look(key))
+
+
+def _margin(ax, margin, horizontal=True):
+    """Draw zero, and the band in which differences count as none."""
+    line, band = (ax.axhline, ax.axhspan) if horizontal else (ax.axvline, ax.axvspan)
+    line(0, color="0.4", linewidth=0.8, zorder=1)
+    if margin is not None:
+        band(-margin, margin, color="0.9", linewidth=0, zorder=0, label=f"margin, ±{margin:g} points")
+
+
+def keep_ratios(ax, ratios, layer_names):
+    """Draw keep-ratios layer by layer, on a log axis; an empty layer is a cross on the floor.
+
+    Arguments: ratios, {key: keep-ratios, 0 to 1, shape (num_layers,)}; layer_names, list of num_layers names.
+    """
+    layers = np.arange(len(layer_names))
+    for key, values in ratios.items():
+        values = np.asarray(values, dtype=float)
+        if values.shape != layers.shape:
+            raise TicketError(f"{key!r} has {values.size} keep-ratios for {len(layers)} layers; give one a layer.")
+        ax.plot(layers, np.where(values > 0, values, np.nan), linestyle=style(key).linestyle, label=style(key).label,
+                **_look(key))
+        empty = layers[values == 0]
+        ax.plot(empty, np.full(len(empty), 0.02), "x", color=style(key).colour, transform=ax.get_xaxis_transform())
+    ax.set_yscale("log")
+    every = 1 + (len(layers) - 1) // 20  # more names than 20 do not fit
+    ax.set_xticks(layers[::every], list(layer_names)[::every], rotation=90)
+    ax.set(xlabel="layer, in forward order", ylabel="keep-ratio (log scale)")
+    return ax
+
+
+def differences(ax, cells, margin=None):
+    """Draw paired differences over density: each seed a dot, the estimate with its interval, the margin a band.
+
+    Arguments: cells, {key: {sparsity (text or float): (points a seed, Estimate)}}, in points; margin, points, or None
+        where the claim has none (superiority).
+    """
+    _margin(ax, margin)
+    densities = sorted({_density(sparsity) for of in cells.values() for sparsity in of}, reverse=True)
+    for key, aside in _places(cells, 16):
+        for sparsity, cell in cells[key].items():
+            _cell(ax, _density(sparsity), cell, key, aside)
+        _key_line(ax, key, "none")
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(densities))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticklabels([f"{density:g}" for density in densities])
+    if densities:
+        ax.set_xlim(densities[0] * 1.6, densities[-1] / 1.6)  # sparser to the right
+    ax.set(xlabel="weights kept, % (log scale)", ylabel="difference in accuracy, points")
+    return ax
+
+
+def _density(sparsity):
+    """Return the percentage of weights kept, rounded past what floats add."""
+    return round(100 * (1 - float(sparsity)), 6)
+
+
+def curves(ax, cells, xlabel="epochs"):
+    """Draw accuracy against a budget, with each seed and the interval at each budget.
+
+    Arguments: cells, {key: {budget: (accuracy in percent a seed, Estimate)}}; xlabel, what the budget counts.
+    """
+    for key, aside in _places(cells, 4):
+        known = {x: cell for x, cell in sorted(cells[key].items()) if cell[1].point is not None}
+        _plot(ax, list(known), [cell[1].point for cell in known.values()], aside, color=style(key).colour, linewidth=1,
+              linestyle=style(key).linestyle, zorder=1)
+        for x, cell in known.items():
+            _cell(ax, x, cell, key, aside)
+        _key_line(ax, key, style(key).linestyle)
+    ax.set(xlabel=xlabel, ylabel="test accuracy, %")
+    return ax
+
+
+def effect_strip(ax, estimate, margin=None, span=3.0):
+    """Draw one effect very small, for the board: zero, margin, interval, point; an arrow where it leaves the span.
+
+    Arguments: estimate, an Estimate in points; margin, points or None; span, points shown at either side of zero.
+    """
+    _margin(ax, margin, horizontal=False)
+    if estimate.point is None:
+        ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
+    else:
+        if estimate.low is not None:
+            ax.plot([estimate.low, estimate.high], [0, 0], "-", color=BLUE, linewidth=2)
+        marker = "<" if estimate.point < -span else ">" if estimate.point > span else "o"
+        ax.plot([max(-span, min(span, estimate.point))], [0], marker, color=BLUE, clip_on=False)
+    ax.set(xlim=(-span, span), ylim=(-1, 1), xticks=[], yticks=[])
+    return ax
+
+
+def mask_picture(ax, mask):
+    """Draw a mask as a grid: kept entries dark, removed ones white.
+
+    Arguments: mask, bool array, shape (rows, columns).
+    """
+    mask = np.asarray(mask)
+    if mask.ndim != 2 or mask.dtype != bool:
+        raise TicketError(f"A mask picture needs a 2-D bool array, not {mask.dtype} of shape {mask.shape}.")
+    lines = {"edgecolors": "0.7", "linewidth": 0.5} if max(mask.shape) <= 64 else {}
+    ax.pcolormesh(mask, cmap="Greys", vmin=0, vmax=1.25, **lines)
+    ax.invert_yaxis()  # first row on top, as it is printed
+    ax.set(aspect="equal", xticks=[], yticks=[])
+    return ax
