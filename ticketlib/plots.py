@@ -191,17 +191,18 @@ def _density(sparsity):
 
 
 def curves(ax, cells, xlabel="epochs"):
-    """Draw accuracy against a budget, with each seed and the interval at each budget.
+    """Draw accuracy against a budget, with each seed and the interval at each budget; arms stand side by side.
 
     Arguments: cells, {key: {budget: (accuracy in percent a seed, Estimate)}}; xlabel, what the budget counts.
     """
-    for key, aside in _places(cells, 4):
+    for key, aside in _places(cells, 3):
         known = {x: cell for x, cell in sorted(cells[key].items()) if cell[1].point is not None}
         _plot(ax, list(known), [cell[1].point for cell in known.values()], aside, color=style(key).colour, linewidth=1,
               linestyle=style(key).linestyle, zorder=1)
         for x, cell in known.items():
             _cell(ax, x, cell, key, aside)
         _key_line(ax, key, style(key).linestyle)
+    ax.set_xticks(sorted({x for of in cells.values() for x in of}))
     ax.set(xlabel=xlabel, ylabel="test accuracy, %")
     return ax
 
