@@ -1,7 +1,6 @@
 """Command line: python -m ticketlib data | plan | run | show | commit-rows | readme."""
 
 import argparse
-import functools
 import json
 import shutil
 import subprocess
@@ -10,7 +9,6 @@ import time
 from pathlib import Path
 
 from ticketlib import campaign, data, experiment, grids, nb, runs
-from ticketlib.checkpoints import cache_folder
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, read_row
 
@@ -104,7 +102,7 @@ def run(options):
         raise TicketError(f"workers {options.workers} is not allowed; it must be at least 1.")
     stop_at = time.time() + 3600 * options.hours if options.hours else None
     print(f"{len(to_do)} runs to carry out with {options.workers} workers; rows go to {ledger.folder}", flush=True)
-    work = functools.partial(_work, profile_data=(dataset.name, options.data_root), device=options.device)
+    work = experiment.Work(dataset.name, options.data_root, options.device)
     failed, began = [], time.time()
     for done, outcome in enumerate(campaign.carry_out(work, to_do, workers=options.workers, stop_at=stop_at), 1):
         if outcome.reason:
@@ -119,15 +117,6 @@ def run(options):
     for outcome in failed:
         print(f"failed: {outcome.config.name} {outcome.config.arm}: {outcome.reason}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _work(config, *, profile_data, device):
-    return experiment.execute(config, _loaded(*profile_data), device=device, cache=cache_folder(), progress=False)
-
-
-@functools.cache
-def _loaded(name, data_root):
-    return data.load(name, data_root)
 
 
 def show(options):

@@ -5,6 +5,7 @@ import functools
 import platform
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,22 @@ def execute(config, dataset, *, device="cpu", cache=None, progress=True):
         row["checkpoint"] = checkpoints.save(config.name, model, mask, cache)
     row["seconds"] = round(time.perf_counter() - began, 2)
     return row
+
+
+@dataclass(frozen=True)
+class Work:
+    """`execute` as a worker process needs it: it loads the data itself, once."""
+
+    dataset: str
+    data_root: str | None
+    device: str
+
+    def __call__(self, config):
+        """Carry out one run quietly; returns its row."""
+        return execute(config, _loaded(self.dataset, self.data_root), device=self.device, progress=False)
+
+
+_loaded = functools.cache(data.load)
 
 
 def build(config, dataset):
