@@ -1,7 +1,7 @@
 """Compiled convolutions of the sparse engine: each touches only the rows that a surviving weight joins."""
 
 import numpy as np
-from numba import literally, njit
+from numba import njit
 
 from ticketlib import norms
 from ticketlib import vectors as v
@@ -10,67 +10,86 @@ from ticketlib.vectors import LANES
 
 
 @njit
-def _conv_tile(rows, count, arrays, span, where):
-    literally(rows)
-    literally(count)
+def _conv_plane(arrays, span, where, size):
+    """Write a plane of size = (height, width), in register tiles of sixteen vectors as far as they fit."""
     x, w, offset, index = arrays
-    source, target, source_pitch, target_pitch = where
-    tile = v.tile_zeros(count)
-    for k in range(span[0], span[1]):
-        tile = v.tile_fma(tile, w[index[k]], x, source + offset[k], source_pitch, rows)
-    v.tile_store(tile, x, target, target_pitch, rows)
-
-
-@njit
-def _dot_tile(rows, count, arrays, span, where):
-    literally(rows)
-    literally(count)
-    x, dots, offset = arrays
-    source, target, source_pitch, target_pitch = where
-    tile = v.tile_load(count, x, target, target_pitch, rows)
-    for k in range(span[0], span[1]):
-        dot = v.tile_dot(tile, x, source + offset[k], source_pitch, rows)
-        v.store(dots, k * LANES, v.load(dots, k * LANES) + dot)
-
-
-@njit
-def _strip(rows, width, count, tile, job):
-    """Walk down a strip `width` vectors wide with tiles of `rows` rows, then row by row; count = rows * width."""
-    literally(rows)
-    literally(width)
-    literally(count)
-    arrays, span, (source, target, source_pitch, target_pitch), height = job
-    for y in range(0, height - rows + 1, rows):
-        where = (source + y * source_pitch, target + y * target_pitch, source_pitch, target_pitch)
-        tile(rows, count, arrays, span, where)
-    for y in range(height - height % rows, height):
-        where = (source + y * source_pitch, target + y * target_pitch, source_pitch, target_pitch)
-        tile(1, width, arrays, span, where)
-
-
-@njit
-def _plane(tile, arrays, span, where, size):
-    """Cover a plane of size = (height, width) with register tiles, of sixteen vectors as far as it goes."""
-    source, target, source_pitch, target_pitch = where
+    low, high = span
+    source, target, pitch, target_pitch = where
     height, width = size
-    x = 0
-    while x < width:
-        job = (arrays, span, (source + x * LANES, target + x * LANES, source_pitch, target_pitch), height)
-        if width - x >= 16:
-            _strip(1, 16, 16, tile, job)
-            x += 16
-        elif width - x >= 8:
-            _strip(2, 8, 16, tile, job)
-            x += 8
-        elif width - x >= 4:
-            _strip(4, 4, 16, tile, job)
-            x += 4
-        elif width - x >= 2:
-            _strip(2, 2, 4, tile, job)
-            x += 2
-        else:
-            _strip(1, 1, 1, tile, job)
-            x += 1
+    column = 0
+    while column < width:
+        left, y = width - column, 0
+        while y < height:
+            at, to = source + y * pitch + column * LANES, target + y * target_pitch + column * LANES
+            if left >= 16:
+                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 1, 16)
+                y += 1
+            elif left >= 8 and y + 2 <= height:
+                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 2, 8)
+                y += 2
+            elif left >= 8:
+                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 1, 8)
+                y += 1
+            elif left >= 4 and y + 4 <= height:
+                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 4, 4)
+                y += 4
+            elif left >= 4:
+                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 1, 4)
+                y += 1
+            elif left >= 2 and y + 2 <= height:
+                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 2, 2)
+                y += 2
+            elif left >= 2:
+                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 1, 2)
+                y += 1
+            else:
+                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 1, 1)
+                y += 1
+        column += _tile_width(left)
+
+
+@njit
+def _dot_plane(arrays, span, where, size):
+    """As _conv_plane: the dot products of a plane with every row that its taps name."""
+    x, dots, offset = arrays
+    low, high = span
+    source, target, pitch, target_pitch = where
+    height, width = size
+    column = 0
+    while column < width:
+        left, y = width - column, 0
+        while y < height:
+            at, to = source + y * pitch + column * LANES, target + y * target_pitch + column * LANES
+            if left >= 16:
+                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 1, 16)
+                y += 1
+            elif left >= 8 and y + 2 <= height:
+                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 2, 8)
+                y += 2
+            elif left >= 8:
+                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 1, 8)
+                y += 1
+            elif left >= 4 and y + 4 <= height:
+                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 4, 4)
+                y += 4
+            elif left >= 4:
+                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 1, 4)
+                y += 1
+            elif left >= 2 and y + 2 <= height:
+                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 2, 2)
+                y += 2
+            elif left >= 2:
+                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 1, 2)
+                y += 1
+            else:
+                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 1, 1)
+                y += 1
+        column += _tile_width(left)
+
+
+@njit
+def _tile_width(left):
+    return 16 if left >= 16 else 8 if left >= 8 else 4 if left >= 4 else 2 if left >= 2 else 1
 
 
 @njit
@@ -84,7 +103,7 @@ def _convolve(arrays, source, target, start, block):
             first = phased(target, block, c, py - 1 if py else split - 1, px)
             where = (source.base + block * source.block, first, source.pitch, target.pitch)
             size = (phase_count(target.height, split, py), phase_count(target.width, split, px))
-            _plane(_conv_tile, arrays, (start[i], start[i + 1]), where, size)
+            _conv_plane(arrays, (start[i], start[i + 1]), where, size)
 
 
 @njit
@@ -94,7 +113,7 @@ def _dots(arrays, conv, block):
         target = origin(conv.dz, block, c, 0)
         where = (conv.source.base + block * conv.source.block, target, conv.source.pitch, conv.dz.pitch)
         span, size = (conv.taps.start[c], conv.taps.start[c + 1]), (conv.z.height, conv.z.width)
-        _plane(_dot_tile, arrays, span, where, size)
+        _dot_plane(arrays, span, where, size)
 
 
 @njit(cache=True)

@@ -61,17 +61,6 @@ def _fma(builder, a, b, c):
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32"), [a, b, c])
 
 
-def _tile_pointers(context, builder, array_type, array, where, shape):
-    """Pointers to a tile's vectors; where = (position, pitch), shape = (rows, vectors)."""
-    position, pitch = where
-    rows, count = shape
-    for row in range(rows):
-        start = builder.add(position, builder.mul(pitch, ir.Constant(pitch.type, row)))
-        for column in range(count // rows):
-            here = builder.add(start, ir.Constant(start.type, column * LANES))
-            yield _pointer(context, builder, array_type, array, here)
-
-
 @intrinsic
 def load(typing, array, position):
     """The vector at a position."""
@@ -176,63 +165,94 @@ for _function, _method in ((operator.add, "fadd"), (operator.sub, "fsub"), (oper
     _operator(_function, _method)
 
 
-@intrinsic(prefer_literal=True)
-def tile_zeros(typing, count):
-    """A tile of `count` zero vectors (a literal)."""
-    kind = types.UniTuple(vector, count.literal_value)
-    zero = ir.Constant(_VECTOR, [0.0] * LANES)
-    return kind(count), lambda context, builder, signature, args: cgutils.pack_array(builder, [zero] * kind.count)
+def _tile(builder, pointer, pitch, shape):
+    """Pointers to a tile's vectors; pointer to its first float, pitch in floats, shape = (rows, vectors a row)."""
+    rows, width = shape
+    for row in range(rows):
+        start = builder.gep(pointer, [builder.mul(pitch, ir.Constant(pitch.type, row))])
+        for column in range(width):
+            here = builder.gep(start, [ir.Constant(pitch.type, column * LANES)])
+            yield builder.bitcast(here, _VECTOR.as_pointer())
+
+
+def _loop(builder, span, carried, body):
+    """`for k in range(*span): carried = body(k, carried)` on lists of values; returns the last."""
+    before = builder.block
+    head, inside, done = (builder.append_basic_block(name) for name in ("head", "inside", "done"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    k = builder.phi(span[0].type)
+    values = [builder.phi(value.type) for value in carried]
+    builder.cbranch(builder.icmp_signed("<", k, span[1]), inside, done)
+    builder.position_at_end(inside)
+    updated = body(k, values)
+    following = builder.add(k, ir.Constant(k.type, 1))
+    for phi, first, next_ in zip([k, *values], [span[0], *carried], [following, *updated], strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(next_, builder.block)
+    builder.branch(head)
+    builder.position_at_end(done)
+    return values
+
+
+def _arrays(context, builder, signature, args):
+    """The data pointers of the leading arrays among an intrinsic's arguments."""
+    arrays = [kind for kind in signature.args if isinstance(kind, types.Array)]
+    return [context.make_array(kind)(context, builder, arg).data for kind, arg in zip(arrays, args, strict=False)]
+
+
+def _at(builder, data, position):
+    return builder.load(builder.gep(data, [position]))
 
 
 @intrinsic(prefer_literal=True)
-def tile_fma(typing, tile, scale, array, position, pitch, rows):
-    """tile + scale * the tile of `array` at a position; rows is a literal."""
+def conv_tile(typing, x, w, offset, index, low, high, source, target, source_pitch, target_pitch, rows, width):
+    """x[target tile] = the sum over low <= k < high of w[index[k]] * x[tile at source + offset[k]]; rows x width."""
+    shape = (rows.literal_value, width.literal_value)
 
     def code(context, builder, signature, args):
-        tile_, scale_, array_, *where = args[:5]
-        scale_, shape = _splat(builder, scale_), (rows.literal_value, tile.count)
-        pointers = _tile_pointers(context, builder, array, array_, where, shape)
-        sums = [_fma(builder, scale_, _load(builder, p), builder.extract_value(tile_, i)) for i, p in enumerate(pointers)]
-        return cgutils.pack_array(builder, sums)
+        x_, w_, offset_, index_ = _arrays(context, builder, signature, args)
+        low_, high_, source_, target_, source_pitch_, target_pitch_ = args[4:10]
 
-    return tile(tile, scale, array, position, pitch, rows), code
+        def add(k, sums):
+            scale = _splat(builder, _at(builder, w_, _at(builder, index_, k)))
+            start = builder.gep(x_, [builder.add(source_, _at(builder, offset_, k))])
+            tile = _tile(builder, start, source_pitch_, shape)
+            return [_fma(builder, scale, _load(builder, p), value) for p, value in zip(tile, sums, strict=True)]
 
-
-@intrinsic(prefer_literal=True)
-def tile_dot(typing, tile, array, position, pitch, rows):
-    """The sum over a tile's vectors of vector * the one of `array` in its place, lane by lane, in four chains."""
-
-    def code(context, builder, signature, args):
-        tile_, array_, *where = args[:4]
-        chains = [ir.Constant(_VECTOR, [0.0] * LANES)] * 4
-        pointers = _tile_pointers(context, builder, array, array_, where, (rows.literal_value, tile.count))
-        for i, pointer in enumerate(pointers):
-            chains[i % 4] = _fma(builder, builder.extract_value(tile_, i), _load(builder, pointer), chains[i % 4])
-        return builder.fadd(builder.fadd(chains[0], chains[1]), builder.fadd(chains[2], chains[3]))
-
-    return vector(tile, array, position, pitch, rows), code
-
-
-@intrinsic(prefer_literal=True)
-def tile_load(typing, count, array, position, pitch, rows):
-    """The tile of `count` vectors (a literal) at a position."""
-    kind = types.UniTuple(vector, count.literal_value)
-
-    def code(context, builder, signature, args):
-        pointers = _tile_pointers(context, builder, array, args[1], args[2:4], (rows.literal_value, kind.count))
-        return cgutils.pack_array(builder, [_load(builder, p) for p in pointers])
-
-    return kind(count, array, position, pitch, rows), code
-
-
-@intrinsic(prefer_literal=True)
-def tile_store(typing, tile, array, position, pitch, rows):
-    """Write a tile to a position."""
-
-    def code(context, builder, signature, args):
-        pointers = _tile_pointers(context, builder, array, args[1], args[2:4], (rows.literal_value, tile.count))
-        for i, pointer in enumerate(pointers):
-            _store(builder, builder.extract_value(args[0], i), pointer)
+        zero = ir.Constant(_VECTOR, [0.0] * LANES)
+        sums = _loop(builder, (low_, high_), [zero] * (shape[0] * shape[1]), add)
+        for value, pointer in zip(sums, _tile(builder, builder.gep(x_, [target_]), target_pitch_, shape), strict=True):
+            _store(builder, value, pointer)
         return context.get_dummy_value()
 
-    return types.void(tile, array, position, pitch, rows), code
+    args = (x, w, offset, index, low, high, source, target, source_pitch, target_pitch, rows, width)
+    return types.void(*args), code
+
+
+@intrinsic(prefer_literal=True)
+def dot_tile(typing, x, dots, offset, low, high, source, target, source_pitch, target_pitch, rows, width):
+    """dots[k] += the products of x's target tile and the one at source + offset[k], lane by lane, low <= k < high."""
+    shape = (rows.literal_value, width.literal_value)
+
+    def code(context, builder, signature, args):
+        x_, dots_, offset_ = _arrays(context, builder, signature, args)
+        low_, high_, source_, target_, source_pitch_, target_pitch_ = args[3:9]
+        held = [_load(builder, p) for p in _tile(builder, builder.gep(x_, [target_]), target_pitch_, shape)]
+
+        def dot(k, _):
+            start = builder.gep(x_, [builder.add(source_, _at(builder, offset_, k))])
+            chains = [ir.Constant(_VECTOR, [0.0] * LANES)] * 4
+            for i, (value, p) in enumerate(zip(held, _tile(builder, start, source_pitch_, shape), strict=True)):
+                chains[i % 4] = _fma(builder, value, _load(builder, p), chains[i % 4])
+            place = builder.gep(dots_, [builder.mul(k, ir.Constant(k.type, LANES))])
+            place = builder.bitcast(place, _VECTOR.as_pointer())
+            pairs = [builder.fadd(chains[i], chains[i + 1]) for i in (0, 2)]
+            _store(builder, builder.fadd(_load(builder, place), builder.fadd(*pairs)), place)
+            return []
+
+        _loop(builder, (low_, high_), [], dot)
+        return context.get_dummy_value()
+
+    args = (x, dots, offset, low, high, source, target, source_pitch, target_pitch, rows, width)
+    return types.void(*args), code
