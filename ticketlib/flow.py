@@ -80,8 +80,8 @@ class Flow:
         scale = math.exp(-self.log_flow / 2)
         leaves, flow = self._run(scale)
         grads = torch.autograd.grad(flow, list(leaves.values()), torch.full_like(flow, scale), materialize_grads=True)
-        if float(flow):
-            self.log_flow = math.log(float(flow)) - math.log(scale)
+        if flow.item():
+            self.log_flow = math.log(flow.item()) - math.log(scale)
         scores = {}
         for grad, (name, places) in zip(grads, self.alive.items(), strict=True):
             scores[name] = _flat(grad).index_select(0, places) * self.flat[name].index_select(0, places)
