@@ -141,7 +141,8 @@ def _open(path):
     try:
         raw = path.read_bytes()
         file = pq.ParquetFile(pa.BufferReader(raw))
-    except (OSError, pa.ArrowException) as error:
+        _ = file.schema_arrow.names  # damaged names are found out here
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise TicketError(f"{path} is not a readable parquet file ({short(error)}).") from error
     largest = max((file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)), default=0)
     if largest > MAX_ROW_GROUP:
