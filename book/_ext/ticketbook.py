@@ -1,9 +1,14 @@
 """Sphinx extension of the book: the verdict board, a provenance box on executed pages, links to clean sources."""
 
 import json
-from importlib.util import find_spec
+from pathlib import Path
 
 from sphinx.errors import ExtensionError
+
+from ticketlib import board, evidence
+from ticketlib.claims import CLAIMS
+from ticketlib.ledger import Ledger
+from ticketlib.nb import book_ledger
 
 BADGES = {
     "holds": "success",
@@ -12,28 +17,26 @@ BADGES = {
     "undecided": "secondary",
     "not run": "light",
 }
+BRANCH = "main"
 BUTTONS = ("use_repository_button", "use_source_button", "use_edit_page_button", "use_issues_button")
 
 
 def substitutions(app, config):
-    """Make {{ board }} the verdict board, computed from the ledger now."""
-    config.myst_substitutions = {**(config.myst_substitutions or {}), "board": board()}
+    """Make {{ board }} the verdict board, computed from the book's rows now."""
+    config.myst_substitutions = {**(config.myst_substitutions or {}), "board": board_table(Path(app.srcdir))}
 
 
-def board():
-    """The verdict board as a Markdown table: one row a claim, each row a dict of text from ticketlib.board."""
-    if not find_spec("ticketlib.board"):
-        return "No claim has been written down yet."
-    from ticketlib.board import rows
-
-    head = ["| claim | verdict | effect | n | where |", "| --- | --- | --- | --- | --- |"]
-    return "\n".join(head + ["| " + " | ".join(_cells(row)) + " |" for row in rows()])
-
-
-def _cells(row):
-    claim = f"[{row['claim']}]({row['page']})" if row.get("page") else row["claim"]
-    badge = BADGES.get(row["verdict"], "info")
-    return [claim, f"{{bdg-{badge}}}`{row['verdict']}`", row["effect"], row["n"], row["scope"]]
+def board_table(book):
+    """The verdict board as a Markdown table; until the protocol has fixed margin and n, no claim can be judged."""
+    judged = board.judged(Ledger(book_ledger("laptop")).rows()) if board.PROTOCOL.is_file() else {}
+    lines = ["| | what the paper says | what we found |", "| --- | --- | --- |"]
+    for name, claim in CLAIMS.items():
+        word, sentence = (judged[name].word, judged[name].sentence) if judged else ("not run", "not run")
+        is_there = (book / "claims" / f"{claim.notebook}.ipynb").is_file()
+        says = f"[{claim.sentence}](claims/{claim.notebook})" if is_there else claim.sentence
+        found = f"{{bdg-{BADGES.get(word, 'info')}}}`{word}` {sentence.removeprefix(word).lstrip(',: ')}"
+        lines.append(f"| {name} | {says} | {found.replace('|', '/')} |")
+    return "\n".join([*lines, "", f"Scope of every verdict: {evidence.scope('laptop')}."])
 
 
 def source_read(app, docname, source):
@@ -46,8 +49,11 @@ def source_read(app, docname, source):
         raise ExtensionError(f"{docname}: the papermill run failed or never finished.")
     for cell in notebook["cells"]:
         tags = cell["metadata"].setdefault("tags", [])
-        if {"parameters", "injected-parameters"} & set(tags):
+        if "parameters" in tags:  # the defaults, which those of this page replace
+            tags.append("remove-cell")
+        if "injected-parameters" in tags:
             tags.append("hide-input")
+            cell["metadata"]["mystnb"] = {"code_prompt_show": "Parameters of this page"}
     notebook["cells"].append({"cell_type": "markdown", "id": "provenance", "metadata": {}, "source": _box(facts)})
     notebook["metadata"].pop("widgets", None)  # progress-bar state would pull scripts from another host
     source[0] = json.dumps(notebook)
@@ -67,7 +73,8 @@ def _box(facts):
 def repository(app, config):
     """Show the repository, edit, issue and launch buttons where its address is set, none of them where it is not."""
     address = config.ticketbook_repository
-    options = {**config.html_theme_options, "repository_url": address, "path_to_docs": "book"}
+    options = {**config.html_theme_options, "repository_url": address, "repository_branch": BRANCH}
+    options["path_to_docs"] = "book"
     options |= dict.fromkeys(BUTTONS, bool(address))
     if address:
         options["launch_buttons"] = {

@@ -1,0 +1,105 @@
+"""The rules source notebooks keep, that each rule bites, and that nbval compares what is stored."""
+
+import subprocess
+import sys
+import tomllib
+
+import nbformat
+import pytest
+import toy_notebook
+import yaml
+
+TAG = "nbval-check-output"
+
+
+@pytest.fixture(scope="session")
+def nbref(root):
+    sys.path.insert(0, str(root / "book" / "_ext"))
+    import nbref
+
+    return nbref
+
+
+def test_every_notebook_keeps_the_rules(nbref, root):
+    found = {p.name: nbref.problems(nbformat.read(p, as_version=4)) for p in (root / "notebooks").glob("*.ipynb")}
+    assert {name: problems for name, problems in found.items() if problems} == {}
+
+
+def test_every_notebook_has_its_place_in_the_contents(root):
+    contents = yaml.safe_load((root / "book" / "_toc.yml").read_text())
+    files = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
+    listed = [name.removeprefix("claims/") for name in files if name.startswith("claims/")]
+    assert sorted(listed) == sorted(p.stem for p in (root / "notebooks").glob("*.ipynb"))
+    assert len(set(files)) == len(files)
+
+
+def test_the_toy_keeps_the_rules(nbref):
+    assert nbref.problems(toy_notebook.toy()) == []
+
+
+def stored(notebook, outputs, count=1):
+    notebook.cells[3].outputs, notebook.cells[3].execution_count = outputs, count
+
+
+def output(kind, **content):
+    return nbformat.v4.new_output(kind, **content)
+
+
+BREAKS = {
+    "nothing is stored": lambda nb: stored(nb, []),
+    "nothing is stored ": lambda nb: stored(nb, nb.cells[3].outputs, None),
+    "nothing is stored  ": lambda nb: stored(nb, [output("stream", name="stderr", text="2")]),
+    "nothing is stored   ": lambda nb: stored(nb, [output("stream", name="stdout", text=" \n")]),
+    "nothing is stored    ": lambda nb: stored(nb, [output("display_data", data={"image/png": "AAAA"})]),
+    "nothing is stored     ": lambda nb: stored(nb, [output("display_data", data={"text/plain": "<Figure size 1x1>"})]),
+    "no cell is tagged": lambda nb: nb.cells[3].metadata.pop("tags"),
+    "not tagged": lambda nb: nb.cells[3].metadata.tags.clear(),
+    "only the tag": lambda nb: nb.cells[3].metadata.tags.append("nbval-ignore-output"),
+    "only the tag ": lambda nb: nb.cells[3].update(source="# NBVAL_IGNORE_OUTPUT\nprint(2)"),
+    "must be tagged parameters": lambda nb: nb.cells[1].metadata.tags.clear(),
+    "must be tagged parameters ": lambda nb: nb.cells[3].metadata.tags.append("parameters"),
+    "every line must be like": lambda nb: nb.cells[1].update(source="profile = 'smoke'"),
+    "in this order": lambda nb: nb.cells[1].update(source=nb.cells[1].source + "\nsparsity: float = 0.9"),
+    "defaults must be": lambda nb: nb.cells[1].update(source=nb.cells[1].source.replace("smoke", "paper")),
+    "nb.check(globals())": lambda nb: nb.cells[2].update(source="from ticketlib import nb"),
+    "longer than": lambda nb: nb.cells[3].update(source="x = 1\n" * 16),
+    "relative path": lambda nb: nb.cells[3].update(source="open('../data')"),
+    "shell or magic": lambda nb: nb.cells[3].update(source="!pip install x"),
+    "id of its own": lambda nb: nb.cells[3].update(id="title"),
+    "id of its own ": lambda nb: nb.cells[3].update(id="0f3a9c1e"),
+    "words beside": lambda nb: nb.cells[3].update(source="x = 1\n" * 12),
+    "must be the title": lambda nb: nb.cells[0].update(source="Some words " * 30),
+    "metadata hold more": lambda nb: nb.metadata.update(papermill={}),
+}
+
+
+@pytest.mark.parametrize("broken", BREAKS, ids=str.strip)
+def test_each_rule_bites(nbref, broken):
+    notebook = toy_notebook.toy()
+    BREAKS[broken](notebook)
+    assert any(broken.strip() in problem for problem in nbref.problems(notebook))
+
+
+def test_refresh_stores_what_is_checked_and_nothing_else(nbref, tmp_path):
+    path = toy_notebook.write(tmp_path / "toy.ipynb", "print(1 + 2)")
+    nbref.refresh(path)
+    first = path.read_bytes()
+    notebook = nbformat.read(path, as_version=4)
+    assert nbref.problems(notebook) == [] and notebook.cells[3].outputs[0].text == "3\n"
+    assert notebook.cells[2].outputs == [] and notebook.cells[2].execution_count is None
+    nbref.refresh(path)
+    assert path.read_bytes() == first
+
+
+def test_nbval_compares_what_is_stored(root, tmp_path):
+    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["addopts"]
+    options = settings.replace("tests/nbval_sanitize.cfg", str(root / "tests" / "nbval_sanitize.cfg")).split()
+    (tmp_path / "conftest.py").write_text((root / "conftest.py").read_text())
+    toy_notebook.write(tmp_path / "right.ipynb")
+    toy_notebook.write(tmp_path / "wrong.ipynb", "print(1 + 2)")
+    command = [sys.executable, "-m", "pytest", "-c", "empty.ini", "--rootdir", ".", "-p", "no:cacheprovider", *options]
+    (tmp_path / "empty.ini").write_text("[pytest]\n")
+    right = subprocess.run([*command, "right.ipynb"], cwd=tmp_path, capture_output=True, text=True)
+    wrong = subprocess.run([*command, "wrong.ipynb"], cwd=tmp_path, capture_output=True, text=True)
+    assert right.returncode == 0 and "3 passed" in right.stdout, right.stdout
+    assert wrong.returncode == 1 and "1 failed, 2 passed" in wrong.stdout, wrong.stdout
