@@ -36,7 +36,8 @@ def board_table(book):
         says = f"[{claim.sentence}](claims/{claim.notebook})" if is_there else claim.sentence
         found = f"{{bdg-{BADGES.get(word, 'info')}}}`{word}` {sentence.removeprefix(word).lstrip(',: ')}"
         lines.append(f"| {name} | {says} | {found.replace('|', '/')} |")
-    return "\n".join([*lines, "", f"Scope of every verdict: {evidence.scope('laptop')}."])
+    scope = ["", f"Scope of every verdict: {evidence.scope('laptop')}."] if judged else []
+    return "\n".join(lines + scope)
 
 
 def source_read(app, docname, source):
