@@ -63,7 +63,7 @@ def _root(data_root):
     root, setting = next((pair for pair in named if pair[0]), ("data", "the default"))
     if not isinstance(root, (str, os.PathLike)) or "\0" in str(root):
         raise TicketError(f"Folder {root!r} ({setting}) is not a path; allowed: the path of a folder.")
-    return Path(root), setting
+    return Path(os.path.expanduser(root)), setting
 
 
 def _find(name, data_root):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
+META = ("name", "classes", "mean", "std", "fingerprint")
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,17 @@ class Dataset:
 def measure(name, classes, train, test, source):
     """Measure two splits and return them as a Dataset."""
     mean, std = channel_moments(train.images)
-    return Dataset(name, classes, train, test, mean, std, digest_of(train, test)[:16], source)
+    return Dataset(name, classes, train, test, mean, std, fingerprint_of(train, test), source)
 
 
-def digest_of(*splits):
-    """Return the sha256 (hex) over shapes, images and labels."""
+def fingerprint_of(*splits):
+    """Return 16 hex digits of the sha256 over shapes, images and labels."""
     digest = hashlib.sha256()
     for split in splits:
         digest.update(repr(split.images.shape).encode())
         digest.update(np.ascontiguousarray(split.images))
         digest.update(np.ascontiguousarray(split.labels, "<i8"))
-    return digest.hexdigest()
+    return digest.hexdigest()[:16]
 
 
 def channel_moments(images):
@@ -87,8 +88,9 @@ def write(dataset, folder):
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         for name, array in zip(ARRAYS, _arrays(dataset), strict=True):
-            np.save(made / f"{name}.npy", array, allow_pickle=False)
-        (made / "meta.json").write_text(json.dumps(_sealed(dataset)))
+            np.save(made / name, array, allow_pickle=False)
+        meta = {key: getattr(dataset, key) for key in META} | {"files": _file_digests(made)}
+        (made / "meta.json").write_text(json.dumps({"meta": meta, "seal": _seal(meta)}))
         made.rename(folder)
     except OSError:
         shutil.rmtree(made, ignore_errors=True)
@@ -112,12 +114,12 @@ def read(folder, source):
     """
     sealed = json.loads((folder / "meta.json").read_text())
     meta = sealed["meta"]
-    arrays = [np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS]
-    train, test = Split(*arrays[:2]), Split(*arrays[2:])
-    if _seal(meta) != sealed["seal"] or digest_of(train, test) != meta["sha256"]:
+    if _seal(meta) != sealed["seal"] or _file_digests(folder) != meta["files"]:
         raise ValueError("checksums differ")
-    fields = {key: tuple(meta[key]) for key in ("classes", "mean", "std")}
-    return Dataset(meta["name"], train=train, test=test, fingerprint=meta["sha256"][:16], source=source, **fields)
+    arrays = [np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ARRAYS]
+    name, classes, mean, std, fingerprint = (meta[key] for key in META)
+    train, test = Split(*arrays[:2]), Split(*arrays[2:])
+    return Dataset(name, tuple(classes), train, test, tuple(mean), tuple(std), fingerprint, source)
 
 
 def _arrays(dataset):
@@ -125,11 +127,13 @@ def _arrays(dataset):
     return dataset.train.images, dataset.train.labels, dataset.test.images, dataset.test.labels
 
 
-def _sealed(dataset):
-    """Return what the arrays do not hold, with the arrays' checksum and a checksum of the whole."""
-    meta = {key: getattr(dataset, key) for key in ("name", "classes", "mean", "std")}
-    meta["sha256"] = digest_of(dataset.train, dataset.test)
-    return {"meta": meta, "seal": _seal(meta)}
+def _file_digests(folder):
+    """Return the sha256 (hex) of each array's file."""
+    digests = {}
+    for name in ARRAYS:
+        with open(folder / name, "rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def _seal(meta):
