@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch.func import functional_call
 
@@ -40,18 +41,18 @@ class Flow:
     def keep(self, count):
         """Score the live weights, keep the `count` best, and set the others to zero."""
         scores = self._scores()
-        kept = torch.from_numpy(top(torch.cat(list(scores.values())).cpu().numpy(), count))
-        for bits, (name, places) in zip(kept.split([len(s) for s in scores.values()]), self.alive.items(), strict=True):
-            bits = bits.to(places.device)
-            self.flat[name].index_fill_(0, places[~bits].long(), 0)
-            self.alive[name] = places[bits]
+        bits = top(np.concatenate(list(scores.values())), count)
+        ends = np.cumsum([len(places) for places in self.alive.values()])
+        for kept, (name, places) in zip(np.split(bits, ends[:-1]), self.alive.items(), strict=True):
+            self.flat[name].index_fill_(0, self._tensor(places[~kept]).long(), 0)
+            self.alive[name] = places[kept]
 
     def full_scores(self):
         """Score the live weights: dict from name to tensor of the weight's shape, -1 where it is not alive."""
         full = {}
         for name, scores in self._scores().items():
             flat = torch.full_like(self.flat[name], -1)
-            flat.index_copy_(0, self.alive[name].long(), scores)
+            flat.index_copy_(0, self._tensor(self.alive[name]).long(), self._tensor(scores))
             full[name] = _unflat(flat, self.like[name].shape).to(self.like[name].dtype).contiguous()
         return full
 
@@ -76,7 +77,10 @@ class Flow:
             )
         return math.log(flow / SMALLEST) if flow else 0.0
 
-    def _scores(self):  # -> dict from name to (len(alive),) tensor
+    def _tensor(self, array):
+        return torch.from_numpy(array).to(self.input.device)
+
+    def _scores(self):  # -> dict from name to (len(alive),) array
         scale = math.exp(-self.log_flow / 2)
         leaves, flow = self._run(scale)
         grads = torch.autograd.grad(flow, list(leaves.values()), torch.full_like(flow, scale), materialize_grads=True)
@@ -84,7 +88,9 @@ class Flow:
             self.log_flow = math.log(flow.item()) - math.log(scale)
         scores = {}
         for grad, (name, places) in zip(grads, self.alive.items(), strict=True):
-            scores[name] = _flat(grad).index_select(0, places) * self.flat[name].index_select(0, places)
+            places = self._tensor(places)
+            products = _flat(grad).index_select(0, places).mul_(self.flat[name].index_select(0, places))
+            scores[name] = products.cpu().numpy()
         return scores
 
 
@@ -110,6 +116,6 @@ def _unflat(flat, shape):  # the inverse of `_flat`, a view
     return flat.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
 
 
-def _places(weight):  # (n,) int32: where `_flat` puts each weight, in the order of the weight's own index
-    places = torch.arange(weight.numel(), dtype=torch.int32, device=weight.device)
-    return _unflat(places, weight.shape).reshape(-1)
+def _places(weight):  # (n,) int32 array: where `_flat` puts each weight, in the order of the weight's own index
+    places = torch.arange(weight.numel(), dtype=torch.int32)
+    return _unflat(places, weight.shape).reshape(-1).numpy()
