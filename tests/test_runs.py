@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ticketlib import data, runs
@@ -75,6 +75,7 @@ def test_bad_values_are_named(changes, said):
     assert said in str(error.value)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # machines are shared
 @given(st.dictionaries(st.sampled_from([f.name for f in dataclasses.fields(Config)]), st.one_of(
     st.none(), st.integers(), st.floats(), st.text(max_size=5), st.booleans(), st.lists(st.text(max_size=3)))))
 def test_any_value_gives_a_config_or_one_sentence(changes):

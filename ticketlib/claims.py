@@ -29,7 +29,7 @@ class Claim:
     sentence: str
     notebook: str
     parts: tuple[Part, ...]
-    sparsities: tuple[str, ...] = ("0.90", "0.98")  # decimal text; differences are averaged over them within a seed
+    sparsities: tuple[str, ...] = ("0.9", "0.98")  # decimal text; differences are averaged over them within a seed
 
     @property
     def comparisons(self):
@@ -37,7 +37,7 @@ class Claim:
         return [comparison for part in self.parts for comparison in part.comparisons]
 
     def keys(self, arm):
-        """Return the arm keys of one arm, one a sparsity: 'snip' gives ['snip@0.90', 'snip@0.98']."""
+        """Return the arm keys of one arm, one a sparsity: 'snip' gives ['snip@0.9', 'snip@0.98']."""
         return [f"{arm}@{sparsity}" for sparsity in self.sparsities]
 
 

@@ -50,15 +50,26 @@ def collapsed(row):
     return row["diverged"] or bool(row["empty_layers"]) or accuracy(row) < 2 * chance(row)
 
 
-def control_did_nothing(row):
-    """Whether the manipulation check of a run's control failed; False where the run has no control."""
-    control = row.get("control", {})
-    agreement, correlation = control.get("label_agreement"), control.get("pixel_correlation")
-    return (
-        min(control.get("moved_share", 1), control.get("changed_share", 1)) < MOVED_FLOOR
-        or (agreement is not None and abs(agreement - 1 / row["num_classes"]) > LABELS_SLACK)
-        or (correlation is not None and abs(correlation) > PIXELS_CEILING)
-    )
+def control_did_nothing(row, pretrained=None):
+    """Whether the manipulation check of a control failed; one that was not recorded has failed.
+
+    Arguments: row, of the arm; pretrained, the row of the run it starts from, whose data a corruption touched.
+    Returns: False where the arm is no control.
+    """
+    config, control = row.config, {**(pretrained or {}).get("control", {}), **row.get("control", {})}
+    classes = row["num_classes"]
+    done = []
+    if config.check == "rearranged":
+        done.append(control.get("moved_share", 0) >= MOVED_FLOOR)
+    elif config.check != "none":
+        done.append(control.get("changed_share", 0) >= MOVED_FLOOR)
+    if config.corruption in ("labels", "both"):
+        done.append(abs(control.get("label_agreement", 1) - 1 / classes) <= LABELS_SLACK)
+    if config.corruption in ("pixels", "both"):
+        done.append(abs(control.get("pixel_correlation", 1)) <= PIXELS_CEILING)
+    if config.corruption == "half":
+        done.append(abs(control.get("images_kept", 1) - 0.5) <= LABELS_SLACK)
+    return not all(done)
 
 
 def differing(a, b):
@@ -71,21 +82,35 @@ def differing(a, b):
 def compare(arms, a, b, sparsities, limit=None):
     """Paired differences, arm a minus arm b, and what stands against reading them.
 
-    Arguments: arms, as `select` gives; a, b, arm names without sparsity; sparsities, decimal texts; limit, seeds.
+    Arguments: arms, as `select` gives; a, b, arm names without sparsity; sparsities, decimal texts; limit, the first
+        seed that no longer counts, None for all.
     Returns: (points a seed, shape (num_seeds,); verdicts.Flags).
     """
     keys = [f"{arm}@{sparsity}" for arm in (a, b) for sparsity in sparsities]
-    values = {key: {seed: accuracy(row) for seed, row in arms.get(key, {}).items()} for key in keys}
-    seeds, table = stats.seed_table(values, keys, limit)
+    values = {
+        key: {seed: accuracy(row) for seed, row in arms.get(key, {}).items() if limit is None or seed < limit}
+        for key in keys
+    }
+    seeds, table = stats.seed_table(values, keys)
     pairs = [(arms[f"{a}@{s}"][seed], arms[f"{b}@{s}"][seed]) for s in sparsities for seed in seeds]
     both = [row for pair in pairs for row in pair]
     flags = verdicts.Flags(
-        control_did_nothing=any(map(control_did_nothing, both)),
+        control_did_nothing=any(control_did_nothing(row, _pretrained(arms, row)) for row in both),
         collapsed=sum(map(collapsed, both)),
         refused=tuple(sorted({what for pair in pairs for what in differing(*pair)})),
     )
     half = len(sparsities)
     return stats.paired_difference(table[:, :half], table[:, half:]) if len(seeds) else np.array([]), flags
+
+
+def _pretrained(arms, row):
+    """The row of the dense run that a row starts from, if the ledger has it."""
+    return next((r for r in arms.get(_dense(row), {}).values() if r["name"] == row.get("parent")), None)
+
+
+def _dense(row):
+    corruption = row.config.corruption
+    return "dense@0" if corruption == "none" else f"dense+{corruption}@0"
 
 
 def judge(rows, claim_id, profile, margin, n_required, network="resnet"):

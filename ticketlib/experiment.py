@@ -6,6 +6,7 @@ import platform
 import subprocess
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -35,24 +36,16 @@ def execute(config, dataset, *, device="cpu", cache=None, progress=True):
         )
     began, stream, recipe = time.perf_counter(), streams(config), tickets.TICKETS[config.ticket]
     trained, found = _parent(config, dataset, device=device, cache=cache, progress=progress)
-    if config.held_out:
-        dataset = data.hold_out(dataset, config.held_out, torch.Generator().manual_seed(HELD_OUT_SEED))
-    epoch_size, control = len(dataset.train.labels), {}
+    dataset = evaluated_on(dataset, config)
+    epoch_size = len(dataset.train.labels)
     model = build(config, dataset)
+    as_found, control = ticket_mask(config, dataset, model, trained)
     if config.ticket == "dense" and config.corruption != "none":
         dataset, control = _corrupted(dataset, config, stream)
-    batch = None
-    if recipe.needs_batch:
-        batch, control = scoring_batch(dataset, config, stream)
-    mask = as_found = tickets.find_mask(
-        config.ticket, model, config.sparsity, stream,
-        trained=trained and trained[0], previous=trained and recipe.rounds and trained[1] or None, batch=batch,
-        linear=config.linear, variant=config.variant, min_per_layer=config.min_per_layer,
-    )  # fmt: skip
     if recipe.start == "trained":
         model.load_state_dict(trained[0])
     before = {name: weight.detach().clone() for name, weight in models.prunable(model).items()}
-    mask = tickets.apply_check(config.check, model, mask, stream)
+    mask = tickets.apply_check(config.check, model, as_found, stream)
     control |= _moved(config.check, as_found, mask, before, model)
     net = engine(config, model, mask, dataset, device)
     result = train.fit(net, config, dataset, stream, schedule=recipe.schedule, epoch_size=epoch_size, progress=progress)
@@ -65,6 +58,30 @@ def execute(config, dataset, *, device="cpu", cache=None, progress=True):
         row["checkpoint"] = checkpoints.save(config.name, model, mask, cache)
     row["seconds"] = round(time.perf_counter() - began, 2)
     return row
+
+
+def evaluated_on(dataset, config):
+    """The data set with its test split, or with the held-out training images in its place."""
+    if not config.held_out:
+        return dataset
+    return data.hold_out(dataset, config.held_out, torch.Generator().manual_seed(HELD_OUT_SEED))
+
+
+def ticket_mask(config, dataset, model, trained=None, batch_stream="batch"):
+    """The mask a configuration finds, before any check: (Mask, dict of manipulation checks).
+
+    Arguments: model, with its initial weights; trained, (state dict, Mask) of the parent, where there is one;
+        batch_stream, name of the stream that draws the scoring batch.
+    """
+    recipe, batch, control = tickets.TICKETS[config.ticket], None, {}
+    if recipe.needs_batch:
+        batch, control = scoring_batch(dataset, config, batch_stream)
+    mask = tickets.find_mask(
+        config.ticket, model, config.sparsity, streams(config),
+        trained=trained and trained[0], previous=trained[1] if trained and recipe.rounds else None, batch=batch,
+        linear=config.linear, variant=config.variant, min_per_layer=config.min_per_layer,
+    )  # fmt: skip
+    return mask, control
 
 
 @dataclass(frozen=True)
@@ -105,18 +122,19 @@ def engine(config, model, mask, dataset, device):
     return SparseNet(model, mask, config.batch, dataset.train.images.shape[1:])
 
 
-def scoring_batch(dataset, config, stream):
+def scoring_batch(dataset, config, batch_stream="batch"):
     """Images and labels a data-dependent score sees, and how far corruption changed them.
 
     Balanced on the labels the scorer sees: those are corrupted first, then the images of the chosen batch.
     Returns: ((images float32 (B, C, H, W), labels int64 (B,)), dict of manipulation checks).
     """
-    split, classes, source = dataset.train, len(dataset.classes), stream("corrupt")
+    stream, split, classes = streams(config), dataset.train, len(dataset.classes)
+    source = stream("corrupt")
     seen = split.labels
     if config.corruption in ("labels", "both"):
         seen = corrupt.random_labels(split.labels, classes, source)
-    chosen = data.balanced_batch(seen, config.per_class, classes, stream("batch")).numpy()
-    images, control = np.asarray(split.images[np.sort(chosen)])[np.argsort(np.argsort(chosen))], {}
+    chosen = data.balanced_batch(seen, config.per_class, classes, stream(batch_stream)).numpy()
+    images, control = split.images[chosen], {}
     if config.corruption in ("pixels", "both"):
         clean, images = images, corrupt.random_pixels(images, source)
         control["pixel_correlation"] = corrupt.pixel_correlation(clean, images)
@@ -199,13 +217,11 @@ def _ticket_facts(model, mask, dataset):
 
 def machine(device):
     """Where and with what a row was made: device, threads, versions of what computes, version of the code."""
-    import numba
-
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    versions = {"python": platform.python_version()} | {name: version(name) for name in ("torch", "numpy", "numba")}
     return {
         "device": torch.cuda.get_device_name(device) if str(device) != "cpu" else processor(),
         "threads": torch.get_num_threads(),
-        "versions": versions | {"numba": numba.__version__},
+        "versions": versions,
         "code": code_version(),
     }
 
@@ -228,6 +244,4 @@ def code_version():
             command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        from importlib.metadata import version
-
         return version("ticketlib")

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 import torch
 
@@ -75,15 +75,11 @@ class Config:
         self._check_sparsity()
 
     def _check_sparsity(self):
-        try:
-            removed = Decimal(self.sparsity)
-        except InvalidOperation:
-            removed = Decimal("NaN")
-        if not (removed >= 0 and removed < 1):
+        if self.sparsity != "0" and not _is_fraction(self.sparsity):
             raise TicketError(f"sparsity {self.sparsity!r} is not allowed; it must be decimal text in [0, 1).")
-        if str(removed.normalize()) != self.sparsity:
-            raise TicketError(f"sparsity {self.sparsity!r} must be in its shortest form, {removed.normalize()}.")
-        if (self.ticket == "dense") != (removed == 0):
+        if self.sparsity != shortest(self.sparsity):
+            raise TicketError(f"sparsity {self.sparsity!r} must be in its shortest form, {shortest(self.sparsity)}.")
+        if (self.ticket == "dense") != (self.sparsity == "0"):
             raise TicketError(f"sparsity {self.sparsity} does not fit {self.ticket!r}; only dense has sparsity 0.")
 
     @property
@@ -232,8 +228,8 @@ def config(profile, ticket, sparsity, seed, *, dataset, network="resnet", **chan
 
 def shortest(sparsity):
     """Decimal text of a sparsity without trailing zeros: 0.90 and "0.900" give "0.9"."""
-    if not re.fullmatch(r"\d*\.?\d+", str(sparsity)):
+    if not re.fullmatch(r"\d*\.?\d+", str(sparsity), re.A):
         raise TicketError(f"sparsity {sparsity!r} is not allowed; it must be a decimal number in [0, 1).")
-    return str(Decimal(str(sparsity)).normalize())
+    return f"{Decimal(str(sparsity)).normalize():f}"
 
 

@@ -218,7 +218,7 @@ class SparseNet:
     def evaluate(self, images):
         """Logits in evaluation mode: float32 (any number, channels, height, width) -> float32 (number, classes)."""
         for layer in self.layers:
-            norm, bias = layer.conv.norm, self.w[layer.bias]
+            norm = layer.conv.norm
             norm.scale[:] = self.w[layer.gamma] / np.sqrt(norm.running_var + np.float32(EPS))
             norm.shift[:] = self.w[layer.beta] - norm.running_mean * norm.scale
         return torch.cat([self._evaluate_batch(part) for part in images.split(self.batch_size)])

@@ -56,7 +56,7 @@ def previous_round(sparsity):
     wanted, density = 1 - Decimal(sparsity), Decimal(1)
     while density * ROUND_KEEPS > wanted:
         density *= ROUND_KEEPS
-    return str((1 - density).normalize()) if density < 1 else "0"
+    return f"{(1 - density).normalize():f}" if density < 1 else "0"
 
 
 def find_mask(ticket, model, sparsity, streams, *, trained=None, batch=None, previous=None, **options):

@@ -1,0 +1,95 @@
+"""From rows to verdicts: every branch on synthetic rows."""
+
+import pytest
+from synthetic import arms, row
+
+from ticketlib import evidence
+from ticketlib.ledger import Row
+
+FOUND = {"snip": 80.0, "grasp": 79.0, "lt": 81.0}
+REARRANGED = {f"{ticket}+rearranged": mean for ticket, mean in FOUND.items()}
+CORRUPTED = {f"{ticket}+both": mean for ticket, mean in FOUND.items()}
+
+
+def judge(rows, claim="B"):
+    return evidence.judge(rows, claim, "laptop", 1.0, 6)
+
+
+def test_no_rows_is_no_verdict():
+    assert judge([]).word == "not run"
+
+
+def test_equal_arms_hold():
+    assert judge(arms(FOUND | REARRANGED)).word == "holds"
+    assert judge(arms(FOUND | CORRUPTED), "A").word == "holds"
+
+
+def test_a_large_difference_does_not_hold():
+    assert judge(arms(FOUND | {arm: mean - 5 for arm, mean in REARRANGED.items()})).word == "does not hold"
+
+
+def test_one_method_that_differs_gives_part():
+    assert judge(arms(FOUND | REARRANGED | {"lt+rearranged": 75.0})).word == "holds in part"
+
+
+def test_too_few_seeds_are_provisional():
+    judged = judge(arms(FOUND | REARRANGED, seeds=range(3)))
+    assert judged.word == "provisional" and "3 of 6" in judged.sentence
+
+
+def test_seeds_beyond_the_protocol_do_not_count():
+    rows = arms(FOUND | REARRANGED) + arms({"snip+rearranged": 10.0, "snip": 80.0}, seeds=range(6, 9))
+    assert judge(rows).word == "holds"
+
+
+def test_random_tickets_need_both_parts():
+    means = FOUND | {"smart": 80.9}
+    assert judge(arms(means | {"uniform": 70.0}), "C").word == "holds"
+    assert judge(arms(means | {"uniform": 90.0}), "C").word == "does not hold"
+
+
+def test_a_rearrangement_that_does_nothing():
+    rows = arms(FOUND) + arms(REARRANGED, control={"moved_share": 0.0})
+    judged = judge(rows)
+    assert judged.word == "undecided" and "control did nothing" in judged.rows[0].verdict.sentence
+
+
+@pytest.mark.parametrize("control", [{}, {"label_agreement": 0.9, "pixel_correlation": 0.0},
+                                     {"label_agreement": 0.1, "pixel_correlation": 0.9}])
+def test_a_corruption_that_does_nothing_or_was_not_recorded(control):
+    assert "control did nothing" in judge(arms(FOUND) + arms(CORRUPTED, control=control), "A").rows[0].verdict.sentence
+
+
+def test_a_corrupted_pretraining_records_its_control_in_the_parent():
+    parent = row("dense+both", 0, 10.0)
+    child = row("lt+both@0.9", 0, 80.0, control={}, parent=parent["name"])
+    assert evidence.control_did_nothing(child) and not evidence.control_did_nothing(child, parent)
+
+
+@pytest.mark.parametrize("facts", [{"diverged": True}, {"empty_layers": ["conv.weight"]}, {"accuracy": 15.0}])
+def test_a_collapse_is_counted_and_bars_holds(facts):
+    rows = arms(FOUND | REARRANGED)
+    rows[0] = Row(rows[0] | facts)
+    judged = judge(rows)
+    assert "collapsed runs: 1" in judged.rows[0].verdict.sentence and judged.rows[0].verdict.word != "holds"
+
+
+@pytest.mark.parametrize("facts", [{"device": "cuda"}, {"threads": 2}, {"versions": {"torch": "3"}}])
+def test_pairs_of_different_machines_are_refused(facts):
+    judged = judge(arms(FOUND) + arms(REARRANGED, **facts))
+    assert judged.word == "undecided" and next(iter(facts)) in judged.rows[0].verdict.sentence
+
+
+@pytest.mark.parametrize("changes", [{"engine": "dense"}, {"precision": "float32"}, {"batch": 64}])
+def test_pairs_of_different_recipes_are_refused(changes):
+    judged = judge(arms(FOUND) + arms(REARRANGED, changes=changes))
+    assert next(iter(changes)) in judged.rows[0].verdict.sentence
+
+
+@pytest.mark.parametrize("changes", [{"recipe": 0}, {"held_out": 5000}, {"epochs": 5}])
+def test_rows_of_the_pilot_or_another_length_never_count(changes):
+    assert judge(arms(FOUND | REARRANGED, changes=changes)).word == "not run"
+
+
+def test_a_diverged_run_counts_as_chance():
+    assert evidence.accuracy(row("snip@0.9", 0, 80.0, diverged=True)) == 10.0

@@ -1,0 +1,128 @@
+"""One run from configuration to row, on the digits."""
+
+import math
+import re
+
+import pytest
+from synthetic import CIFAR
+
+from ticketlib import checkpoints, data, experiment, grids, probes, runs
+from ticketlib.errors import TicketError
+from ticketlib.tickets import TICKETS
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def arm(key, digits, **changes):
+    return grids.arm("smoke", key, 0, digits, **{"epochs": 1, **changes})
+
+
+def execute(key, digits, cache, **changes):
+    return experiment.execute(arm(key, digits, **changes), digits, cache=cache, progress=False)
+
+
+def test_a_row_says_everything(digits, cache):
+    row = execute("snip+both@0.9", digits, cache)
+    assert row["name"] == row.config.name and row["arm"] == "snip+both@0.9"
+    assert row["accuracy"] == 100 * row.correct.mean() and len(row.correct) == row["num_test"] == 360
+    assert sum(row["keep_counts"].values()) == 1946  # a tenth of 19,464, to nearest
+    assert row["effective_sparsity"] >= row["achieved_sparsity"] >= 0.8999
+    assert abs(row["control"]["label_agreement"] - 0.1) < 0.05 and abs(row["control"]["pixel_correlation"]) < 0.1
+    assert row["curve"][-1][:2] == [1.0, round(row["accuracy"], 4)]
+    assert re.fullmatch(r"[0-9a-f]{64}", row["mask_digest"])
+    assert set(row["versions"]) == {"python", "torch", "numpy", "numba"} and row["device"].startswith("cpu: ")
+    assert row["seconds"] > 0 and row["threads"] >= 1 and row["code"]
+    assert "parent" not in row and "checkpoint" not in row
+
+
+def test_the_same_configuration_gives_the_same_row(digits, cache):
+    timed = {"seconds", "train_seconds", "eval_seconds", "images_per_second"}
+    first, second = (execute("smart@0.9", digits, cache) for _ in range(2))
+    assert {k: v for k, v in first.items() if k not in timed} == {k: v for k, v in second.items() if k not in timed}
+
+
+def test_arms_of_a_seed_share_the_pretrained_net(digits, cache):
+    dense = execute("dense", digits, cache)
+    lt, lrr = execute("lt@0.9", digits, cache), execute("lrr@0.9", digits, cache)
+    assert lt["parent"] == lrr["parent"] == dense["name"]
+    assert lt["parent_checkpoint"] == lrr["parent_checkpoint"] == dense["checkpoint"]
+    assert lt["mask_digest"] == lrr["mask_digest"]
+    assert lrr["images"] == (23 - 5) * 64  # from a quarter of 23 updates, rounded down
+
+
+def test_a_lost_or_spoilt_parent_is_made_again(digits, tmp_path):
+    first = execute("lt@0.9", digits, tmp_path)
+    [path] = (tmp_path / "checkpoints").iterdir()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert checkpoints.load(path.stem, folder=tmp_path) is None
+    assert execute("lt@0.9", digits, tmp_path)["parent_checkpoint"] == first["parent_checkpoint"]
+
+
+def test_controls_differ_from_the_ticket_as_found(digits, cache):
+    found = execute("snip@0.9", digits, cache)
+    rearranged = execute("snip+rearranged@0.9", digits, cache)
+    assert rearranged["keep_counts"] == found["keep_counts"] and rearranged["mask_digest"] != found["mask_digest"]
+    assert rearranged["control"]["moved_share"] > 0.5
+    for check in ("shuffled", "reinitialised"):
+        changed = execute(f"snip+{check}@0.9", digits, cache)
+        assert changed["mask_digest"] == found["mask_digest"] and changed["control"]["changed_share"] > 0.9
+        assert changed["accuracy"] != found["accuracy"]
+
+
+def test_pretraining_on_half_the_data_makes_as_many_updates(digits, cache):
+    half = execute("dense+half", digits, cache)
+    per_epoch = math.ceil(len(digits.train.labels) / 64)
+    assert half["curve"][-1][0] == 1.0 and half["control"]["images_kept"] == pytest.approx(0.5, abs=0.001)
+    assert half["images"] <= per_epoch * 64
+
+
+def test_held_out_images_replace_the_test_set(digits, cache):
+    assert execute("smart@0.9", digits, cache, held_out=100)["num_test"] == 100
+
+
+def test_other_images_are_refused(digits):
+    config = grids.arm("smoke", "smart@0.9", 0, CIFAR)
+    with pytest.raises(TicketError, match="fingerprint"):
+        experiment.execute(config, digits)
+
+
+def test_the_sparse_engine_runs_on_the_cpu_only(digits, cache):
+    with pytest.raises(TicketError, match="sparse engine"):
+        experiment.execute(arm("smart@0.9", digits, engine="sparse"), digits, device="cuda", cache=cache)
+
+
+@pytest.mark.parametrize("ticket", sorted(set(TICKETS) - {"dense"}))
+def test_every_ticket_runs(ticket, digits, cache):
+    row = execute(f"{ticket}@0.36", digits, cache)
+    assert not row["diverged"] and row["arm"] == f"{ticket}@0.36"
+
+
+def test_a_probe_is_the_mask_of_the_run(digits, cache):
+    config = arm("snip+both@0.9", digits)
+    row, probe = experiment.execute(config, digits, cache=cache), probes.measure(config, digits, cache)
+    assert probe["mask_digest"] == row["mask_digest"] and probe["keep_counts"] == row["keep_counts"]
+    assert probe["chance"] < probe["overlap"] <= 1 and probe["chance"] < probe["ceiling"] < 1
+    clean = probes.measure(arm("snip@0.9", digits), digits, cache)
+    assert clean["overlap"] == 1
+
+
+def test_a_probe_of_trained_weights_needs_the_checkpoint(digits, tmp_path):
+    with pytest.raises(TicketError, match="not in the cache"):
+        probes.measure(arm("lt@0.9", digits), digits, tmp_path)
+
+
+def test_every_arm_of_the_paper_profile_is_a_configuration():
+    for key in ("dense", "lt@0.9", "lrr+half@0.98", "hybrid@0.98", "smart@0.98"):
+        config = grids.arm("paper", key, 0, CIFAR)
+        assert (config.network, config.epochs, config.batch, config.weight_decay) == ("resnet32", 160, 64, 1e-4)
+        assert runs.Config.from_dict(config.as_dict()) == config

@@ -1,0 +1,117 @@
+"""The table of tickets: each line gives the mask and the weights it says."""
+
+import pytest
+import torch
+from test_runs import make
+
+from ticketlib import masks, models, ratios, tickets
+from ticketlib.errors import TicketError
+from ticketlib.runs import streams
+
+OPTIONS = dict(linear="own", variant="default", min_per_layer=0)
+
+
+@pytest.fixture
+def net():
+    return models.build("resnet8", 10, 1, width=4, generator=torch.Generator().manual_seed(7))
+
+
+@pytest.fixture
+def batch():
+    draw = torch.Generator().manual_seed(3)
+    return torch.randn(20, 1, 8, 8, generator=draw), torch.arange(20) % 10
+
+
+def trained_weights(net):
+    draw = torch.Generator().manual_seed(5)
+    return {name: torch.randn(w.shape, generator=draw) for name, w in models.prunable(net).items()}
+
+
+def find(ticket, net, sparsity="0.8", **given):
+    return tickets.find_mask(ticket, net, sparsity, streams(make()), **{**OPTIONS, **given})
+
+
+@pytest.mark.parametrize("ticket", tickets.TICKETS)
+def test_every_ticket_keeps_the_asked_total(ticket, net, batch):
+    mask = find(ticket, net, trained=trained_weights(net), batch=batch)
+    assert mask.kept == (mask.size if ticket == "dense" else masks.asked_total(mask.size, "0.8"))
+
+
+def test_the_table_says_what_the_book_says():
+    assert {name for name, r in tickets.TICKETS.items() if r.start == "trained"} == {"lrr", "omp", "hybrid", "imp_lrr"}
+    assert {name for name, r in tickets.TICKETS.items() if r.needs_trained} == {
+        "lt", "lrr", "omp", "hybrid", "imp", "imp_lrr",
+    }  # fmt: skip
+    assert tickets.TICKETS["hybrid"].counts == tickets.TICKETS["smart"].counts == "smart"
+    assert tickets.TICKETS["omp"].schedule == "last"
+
+
+def test_a_lottery_ticket_keeps_its_whole_classifier_and_the_largest_weights(net):
+    trained = trained_weights(net)
+    mask = find("lt", net, trained=trained)
+    assert mask["fc.weight"].all()
+    convs = [name for name in mask if name != "fc.weight"]
+    kept = torch.cat([trained[n].abs()[mask[n]] for n in convs]).min()
+    pruned = torch.cat([trained[n].abs()[~mask[n]] for n in convs]).max()
+    assert kept >= pruned
+    assert not find("lt", net, trained=trained, linear="global")["fc.weight"].all()
+    assert find("lt", net, trained=trained, linear="0.5").counts["fc.weight"] == mask.sizes["fc.weight"] // 2
+
+
+def test_a_classifier_that_does_not_fit_is_a_clear_error(net):
+    with pytest.raises(TicketError, match="sparsity"):
+        find("lt", net, "0.99", trained=trained_weights(net))
+
+
+def test_hybrid_has_the_smart_counts_and_the_largest_trained_weights_of_each_layer(net):
+    trained = trained_weights(net)
+    mask = find("hybrid", net, trained=trained)
+    assert mask.counts == ratios.keep_counts(net, "smart", "0.8")
+    name = "blocks.1.conv2.weight"
+    assert trained[name].abs()[mask[name]].min() >= trained[name].abs()[~mask[name]].max()
+
+
+def test_a_random_ticket_looks_at_nothing_but_its_stream(net):
+    other = models.build("resnet8", 10, 1, width=4, generator=torch.Generator().manual_seed(8))
+    assert find("smart", net) == find("smart", other)
+
+
+def test_missing_inputs_are_named(net):
+    with pytest.raises(TicketError, match="trained"):
+        find("lt", net)
+    with pytest.raises(TicketError, match="image"):
+        find("snip", net)
+    with pytest.raises(TicketError, match="snippp"):
+        find("snippp", net)
+
+
+def test_rounds_of_iterative_pruning():
+    assert tickets.previous_round("0.2") == "0"
+    assert tickets.previous_round("0.36") == "0.2"
+    assert tickets.previous_round("0.3") == "0.2"
+    assert tickets.previous_round("0.488") == "0.36"
+    assert tickets.previous_round("0.9") == "0.8926258176"  # 0.8 ** 10 is kept before the last round
+
+
+def test_what_a_round_pruned_stays_pruned(net):
+    trained = trained_weights(net)
+    first = find("imp", net, "0.2", trained=trained, linear="global")
+    flipped = {name: w.abs().max() - w.abs() for name, w in trained.items()}  # the smallest are now the largest
+    second = find("imp", net, "0.36", trained=flipped, previous=first, linear="global")
+    assert all((second[name] <= first[name]).all() for name in first)
+
+
+@pytest.mark.parametrize("check", tickets.CHECKS)
+def test_checks_do_what_they_say(check, net):
+    found = find("smart", net)
+    before = {name: w.detach().clone() for name, w in models.prunable(net).items()}
+    mask = tickets.apply_check(check, net, found, streams(make()))
+    after = models.prunable(net)
+    assert mask.counts == found.counts
+    assert (mask != found) == (check == "rearranged")
+    assert all((after[name][~mask[name]] == 0).all() for name in mask)
+    name = "blocks.1.conv1.weight"
+    same = torch.equal(after[name][mask[name]], before[name][mask[name]])
+    assert same == (check in ("none", "rearranged"))
+    if check == "shuffled":
+        assert torch.equal(after[name][mask[name]].sort()[0], before[name][mask[name]].sort()[0])
