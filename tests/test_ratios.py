@@ -1,0 +1,244 @@
+"""Keep counts: formulas again in numpy, exact totals for any network, errors that name the value."""
+
+from fractions import Fraction
+from math import prod
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from ticketlib import masks, ratios
+from ticketlib.errors import TicketError
+from ticketlib.masks import Mask, asked_total
+from ticketlib.models import build, prunable
+from ticketlib.ratios import Layer, keep_counts
+
+unhurried = settings(deadline=None)  # a busy machine is no failure
+
+NAMES = ["smart", "linear", "cubic", "ascending", "uniform", "uniform_plus", "er", "erk", "igq"]
+NAMES += ["balanced", "pyramidal"]
+FIXING = ("smart", "linear", "cubic", "ascending")
+
+
+@pytest.fixture(scope="module")
+def nets():
+    return {name: build(name, 10) for name in ("vgg19", "resnet32")}
+
+
+def layer(size, kernel=1, linear=False):
+    shape = (size, 1) if linear else (size, 1, kernel, kernel)
+    return Layer(f"layer{size}", shape, prod(shape), linear)
+
+
+def table(*sizes, linear=()):
+    return [layer(size)._replace(name=str(i)) for i, size in enumerate(sizes)] + [
+        layer(size, linear=True)._replace(name=f"fc{i}") for i, size in enumerate(linear)
+    ]
+
+
+class TestFormulas:
+    """Each rule again in floats, on a table where the caps do and do not bite."""
+
+    layers = [
+        Layer("a", (8, 3, 3, 3), 216, False),
+        Layer("b", (16, 8, 3, 3), 1152, False),
+        Layer("c", (16, 8, 1, 1), 128, False),
+        Layer("d", (32, 16, 3, 3), 4608, False),
+        Layer("e", (10, 32), 320, True),
+    ]
+    n = np.array([216, 1152, 128, 4608, 320.0])
+    N = 6424
+
+    def near(self, counts, wanted):
+        assert np.abs(np.array(list(counts.values())) - wanted).max() < 1
+        assert sum(counts.values()) == round(sum(wanted))
+
+    def test_uniform(self):
+        self.near(keep_counts(self.layers, "uniform", 0.75), 0.25 * self.n)
+
+    @pytest.mark.parametrize(("name", "sums"), [("er", [99, 216, 24, 432, 42]), ("erk", [17, 30, 26, 54, 42])])
+    @pytest.mark.parametrize("sparsity", [0.5, 0.75, 0.95])
+    def test_erdos_renyi_solves_again(self, name, sums, sparsity):
+        sums, dense = np.array(sums, float), np.zeros(5, bool)
+        while True:
+            total = (1 - sparsity) * self.N - self.n[dense].sum()
+            wanted = np.where(dense, self.n, sums * total / sums[~dense].sum())
+            if (wanted <= self.n).all():
+                break
+            dense |= wanted > self.n
+        self.near(keep_counts(self.layers, name, sparsity), wanted)
+        if sparsity == 0.5:
+            assert dense.any()
+
+    def test_igq(self):
+        counts = np.array(list(keep_counts(self.layers, "igq", 0.9).values()))
+        F = (self.n / counts - 1) / self.n  # one constant for all layers, up to the rounding of a count
+        assert F.std() / F.mean() < 0.02 and (np.diff(counts[np.argsort(self.n)]) > 0).all()
+
+    def test_pyramidal(self):
+        counts = np.array(list(keep_counts(self.layers, "pyramidal", 0.75).values()))
+        r = (counts / self.n) ** (1 / np.arange(1, 6))
+        assert r.std() < 0.002 and counts.sum() == asked_total(self.N, 0.75)
+
+    def test_balanced(self):
+        assert list(keep_counts(self.layers, "balanced", 0.9).values()) == [129, 128, 128, 129, 128]
+
+    def test_balanced_passes_its_excess_on(self):
+        # 321.2 each: a fills and hands b 105.2, c hands d 193.2, e hands 1.2 back to b; the remainder goes to b's .6.
+        assert list(keep_counts(self.layers, "balanced", 0.75).values()) == [216, 428, 128, 514, 320]
+
+    def test_uniform_plus(self):
+        counts = keep_counts(self.layers, "uniform_plus", 0.9)
+        others = 0.1 * self.N - 216 - 64
+        self.near(counts, np.r_[216, self.n[1:4] * others / self.n[1:4].sum(), 64])
+
+    def test_uniform_plus_where_a_fifth_is_less_than_uniform(self):
+        self.near(keep_counts(self.layers, "uniform_plus", 0.5), np.r_[216, self.n[1:] * (3212 - 216) / (self.N - 216)])
+
+    @pytest.mark.parametrize("family", ["resnet", "vgg"])
+    def test_smart_in_floats(self, family):
+        p = np.array([30, 20, 12, 6]) / (np.arange(1, 5) ** 2 if family == "vgg" else 1)
+        wanted = p * self.n[:4] * (0.05 * self.N - 96) / (p * self.n[:4]).sum()
+        self.near(keep_counts(self.layers, "smart", 0.95, family=family), np.r_[wanted, 96])
+
+    def test_mask_of_another_network_gives_its_counts(self):
+        model = build("resnet8", 10, width=8)
+        mask = masks.global_mask({n: w.abs() for n, w in prunable(model).items()}, 0.9)
+        assert keep_counts(model, mask, 0.9) == mask.counts
+        with pytest.raises(TicketError, match="keeps .* the sparsity asks for"):
+            keep_counts(model, mask, 0.8)
+        with pytest.raises(TicketError, match="not of this model"):
+            keep_counts(build("resnet8", 10, width=4), mask, 0.9)
+
+
+class TestEveryRule:
+    def test_names(self):
+        assert list(ratios.RULES) == NAMES and set(FIXING) == ratios.FIXES_LINEAR
+
+    @unhurried
+    @given(
+        st.sampled_from(NAMES),
+        st.lists(st.integers(1, 3000), min_size=1, max_size=8),
+        st.lists(st.integers(1, 300), max_size=2),
+        st.integers(0, 999),
+        st.sampled_from(["vgg", "resnet"]),
+        st.integers(0, 3),
+    )
+    def test_total_is_exact_and_counts_fit(self, rule, sizes, linear, removed, family, least):
+        layers = table(*sizes, linear=linear)
+        try:
+            counts = keep_counts(layers, rule, removed / 1000, family=family, min_per_layer=least)
+        except TicketError as error:
+            assert "not defined here" in str(error)
+            return
+        assert list(counts) == [x.name for x in layers]
+        assert sum(counts.values()) == round((1 - Fraction(removed, 1000)) * sum(x.size for x in layers))
+        assert all(type(counts[x.name]) is int and min(least, x.size) <= counts[x.name] <= x.size for x in layers)
+
+    @pytest.mark.parametrize("rule", NAMES)
+    @pytest.mark.parametrize("name", ["vgg19", "resnet32"])
+    def test_denser_keeps_no_less_anywhere(self, nets, rule, name):
+        before = None
+        for sparsity in (0.99, 0.98, 0.95, 0.9, 0.8, 0.5, 0.2, 0.0):
+            counts = keep_counts(nets[name], rule, sparsity)
+            # One weight of a layer's own can go to another with the remainder.
+            assert before is None or all(counts[n] >= before[n] - 1 for n in counts)
+            before = counts
+        assert before == {n: w.numel() for n, w in prunable(nets[name]).items()}
+
+    @pytest.mark.parametrize("rule", NAMES)
+    def test_falls_on_depth_as_it_says(self, nets, rule):
+        layers = ratios.layers(nets["resnet32"])
+        counts = keep_counts(nets["resnet32"], rule, 0.95)
+        share = [counts[x.name] / x.size for x in layers if "conv1" in x.name and "blocks.1" in x.name]
+        falling = [a > b for a, b in zip(share, share[1:], strict=False)]
+        if rule in ("smart", "linear", "cubic", "pyramidal"):
+            assert all(falling)
+        if rule == "ascending":
+            assert not any(falling)
+
+    @pytest.mark.parametrize("rule", FIXING)
+    def test_linear_layers_are_fixed(self, nets, rule):
+        assert keep_counts(nets["vgg19"], rule, 0.98)["fc.weight"] == 1536
+        assert keep_counts(nets["vgg19"], rule, 0.98, linear_keep_ratio=1)["fc.weight"] == 5120
+
+    @pytest.mark.parametrize("rule", FIXING)
+    def test_the_family_is_the_model_s_or_an_option(self, nets, rule):
+        own = keep_counts(nets["resnet32"], rule, 0.9)
+        assert own == keep_counts(nets["resnet32"], rule, 0.9, family="resnet")
+        assert own != keep_counts(nets["resnet32"], rule, 0.9, family="vgg")
+        with pytest.raises(TicketError, match="family"):
+            keep_counts(nn.Sequential(nn.Conv2d(3, 8, 3)), rule, 0.9)
+
+
+class TestLinearLayers:
+    def test_none(self):
+        counts = keep_counts(nn.Sequential(nn.Conv2d(1, 10, 1), nn.Conv2d(10, 10, 1)), "smart", 0.9, family="resnet")
+        assert sum(counts.values()) == 11
+
+    def test_several_are_all_fixed(self):
+        counts = keep_counts(table(1000, 1000, linear=(100, 50)), "smart", 0.9, family="resnet")
+        assert counts["fc0"] == 30 and counts["fc1"] == 15 and sum(counts.values()) == 215
+
+    def test_nothing_else(self):
+        with pytest.raises(TicketError, match="not defined here: smart fixes linear layers"):
+            keep_counts(table(linear=(100, 50)), "smart", 0.9, family="resnet")
+
+    def test_more_than_the_budget(self):
+        with pytest.raises(TicketError, match="not defined here: smart keeps 0.3 .* 7680 weights, .* budget is 1880"):
+            keep_counts(build("resnet32", 200), "smart", 0.999)
+
+    def test_take_what_the_others_cannot_hold(self):
+        counts = keep_counts(table(10, linear=(100,)), "smart", 0.1, family="resnet")
+        assert counts == {"0": 10, "fc0": 89}
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("options", "match"),
+        [
+            ({"rule": "clever"}, "rule 'clever' is not known; allowed: smart, linear"),
+            ({"rule": None}, "rule None"),
+            ({"sparsity": 1}, "0 <= sparsity < 1"),
+            ({"sparsity": -0.1}, "0 <= sparsity < 1"),
+            ({"sparsity": 0.9999}, "not defined here: sparsity 0.9999 keeps none"),
+            ({"family": "lenet"}, "family 'lenet'"),
+            ({"linear_keep_ratio": 1.2}, "linear_keep_ratio 1.2"),
+            ({"linear_keep_ratio": "all"}, "linear_keep_ratio 'all'"),
+            ({"min_per_layer": -1}, "min_per_layer -1"),
+            ({"min_per_layer": 1.5}, "min_per_layer 1.5"),
+            ({"min_per_layer": 99}, "not defined here: min_per_layer 99"),
+            ({"rule": "uniform_plus", "sparsity": 0.9}, "not defined here: uniform_plus holds"),
+        ],
+    )
+    def test_one_sentence_names_the_value(self, options, match):
+        options = {"rule": "smart", "sparsity": 0.5, "family": "resnet"} | options
+        with pytest.raises(TicketError, match=match):
+            keep_counts(table(50, 40, linear=(20,)), options.pop("rule"), options.pop("sparsity"), **options)
+
+
+def test_layers(nets):
+    layers = ratios.layers(nets["resnet32"])
+    assert layers[0] == Layer("conv.weight", (32, 3, 3, 3), 864, False)
+    assert layers[-1] == Layer("fc.weight", (10, 128), 1280, True) and len(layers) == 34
+
+
+def test_a_rule_of_one_s_own_is_registered_by_one_decorator():
+    @ratios.rule("last_only")
+    def last_only(layers, total, family):
+        return [0] * (len(layers) - 1) + [1]
+
+    try:
+        assert keep_counts(table(10, 10), "last_only", 0.5) == {"0": 0, "1": 10}
+        assert keep_counts(table(10, 10), "last_only", 0.4) == {"0": 2, "1": 10}
+    finally:
+        del ratios.RULES["last_only"]
+
+
+def test_a_smart_ratio_mask_has_the_smart_ratio_s_counts(nets):
+    counts = keep_counts(nets["resnet32"], "smart", 0.98)
+    mask = masks.random_mask(prunable(nets["resnet32"]), counts, generator=torch.Generator().manual_seed(0))
+    assert isinstance(mask, Mask) and mask.counts == counts and mask.sparsity == pytest.approx(0.98, abs=1e-6)
