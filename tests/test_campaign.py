@@ -82,7 +82,8 @@ def test_nothing_starts_after_the_stop():
 
 
 def test_time_is_estimated_from_measured_speeds_or_not_at_all():
-    speeds = campaign.speeds([synthetic_row("smart@0.9", s, 80.0, images_per_second=v) for s, v in ((0, 900.0), (1, 1100.0))])
+    measured = [synthetic_row("smart@0.9", s, 80.0, images_per_second=v) for s, v in ((0, 900.0), (1, 1100.0))]
+    speeds = campaign.speeds(measured)
     config = grids.arm("laptop", "smart@0.9", 5, CIFAR)
     assert campaign.estimate(config, speeds, 50_000) == pytest.approx(20 * 50_000 / 1000)
     rewound = grids.arm("laptop", "lrr@0.9", 5, CIFAR)

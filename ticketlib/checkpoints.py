@@ -9,14 +9,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ticketlib.data import cache_folder
 from ticketlib.masks import Mask
 
 MASK = "mask/"  # prefix of the mask's tensors in the file
-
-
-def cache_folder():
-    """Where derived files are kept: $TICKETLIB_CACHE, else ~/.cache/ticketlib."""
-    return Path(os.environ.get("TICKETLIB_CACHE") or Path.home() / ".cache" / "ticketlib")
 
 
 def digest(tensors):

@@ -112,8 +112,8 @@ def fit(net, config, dataset, streams, *, schedule="full", epoch_size=None, prog
     Returns: Result. A non-finite loss ends the run as diverged.
     """
     size = dataset.train.images.shape[-1]
-    padded = data.pad(torch.as_tensor(np.asarray(dataset.train.images)), config.padding)
-    labels = torch.as_tensor(np.asarray(dataset.train.labels))
+    padded = data.pad(dataset.train.images, config.padding)
+    labels = torch.tensor(dataset.train.labels)
     per_epoch = math.ceil((epoch_size or len(labels)) / config.batch)
     total = config.epochs * per_epoch
     start = first_step(schedule, total)
@@ -147,7 +147,7 @@ def correct(net, dataset, batch=500):
     """Which test images are classified rightly: bool (num_test,)."""
     hits = []
     for start in range(0, len(dataset.test.labels), batch):
-        images = torch.as_tensor(np.asarray(dataset.test.images[start : start + batch]))
+        images = torch.tensor(dataset.test.images[start : start + batch])
         labels = np.asarray(dataset.test.labels[start : start + batch])
         logits = net.evaluate(data.normalise(images, dataset.mean, dataset.std))
         hits.append(logits.argmax(1).numpy() == labels)
