@@ -1,60 +1,85 @@
 """Effective sparsity: weights that lie on no live path from input to output do not count."""
 
-import copy
-
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
 
-from ticketlib.models import is_prunable, prunable
+from ticketlib.errors import TicketError
+from ticketlib.models import prunable
 
-
-class _Alive(torch.autograd.Function):
-    """1 where the value is positive, on the way forward; 1 where the gradient is, on the way back. Never overflows."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return (x > 0).to(x.dtype)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return (gradient > 0).to(gradient.dtype)
+WEIGHTED = {"conv1d", "conv2d", "conv3d", "linear"}
+MAX_POOLS = {f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)}
+# These change values but start and end no path. (A sigmoid of 0 is not 0, yet nothing has come in.)
+PASS_ON = {f"{kind}_norm" for kind in ("batch", "instance", "group", "layer", "rms")}
+PASS_ON |= {"relu", "relu_", "relu6", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "mish", "hardswish"}
+PASS_ON |= {"hardtanh", "sigmoid", "hardsigmoid", "tanh", "softplus", "softmax", "log_softmax"}
+PASS_ON |= {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
 
 
 def effective_sparsity(model, mask, input_shape):
-    """Fraction of the prunable weights that are pruned or lie on no live path from an input to an output.
+    """Compute the fraction of the prunable weights that are pruned or lie on no live path from input to output.
 
-    A path is live if none of its weights is pruned; padding is no input. Batch norm and ReLU pass everything on, biases
-    start nothing, and a pooling window is live if any of its values is.
+    A path is live if none of its weights is pruned. Padding is no input, biases start nothing, normalisations and
+    activations pass on what comes in, and a pooling window is live if any of its values is.
 
-    Arguments: model, any module of convolutions, linear layers, batch norms, pools and ReLUs; mask, a Mask of it;
-        input_shape, (channels, height, width).
-    Returns: float, at least mask.sparsity, at most 1.
-    Source: Vysogorets & Kempe (2023) for the idea; the code is ours.
+    Arguments: model, any module of convolutions, linear layers, pools, sums and what passes on; mask, a Mask of it;
+        input_shape, without the batch, as (channels, height, width).
+    Returns: float, at least mask.sparsity, at most 1. The model is left as it was found.
+    Raises: TicketError if the mask is not the model's, or for a dilated max-pool.
+    Source: Vysogorets and Kempe (2023), whose code adds up path values; here only their existence is passed on.
     """
     mask.check(model)
-    twin = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
-    for name, weight in prunable(twin).items():
-        weight.copy_(mask[name])
-        weight.requires_grad_(True)
-    for module in twin.modules():
-        module.register_forward_hook(_live)
-    output = twin(torch.ones(1, *input_shape))
-    output.sum().backward()
-    gradients = {name: weight.grad for name, weight in prunable(twin).items() if weight.grad is not None}
-    return 1 - sum(int(((found > 0) & mask[name]).sum()) for name, found in gradients.items()) / mask.size
+    with torch.inference_mode(False), torch.enable_grad():
+        bits = {name: mask[name].float().requires_grad_() for name in prunable(model)}
+        others = {name: torch.ones(p.shape) for name, p in model.named_parameters() if name not in bits}
+        others |= {name: buffer.detach().cpu().clone() for name, buffer in model.named_buffers()}
+        with _PathsOnly():
+            output = functional_call(model, others | bits, (torch.ones(1, *input_shape),))
+        uses = torch.autograd.grad(output.sum(), list(bits.values()), materialize_grads=True)
+    # A pruned weight that would join two live ends has uses as well, so the mask is asked again.
+    live = sum(
+        int((used > 0.5).logical_and_(mask[name]).count_nonzero()) for used, name in zip(uses, bits, strict=True)
+    )
+    return (mask.size - live) / mask.size
 
 
-def _live(module, inputs, output):
-    """What a module passes on when only the existence of paths counts."""
-    if is_prunable(module):
-        bias = module.bias
-        if bias is not None:
-            output = output - bias.view(-1, *[1] * (output.dim() - 2 if output.dim() > 2 else 0))
-        return _Alive.apply(output)
-    if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.Dropout):
-        return inputs[0]
-    if isinstance(module, nn.MaxPool2d):
-        pooled = F.avg_pool2d(inputs[0], module.kernel_size, module.stride, module.padding, module.ceil_mode)
-        return _Alive.apply(pooled)
-    return output
+class _Live(torch.autograd.Function):
+    """1 where a value is above a bound on the way forward, 1 where a gradient is on the way back; nothing grows."""
+
+    @staticmethod
+    def forward(ctx, x, bound, bound_back):
+        ctx.bound = bound_back
+        return (x > bound).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return (gradient > ctx.bound).to(gradient.dtype), None, None
+
+
+class _PathsOnly(TorchFunctionMode):
+    """Run a forward pass on zeros and ones that say whether a path arrives, whichever way a function is called."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
+        if name in WEIGHTED:
+            return _weighted(func, *args, **kwargs)
+        if name in MAX_POOLS:
+            return _pooled(name, *args, **kwargs)
+        if name in PASS_ON:
+            return args[0] if args else kwargs["input"]
+        return func(*args, **kwargs)
+
+
+def _weighted(func, input, weight, bias=None, *args, **kwargs):
+    # Between the two, values and gradients are counts: 0.5 tells none from one however a kernel adds them up.
+    return _Live.apply(func(_Live.apply(input, 0, 0.5), weight, None, *args, **kwargs), 0.5, 0)
+
+
+def _pooled(name, input, size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    average = getattr(F, name.replace("max", "avg"))  # positive where any value is, with a gradient for each of them
+    if name.startswith("adaptive"):
+        return average(input, size)
+    if dilation not in (1, (1,), (1, 1), (1, 1, 1)):
+        raise TicketError(f"dilation {dilation} of a max-pool is not allowed for effective sparsity; it must be 1.")
+    return average(input, size, stride, padding, ceil_mode)
