@@ -239,7 +239,7 @@ def processor():
 def code_version():
     """The commit (and tag) of the code, with -dirty where files were changed; the package version without git."""
     try:
-        command = ["git", "describe", "--always", "--tags", "--dirty", "--abbrev=12"]
+        command = ["git", "describe", "--always", "--tags", "--long", "--dirty", "--abbrev=12"]
         return subprocess.run(
             command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
         ).stdout.strip()

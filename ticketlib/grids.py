@@ -1,48 +1,120 @@
 """The book's grids of runs, in the order in which they are carried out: seed by seed, every arm of a seed together."""
 
-from ticketlib.errors import one_of
+import re
+
+from ticketlib.claims import CLAIMS
+from ticketlib.corrupt import KINDS
+from ticketlib.errors import TicketError, one_of
 from ticketlib.runs import PROFILES, config
+from ticketlib.tickets import CHECKS, REWIND_TO, TICKETS
 
-PILOT_TICKETS = ("dense", "lt", "lt+rearranged", "snip", "snip+rearranged", "smart", "uniform")
-PILOT_SPARSITY = "0.9"
+PILOT_ARMS = ("dense", "lt@0.9", "lt+rearranged@0.9", "snip@0.9", "snip+rearranged@0.9", "smart@0.9", "uniform@0.9")
+OPTION = re.compile(r"(linear|variant|order)=(\w+(?:\.\d+)?)|(min_per_layer)=(\d+)")
 
 
-def arm(profile, key, seed, dataset, **changes):
-    """Configuration of one arm, named as Config.arm names it but without the sparsity where dense.
+def arm(profile, key, seed, dataset, *, network="resnet", **changes):
+    """Configuration of one arm, named as Config.arm names it; the sparsity of a dense net may be left out.
 
-    Arguments: key, ticket[+check][+corruption][+option=value]@sparsity; changes, further fields of Config.
+    Arguments: key, ticket[+check][+corruption][+option=value][@sparsity]; changes, further fields of Config.
+    Raises: TicketError for a ticket or an option that is not known.
     """
     names, _, sparsity = key.partition("@")
     ticket, *options = names.split("+")
     for option in options:
-        what, _, value = option.rpartition("=")
-        changes[what or _field_of(option)] = int(value) if value.isdigit() else value
-    return config(profile, ticket, sparsity or "0", seed, dataset=dataset, **changes)
+        found = OPTION.fullmatch(option)
+        if found:
+            changes |= {found[1]: found[2]} if found[1] else {found[3]: int(found[4])}
+        else:
+            one_of("option of an arm", option, [*CHECKS[1:], *KINDS[1:], "linear=...", "variant=...", "order=..."])
+            changes["check" if option in CHECKS else "corruption"] = option
+    return config(profile, ticket, sparsity or "0", seed, dataset=dataset, network=network, **changes)
 
 
-def _field_of(option):
-    from ticketlib.corrupt import KINDS
-    from ticketlib.tickets import CHECKS
-
-    one_of("option of an arm", option, [*CHECKS[1:], *KINDS[1:]])
-    return "check" if option in CHECKS else "corruption"
+def _seed_by_seed(profile, dataset, seeds, arms, **changes):
+    return [arm(profile, key, seed, dataset, **changes) for seed in seeds for key in arms]
 
 
 def pilot(profile, dataset):
     """The pilot: how much training do the claims need? Held-out training images, seeds of its own, recipe version 0."""
     plan = PROFILES[profile].pilot
     return [
-        arm(profile, key if key == "dense" else f"{key}@{PILOT_SPARSITY}", seed, dataset,
-            epochs=epochs, held_out=plan["held_out"], recipe=0)
+        arm(profile, key, seed, dataset, epochs=epochs, held_out=plan["held_out"], recipe=0)
         for seed in plan["seeds"]
         for epochs in plan["epochs"]
-        for key in PILOT_TICKETS
-    ]  # fmt: skip
+        for key in PILOT_ARMS
+    ]
 
 
-GRIDS = {"pilot": pilot}
+def claim_arms():
+    """The arms of the claim table at its sparsities, each once, after the dense nets they start from."""
+    arms = ["dense", "dense+both", "dense+half"]
+    for claim in CLAIMS.values():
+        arms += [f"{name}@{s}" for c in claim.comparisons for name in (c.b, c.a) for s in claim.sparsities]
+    return list(dict.fromkeys(arms))
+
+
+def step1(profile, dataset):
+    """What the verdicts read, and beside it ERK, OMP, magnitude at init, and random tickets at equal total training.
+
+    A ticket of a trained net has had the dense net's epochs and three quarters of them again; random tickets get as
+    many in one run.
+    """
+    total = round(PROFILES[profile].training["epochs"] * (2 - float(REWIND_TO)))
+    beside, equal = ("erk@0.98", "omp@0.98", "magnitude@0.98"), ("smart@0.9", "smart@0.98", "uniform@0.98")
+    return [
+        run
+        for seed in range(PROFILES[profile].seeds)
+        for run in _seed_by_seed(profile, dataset, [seed], [*claim_arms(), *beside])
+        + _seed_by_seed(profile, dataset, [seed], equal, epochs=total)
+    ]
+
+
+def step2(profile, dataset):
+    """Further checks, ablations and options at 98 %."""
+    arms = [f"{t}+{check}@0.98" for t in ("snip", "grasp", "lt") for check in ("shuffled", "reinitialised")]
+    arms += ["linear@0.98", "cubic@0.98", "ascending@0.98", "ascending+min_per_layer=1@0.98"]
+    for kind in ("labels", "pixels"):
+        arms += [f"dense+{kind}", f"snip+{kind}@0.98", f"lt+{kind}@0.98"]
+    arms += ["lt+linear=global@0.98", "grasp+variant=authors@0.98", "dense+order=order2"]
+    return _seed_by_seed(profile, dataset, range(3), arms)
+
+
+def step3(profile, dataset):
+    """The sparse end: 99.5 %."""
+    arms = [f"{t}{check}@0.995" for t in ("snip", "lt", "lrr") for check in ("", "+rearranged")]
+    return _seed_by_seed(
+        profile, dataset, range(3), [*arms, "smart@0.995", "uniform@0.995", "erk@0.995", "hybrid@0.995"]
+    )
+
+
+def step4(profile, dataset):
+    """Another family of networks, a slim VGG, at 98 %."""
+    arms = ["dense", "snip@0.98", "snip+rearranged@0.98", "snip+both@0.98", "lt@0.98", "lt+rearranged@0.98"]
+    arms += ["smart@0.98", "uniform@0.98", "lrr@0.98", "hybrid@0.98"]
+    return _seed_by_seed(profile, dataset, range(5), arms, network="vgg")
+
+
+def step5(profile, dataset):
+    """Twice the epochs, at 90 %."""
+    arms = ("dense", "lt@0.9", "lt+rearranged@0.9", "smart@0.9")
+    return _seed_by_seed(profile, dataset, range(3), arms, epochs=2 * PROFILES[profile].training["epochs"])
+
+
+GRIDS = {"pilot": pilot, "step1": step1, "step2": step2, "step3": step3, "step4": step4, "step5": step5}
 
 
 def grid(name, profile, dataset):
-    """All configurations of a named grid, in order."""
+    """All configurations of a named grid, in order. Raises: TicketError for a name that is not known."""
     return GRIDS[one_of("grid", name, GRIDS)](profile, dataset)
+
+
+def units(configs, profile):
+    """Cost of runs in units of one full run of the profile; a rewound run costs three quarters of one.
+
+    Returns: float. Raises: TicketError if there is no run.
+    """
+    if not configs:
+        raise TicketError("an empty grid has no cost; it needs at least one run.")
+    shares = [1 if TICKETS[c.ticket].schedule == "full" else 1 - float(REWIND_TO) for c in configs]
+    epochs = PROFILES[profile].training["epochs"]
+    return sum(share * c.epochs / epochs for share, c in zip(shares, configs, strict=True))

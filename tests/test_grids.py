@@ -1,0 +1,62 @@
+"""The grids: their size is frozen, and every arm that a verdict reads is in them."""
+
+import pytest
+from synthetic import CIFAR
+
+from ticketlib import grids
+from ticketlib.claims import CLAIMS
+from ticketlib.errors import TicketError
+from ticketlib.runs import PROFILES
+
+SIZES = {"pilot": (63, 36.75), "step1": (246, 243), "step2": (57, 57), "step3": (30, 27.75), "step4": (50, 47.5),
+         "step5": (12, 24)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", grids.GRIDS)
+def test_sizes_are_frozen(name):
+    configs = grids.grid(name, "laptop", CIFAR)
+    assert (len(configs), grids.units(configs, "laptop")) == SIZES[name]
+    assert len({c.name for c in configs}) == len(configs)
+
+
+def test_step_one_is_one_seed_after_the_other_and_has_every_arm_of_the_claims():
+    configs = grids.grid("step1", "laptop", CIFAR)
+    assert [c.seed for c in configs] == sorted(c.seed for c in configs)
+    for seed in range(PROFILES["laptop"].seeds):
+        there = {c.arm for c in configs if c.seed == seed and c.epochs == PROFILES["laptop"].training["epochs"]}
+        assert there >= {key for claim in CLAIMS.values() for c in claim.comparisons for a in (c.a, c.b)
+                         for key in claim.keys(a)}  # fmt: skip
+
+
+def test_the_pilot_shares_nothing_with_the_runs_that_count():
+    pilot = grids.grid("pilot", "laptop", CIFAR)
+    assert {(c.recipe, c.held_out) for c in pilot} == {(0, 5000)} and min(c.seed for c in pilot) == 1000
+    counting = [c for name in grids.GRIDS if name != "pilot" for c in grids.grid(name, "laptop", CIFAR)]
+    assert {c.held_out for c in counting} == {0} and 0 not in {c.recipe for c in counting}
+
+
+NAMED = ("dense@0", "snip+both@0.9", "lt+linear=global@0.98", "lt+linear=0.5@0.98", "grasp+variant=authors@0.98",
+         "ascending+min_per_layer=1@0.98", "dense+order=order2@0")  # fmt: skip
+UNKNOWN = ("snip+rearange@0.9", "snop@0.9", "snip+width=3@0.9", "snip+variant=mine@0.9", "snip@9")
+
+
+@pytest.mark.parametrize("key", NAMED)
+def test_an_arm_is_named_as_its_configuration_names_it(key):
+    assert grids.arm("laptop", key, 0, CIFAR).arm == key
+
+
+@pytest.mark.parametrize("key", UNKNOWN)
+def test_arms_that_are_not_known(key):
+    with pytest.raises(TicketError):
+        grids.arm("laptop", key, 0, CIFAR)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", grids.GRIDS)
+def test_every_profile_has_every_grid(profile, name):
+    assert grids.grid(name, profile, CIFAR)
+
+
+def test_a_grid_that_is_not_known():
+    with pytest.raises(TicketError, match="step9"):
+        grids.grid("step9", "laptop", CIFAR)
