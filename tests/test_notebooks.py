@@ -103,3 +103,11 @@ def test_nbval_compares_what_is_stored(root, tmp_path):
     wrong = subprocess.run([*command, "wrong.ipynb"], cwd=tmp_path, capture_output=True, text=True)
     assert right.returncode == 0 and "3 passed" in right.stdout, right.stdout
     assert wrong.returncode == 1 and "1 failed, 2 passed" in wrong.stdout, wrong.stdout
+
+
+@pytest.mark.slow
+def test_every_notebook_runs_from_any_folder(root, tmp_path):
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        command = [sys.executable, "-m", "papermill", str(path), "out.ipynb", "-k", "python3", "--no-progress-bar"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, f"{path.name}: {done.stderr}"
