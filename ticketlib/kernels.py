@@ -1,201 +1,229 @@
-"""Compiled convolutions of the sparse engine: each touches only the rows that a surviving weight joins."""
+"""Compiled sparse convolutions, which touch only the rows that a surviving weight joins, and a whole step of training.
 
-import numpy as np
+Only the three functions at the end are called from Python.
+"""
+
 from numba import njit
 
-from ticketlib import norms
+from ticketlib import heads, norms, pools
 from ticketlib import vectors as v
-from ticketlib.layout import origin, phase_count, phased
+from ticketlib.layout import origin, phase_of
 from ticketlib.vectors import LANES
 
 
 @njit
-def _conv_plane(arrays, span, where, size):
-    """Write a plane of size = (height, width), in register tiles of sixteen vectors as far as they fit."""
-    x, w, offset, index = arrays
-    low, high = span
-    source, target, pitch, target_pitch = where
-    height, width = size
-    column = 0
-    while column < width:
-        left, y = width - column, 0
-        while y < height:
-            at, to = source + y * pitch + column * LANES, target + y * target_pitch + column * LANES
-            if left >= 16:
-                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 1, 16)
-                y += 1
-            elif left >= 8 and y + 2 <= height:
-                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 2, 8)
-                y += 2
-            elif left >= 8:
-                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 1, 8)
-                y += 1
-            elif left >= 4 and y + 4 <= height:
-                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 4, 4)
-                y += 4
-            elif left >= 4:
-                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 1, 4)
-                y += 1
-            elif left >= 2 and y + 2 <= height:
-                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 2, 2)
-                y += 2
-            elif left >= 2:
-                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 1, 2)
-                y += 1
-            else:
-                v.conv_tile(x, w, offset, index, low, high, at, to, pitch, target_pitch, 1, 1)
-                y += 1
-        column += _tile_width(left)
+def _tile_shape(rows, columns):
+    """The largest tile that fits what is left of a plane: of 2, 1 rows and 4, 2, 1 vectors."""
+    return min(rows, 2), 4 if columns >= 4 else min(columns, 2)
 
 
 @njit
-def _dot_plane(arrays, span, where, size):
-    """As _conv_plane: the dot products of a plane with every row that its taps name."""
+def _conv_tile(arrays, span, where, pitches, shape):
+    """One tile of one channel; where = (source, target, carry), pitches = (source's, target's, target's step)."""
+    x, weight, offset = arrays
+    if shape == (2, 4):
+        v.conv_tile(x, weight, offset, span, where, pitches, 2, 4)
+    elif shape == (1, 4):
+        v.conv_tile(x, weight, offset, span, where, pitches, 1, 4)
+    elif shape == (2, 2):
+        v.conv_tile(x, weight, offset, span, where, pitches, 2, 2)
+    elif shape == (1, 2):
+        v.conv_tile(x, weight, offset, span, where, pitches, 1, 2)
+    elif shape == (2, 1):
+        v.conv_tile(x, weight, offset, span, where, pitches, 2, 1)
+    else:
+        v.conv_tile(x, weight, offset, span, where, pitches, 1, 1)
+
+
+@njit
+def _dot_tile(arrays, span, where, pitches, shape):
+    """As _conv_tile: the products of a tile with every one that its taps name."""
     x, dots, offset = arrays
-    low, high = span
-    source, target, pitch, target_pitch = where
-    height, width = size
-    column = 0
-    while column < width:
-        left, y = width - column, 0
-        while y < height:
-            at, to = source + y * pitch + column * LANES, target + y * target_pitch + column * LANES
-            if left >= 16:
-                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 1, 16)
-                y += 1
-            elif left >= 8 and y + 2 <= height:
-                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 2, 8)
-                y += 2
-            elif left >= 8:
-                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 1, 8)
-                y += 1
-            elif left >= 4 and y + 4 <= height:
-                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 4, 4)
-                y += 4
-            elif left >= 4:
-                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 1, 4)
-                y += 1
-            elif left >= 2 and y + 2 <= height:
-                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 2, 2)
-                y += 2
-            elif left >= 2:
-                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 1, 2)
-                y += 1
-            else:
-                v.dot_tile(x, dots, offset, low, high, at, to, pitch, target_pitch, 1, 1)
-                y += 1
-        column += _tile_width(left)
+    if shape == (2, 4):
+        v.dot_tile(x, dots, offset, span, where, pitches, 2, 4)
+    elif shape == (1, 4):
+        v.dot_tile(x, dots, offset, span, where, pitches, 1, 4)
+    elif shape == (2, 2):
+        v.dot_tile(x, dots, offset, span, where, pitches, 2, 2)
+    elif shape == (1, 2):
+        v.dot_tile(x, dots, offset, span, where, pitches, 1, 2)
+    elif shape == (2, 1):
+        v.dot_tile(x, dots, offset, span, where, pitches, 2, 1)
+    else:
+        v.dot_tile(x, dots, offset, span, where, pitches, 1, 1)
 
 
 @njit
-def _tile_width(left):
-    return 16 if left >= 16 else 8 if left >= 8 else 4 if left >= 4 else 2 if left >= 2 else 1
+def convolve(net, layer, block):
+    """Write a block of z: tile by tile, all channels of a tile in turn, so that its source stays in the first cache."""
+    source, z, taps = layer.source, layer.z, net.taps
+    arrays = net.x, net.w[layer.first : layer.last], taps.offset[layer.first : layer.last]
+    pitches = source.pitch, z.pitch, LANES
+    x = 0
+    while x < z.width:
+        y = 0
+        while y < z.height:
+            shape = _tile_shape(z.height - y, z.width - x)
+            start = source.base + block * source.block + y * source.pitch + x * LANES
+            for c in range(z.channels):
+                span = taps.starts[layer.starts + c], taps.starts[layer.starts + c + 1]
+                where = start, origin(z, block, c) + y * z.pitch + x * LANES, False
+                _conv_tile(arrays, span, where, pitches, shape)
+            y += shape[0]
+        x += shape[1]
 
 
 @njit
-def _convolve(arrays, source, target, start, block):
-    """Fill every plane of a block with the scaled sum of the source rows that its taps name."""
-    split = target.split
-    for c in range(target.channels):
-        for phase in range(split * split):
-            py, px = phase // split, phase % split
-            i = c * split * split + phase
-            first = phased(target, block, c, py - 1 if py else split - 1, px)
-            where = (source.base + block * source.block, first, source.pitch, target.pitch)
-            size = (phase_count(target.height, split, py), phase_count(target.width, split, px))
-            _conv_plane(arrays, (start[i], start[i + 1]), where, size)
+def convolve_back(net, weight, layer, dy, block):
+    """Write, or add to, a block of dy, the gradient of layer.source, from layer.dz."""
+    source, dz, taps = layer.source, layer.dz, net.taps
+    phases = source.split * source.split
+    arrays = net.x, weight[layer.back :], taps.back_offset[layer.back :]
+    pitches = dz.pitch, source.split * dy.pitch, source.split * LANES
+    for phase in range(phases):
+        _, top, left, rows, columns = phase_of(source, 0, 0, phase)
+        x = 0
+        while x < columns:
+            y = 0
+            while y < rows:
+                shape = _tile_shape(rows - y, columns - x)
+                start = dz.base + block * dz.block + y * dz.pitch + x * LANES
+                inside = (top + y * source.split) * dy.pitch + (left + x * source.split) * LANES
+                for c in range(source.channels):
+                    i = layer.back_starts + c * phases + phase
+                    span = taps.back_starts[i], taps.back_starts[i + 1]
+                    where = start, origin(dy, block, c) + inside, layer.carry > 0
+                    _conv_tile(arrays, span, where, pitches, shape)
+                y += shape[0]
+            x += shape[1]
 
 
 @njit
-def _dots(arrays, conv, block):
-    """Add each surviving weight's gradient, lane by lane: the product of the two rows it joins."""
-    for c in range(conv.z.channels):
-        target = origin(conv.dz, block, c, 0)
-        where = (conv.source.base + block * conv.source.block, target, conv.source.pitch, conv.dz.pitch)
-        span, size = (conv.taps.start[c], conv.taps.start[c + 1]), (conv.z.height, conv.z.width)
-        _dot_plane(arrays, span, where, size)
+def dots(net, layer, block):
+    """Add a block's share to each surviving weight's gradient, lane by lane: the product of the rows it joins."""
+    source, dz, taps = layer.source, layer.dz, net.taps
+    arrays = net.x, net.dots, taps.offset[layer.first : layer.last]
+    pitches = source.pitch, dz.pitch, LANES
+    for c in range(dz.channels):
+        span = taps.starts[layer.starts + c], taps.starts[layer.starts + c + 1]
+        x = 0
+        while x < dz.width:
+            y = 0
+            while y < dz.height:
+                shape = _tile_shape(dz.height - y, dz.width - x)
+                start = source.base + block * source.block + y * source.pitch + x * LANES
+                where = start, origin(dz, block, c) + y * dz.pitch + x * LANES, False
+                _dot_tile(arrays, span, where, pitches, shape)
+                y += shape[0]
+            x += shape[1]
+
+
+@njit
+def _activate(net, layer, lanes, block):
+    if layer.pool:
+        pools.activate(net, layer, lanes, block)
+    else:
+        norms.activate(net, layer, lanes, block)
+
+
+@njit
+def _gate(net, layer, block):
+    if layer.pool:
+        pools.gate(net, layer, block)
+    else:
+        norms.gate(net, layer, block)
+
+
+@njit
+def _norm_gradient(net, layer, lanes, block):
+    if layer.pool:
+        pools.norm_gradient(net, layer, lanes, block)
+    else:
+        norms.norm_gradient(net, layer, lanes, block)
+
+
+@njit
+def _forward(net, images, training):
+    """Logits of a batch. Each layer goes block by block: activate what came before, then convolve it in the cache."""
+    blocks = (len(images) + LANES - 1) // LANES
+    net.mask[:] = 0
+    net.mask[: len(images)] = 1
+    heads.pack(net, images)
+    for i in range(len(net.layers)):
+        layer = net.layers[i]
+        for block in range(blocks):
+            lanes = v.load(net.mask, block * LANES)
+            if i > 0:
+                _activate(net, net.layers[i - 1], lanes, block)
+            convolve(net, layer, block)
+            if training:
+                norms.moments(net, layer, lanes, block)
+        if training:
+            norms.set_norm(net, layer, len(images))
+    last = net.layers[-1]
+    for block in range(blocks):
+        _activate(net, last, v.load(net.mask, block * LANES), block)
+        heads.mean_over_space(net, last, block)
+    heads.classify(net, blocks)
+
+
+@njit
+def _backward_layer(net, i, images, weight):
+    """From the gradient behind layer i's ReLU to its weights' gradients and that behind the ReLU before it."""
+    layer, before = net.layers[i], net.layers[max(i - 1, 0)]
+    norms.set_slope(net, layer, images)
+    net.dots[: (layer.last - layer.first) * LANES] = 0
+    for block in range((images + LANES - 1) // LANES):
+        lanes = v.load(net.mask, block * LANES)
+        _norm_gradient(net, layer, lanes, block)
+        if i > 0 and before.out.block == 0:
+            _activate(net, before, lanes, block)
+        dots(net, layer, block)
+        if i > 0:
+            convolve_back(net, weight, layer, before.dy, block)
+            _gate(net, before, block)
+    for k in range(layer.first, layer.last):
+        net.gradient[k] = v.total(v.load(net.dots, (k - layer.first) * LANES))
 
 
 @njit(cache=True)
-def pack(x, images, grid):
-    """Lay images, float32 (batch, channels, height, width), out in a grid; empty lanes of the last block get 0."""
-    batch, channels, height, width = images.shape
-    for block in range((batch + LANES - 1) // LANES):
-        for c in range(channels):
-            for y in range(height):
-                for px in range(grid.split):
-                    start, first = phased(grid, block, c, y, px), (px - 1) % grid.split
-                    count = phase_count(width, grid.split, px)
-                    for lane in range(LANES):
-                        b = block * LANES + lane
-                        for i in range(count):
-                            value = images[b, c, y, first + i * grid.split] if b < batch else np.float32(0)
-                            x[start + i * LANES + lane] = value
-
-
-@njit(cache=True)
-def forward(x, w, act, conv, mask):
-    """Activate what the layer before left, then convolve: block by block, so that the second finds it in the cache.
+def step(net, images, labels, weight):
+    """All gradients of a batch, and the running statistics.
 
     Arguments:
-        x, w: flat float32 arrays: activations, parameters.
-        act: Activation; conv: the Convolution that reads it; either may have no channels and is then left out.
-        mask: float32 (blocks * LANES,), 1 for an image, 0 beyond the batch.
-    Returns: nothing; adds to the sums of conv's norm.
+        net: Net. images: float32 (batch, channels, height, width). labels: int64 (batch,).
+        weight: float32, as long as net.taps.back_index; scratch.
+    Returns: the mean cross-entropy.
     """
-    for block in range(len(mask) // LANES):
-        lanes = v.load(mask, block * LANES)
-        norms.activate(x, act, lanes, block)
-        _convolve((x, w, conv.taps.offset, conv.taps.index), conv.source, conv.z, conv.taps.start, block)
-        norms.moments(x, conv.z, conv.norm, lanes, block)
+    _forward(net, images, True)
+    loss = heads.cross_entropy(net, labels)
+    blocks = (len(images) + LANES - 1) // LANES
+    heads.classify_back(net, blocks)
+    for k in range(len(weight)):
+        weight[k] = net.w[net.taps.back_index[k]]
+    last = net.layers[-1]
+    for block in range(blocks):
+        if last.out.block == 0:
+            _activate(net, last, v.load(net.mask, block * LANES), block)
+        heads.spread_over_space(net, last, block)
+        _gate(net, last, block)
+    for i in range(len(net.layers) - 1, -1, -1):
+        _backward_layer(net, i, len(images), weight)
+    return loss
 
 
 @njit(cache=True)
-def forward_last(x, act, features, mask):
-    """The last activation and its mean over space: features, float32 (blocks * channels * LANES,)."""
-    for block in range(len(mask) // LANES):
-        norms.activate(x, act, v.load(mask, block * LANES), block)
-        norms.mean_over_space(x, act, features, block)
+def logits(net, images):
+    """Leave the logits of a batch in net.logits, by the running statistics."""
+    for i in range(len(net.channels)):
+        channel = net.channels[i]
+        norms.set_scale(channel, net.w, channel.running_mean, 1 / (channel.running_var + norms.EPS) ** 0.5)
+    _forward(net, images, False)
 
 
 @njit(cache=True)
-def backward_last(x, act, features, mask):
-    """From the gradient of the features to that behind the last ReLU."""
-    for block in range(len(mask) // LANES):
-        norms.spread_over_space(x, act, features, block)
-        norms.gate(x, act, block)
-
-
-@njit(cache=True)
-def backward(x, w, layer, mask, dots):
-    """From the gradient behind a layer's ReLU to its weights' gradients and that behind the ReLU before it.
-
-    Arguments:
-        x, w, mask: as forward.
-        layer: (act, upper, conv, before): the activation the layer made; the Grid of gradients that reach a
-            shortcut's channels; its Convolution; the activation it read (no channels: the images).
-        dots: float32 (weights * LANES,), scratch that is left with each weight's gradient in LANES parts.
-    """
-    act, upper, conv, before = layer
-    dots[:] = 0
-    for block in range(len(mask) // LANES):
-        norms.norm_gradient(x, act, upper, conv, v.load(mask, block * LANES), block)
-        _dots((x, dots, conv.taps.offset), conv, block)
-        _convolve((x, w, conv.back.offset, conv.back.index), conv.dz, conv.raw, conv.back.start, block)
-        norms.gate(x, before, block)
-
-
-@njit(cache=True)
-def add_lanes(dots, gradients):
-    """gradients[k] = the sum of the LANES parts of dots' k-th vector."""
-    for k in range(len(gradients)):
-        gradients[k] = v.total(v.load(dots, k * LANES))
-
-
-@njit(cache=True)
-def descend(w, gradients, velocity, rates):
-    """One step of SGD on flat float32 arrays; rates = float32 (rate, momentum, weight decay)."""
-    rate, momentum, decay = rates
-    for i in range(len(gradients)):
-        velocity[i] = momentum * velocity[i] + (gradients[i] + decay * w[i])
-        w[i] -= rate * velocity[i]
+def update(net, rate, momentum, decay):
+    """One step of SGD; rate, momentum, decay: float32."""
+    for i in range(len(net.gradient)):
+        net.velocity[i] = momentum * net.velocity[i] + (net.gradient[i] + decay * net.w[i])
+        net.w[i] -= rate * net.velocity[i]

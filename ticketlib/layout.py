@@ -1,8 +1,9 @@
-"""Where the sparse engine keeps its numbers: one flat float32 array cut into grids.
+"""Where the sparse engine keeps its numbers: one flat float32 array cut into grids, and tables of what lies where.
 
-A grid is [batch block, channel, phase, row, column, lane]: LANES images side by side, each plane padded by one. What a
-convolution of stride s reads is kept as s * s phases (every s-th row and column), so that inner loops run over
-adjacent vectors whatever the stride.
+A grid is [batch block, channel, phase, row, column, lane]: LANES images side by side. What a convolution reads is
+padded by one, and with a stride s it is kept as s * s phases (every s-th row and column), so that inner loops run over
+adjacent vectors whatever the stride. A grid whose `block` is 0 holds one block at a time: short-lived values that are
+cheaper to compute twice than to fetch from memory.
 """
 
 from typing import NamedTuple
@@ -13,82 +14,73 @@ from numba import njit
 from ticketlib.vectors import LANES
 
 
-class Grid(NamedTuple):
-    """Where a buffer lies in the flat array; strides are in floats, height and width without padding."""
+def _fields(names, kind):
+    return [(name, kind) for name in names.split()]
 
-    base: int
-    block: int
-    channel: int
-    phase: int
-    pitch: int
-    channels: int
-    height: int
-    width: int
-    split: int
+
+# Strides in floats; inset: from a plane's start to its first true pixel; height and width without padding.
+GRID = np.dtype(_fields("base block channel phase pitch inset channels height width split", "i8"))
+
+# One convolution and the activation made from it: relu(norm(z) + rest), max-pooled if pool is 1.
+LAYER = np.dtype(
+    _fields("source z out rest dy upper dz", GRID)
+    # rest: an earlier activation (rest_kind 1) or the z of a shortcut (2); upper: the gradient a shortcut's z gets;
+    # dy: the gradient of out, later that behind the ReLU.
+    + _fields("rest_kind pool carry norm rest_norm first last starts back back_starts", "i8")
+    # carry: the gradient of source starts from what an identity passed back; norm, rest_norm: first rows of CHANNEL;
+    # first, last: its weights; starts, back, back_starts: where its taps lie.
+)
+
+# Batch norm of one channel; gamma, beta: which parameters these are.
+CHANNEL = np.dtype(
+    _fields("gamma beta", "i8")
+    + _fields("scale shift mean inverse running_mean running_var", "f4")
+    # running_mean is that of z, which has no bias; out = scale * z + shift; inverse = 1 / sqrt(variance + eps)
+    + [("slope", "f4", 3), ("sums", "f8", 2)],
+    # dz = slope[0] * dy + slope[1] + slope[2] * z; sums of d and d * d, d = z - running_mean, then of dy and dy * z
+    align=True,
+)
 
 
 class Taps(NamedTuple):
-    """Which rows add up to which: entries start[i]:start[i + 1] make phase i % split**2 of channel i // split**2."""
+    """Which rows add up to which; entries starts[i]:starts[i + 1] make phase i % split**2 of channel i // split**2."""
 
-    start: np.ndarray  # int64, (channels * split**2 + 1,)
-    offset: np.ndarray  # int64, from the start of a source's block to the row's first vector
-    index: np.ndarray  # int64, which parameter scales the row
-
-
-class Norm(NamedTuple):
-    """Batch norm over the channels of one z; all float32 (channels,) but for the last two."""
-
-    scale: np.ndarray  # out = scale * z + shift
-    shift: np.ndarray
-    mean: np.ndarray  # of this batch's z, and 1 / sqrt(variance + eps)
-    inverse: np.ndarray
-    running_mean: np.ndarray  # of z, without the convolution's bias
-    running_var: np.ndarray
-    sums: np.ndarray  # float64 (channels, 2): of d and d * d, d = z - running_mean; later of dy and dy * (z - mean)
-    slope: np.ndarray  # float32 (channels, 3): dz = slope[0] * dy + slope[1] + slope[2] * z
+    starts: np.ndarray  # int64, counted from the layer's first entry
+    offset: np.ndarray  # int32, from the start of a source's block to the row's first vector
+    back_starts: np.ndarray
+    back_offset: np.ndarray
+    back_index: np.ndarray  # int32, which weight scales the row; forward it is the entry's own number
 
 
-class Activation(NamedTuple):
-    """relu(norm(z) + rest), max-pooled if pool, and the buffers its gradient passes through."""
+class Net(NamedTuple):
+    """All arrays of a network, float32 where nothing is said."""
 
-    z: Grid
-    norm: Norm
-    rest: Grid  # an earlier activation (its norm: 1 and 0) or the z of a shortcut; no channels if neither
-    rest_norm: Norm
-    out: Grid
-    raw: Grid  # gradient of out, laid out as out
-    dy: Grid  # the same behind the ReLU, undivided
-    pool: bool
-    shortcut: bool  # whether rest is the z of a shortcut
-
-
-class Convolution(NamedTuple):
-    """A sparse convolution from `source` to `z`, and its way back."""
-
-    source: Grid
-    z: Grid
-    norm: Norm
+    x: np.ndarray  # the grids
+    w: np.ndarray  # parameters, as ordered by SparseNet; gradient and velocity likewise
+    gradient: np.ndarray
+    velocity: np.ndarray
+    layers: np.ndarray  # LAYER
+    channels: np.ndarray  # CHANNEL
     taps: Taps
-    dz: Grid
-    raw: Grid  # gradient of source; no channels if nobody asks
-    back: Taps
+    mask: np.ndarray  # (blocks * LANES,), 1 for an image of the batch, 0 beyond
+    dots: np.ndarray  # (weights of the largest layer * LANES,), scratch
+    features: np.ndarray  # (blocks * channels of the last layer * LANES,)
+    logits: np.ndarray  # (blocks * classes * LANES,), later their gradient
+    head: np.ndarray  # int64 (kept, 2): class and feature of each of the classifier's weights
 
 
 @njit
-def origin(grid, block, channel, y):
-    """The position of the first true pixel in row y of an undivided grid."""
-    return grid.base + block * grid.block + channel * grid.channel + (y + 1) * grid.pitch + LANES
+def origin(grid, block, channel):
+    """The position of a plane's first true pixel, in an undivided grid."""
+    return grid.base + block * grid.block + channel * grid.channel + grid.inset
 
 
 @njit
-def phased(grid, block, channel, y, px):
-    """The position of the first true pixel of column phase px in row y."""
+def phase_of(grid, block, channel, phase):
+    """Where a phase of a padded plane lies: position, first row and column of its true pixels, how many of each."""
     s = grid.split
-    inside = ((y + 1) % s * s + px) * grid.phase + (y + 1) // s * grid.pitch + (LANES if px == 0 else 0)
-    return grid.base + block * grid.block + channel * grid.channel + inside
-
-
-@njit
-def phase_count(length, split, phase):
-    """How many of `length` true pixels a phase holds, the padded ones being numbered from 0."""
-    return (length - phase) // split + (0 if phase == 0 else 1)
+    py, px = phase // s, phase % s
+    skip = (grid.pitch if py == 0 else 0) + (LANES if px == 0 else 0)  # a phase that starts in the padding
+    position = grid.base + block * grid.block + channel * grid.channel + phase * grid.phase + skip
+    y, x = (py - 1) % s, (px - 1) % s
+    return position, y, x, (grid.height - y + s - 1) // s, (grid.width - x + s - 1) // s

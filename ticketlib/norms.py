@@ -1,41 +1,91 @@
-"""Compiled passes between convolutions: batch norm, the residual sum, ReLU and pooling, forth and back."""
+"""Compiled passes between convolutions: batch norm, the residual sum and ReLU, forth and back, a block at a time."""
 
 import numpy as np
 from numba import njit
 
 from ticketlib import vectors as v
-from ticketlib.layout import origin, phase_count, phased
+from ticketlib.layout import origin, phase_of
 from ticketlib.vectors import LANES
 
+MOMENTUM, EPS = 0.1, 1e-5  # torch's batch norm
+
 
 @njit
-def moments(x, z, norm, lanes, block):
+def zero():
+    return v.splat(np.float32(0))
+
+
+@njit
+def moments(net, layer, lanes, block):
     """Add up z and its square about the running mean, which keeps float32 sums accurate."""
+    x, z = net.x, layer.z
+    size = z.height * z.width * LANES
     for c in range(z.channels):
-        centre = v.splat(norm.running_mean[c]) * lanes
-        first = second = v.splat(np.float32(0))
-        for y in range(z.height):
-            row = origin(z, block, c, y)
-            for i in range(row, row + z.width * LANES, LANES):
-                d = v.load(x, i) - centre
-                first, second = first + d, v.fma(d, d, second)
-        norm.sums[c, 0] += v.total(first)
-        norm.sums[c, 1] += v.total(second)
+        channel = net.channels[layer.norm + c]
+        centre = v.splat(channel.running_mean) * lanes
+        start = origin(z, block, c)
+        first = second = third = fourth = zero()
+        for i in range(start, start + size - LANES, 2 * LANES):
+            d, e = v.load(x, i) - centre, v.load(x, i + LANES) - centre
+            first, second = first + d, v.fma(d, d, second)
+            third, fourth = third + e, v.fma(e, e, fourth)
+        if size % (2 * LANES):
+            d = v.load(x, start + size - LANES) - centre
+            first, second = first + d, v.fma(d, d, second)
+        channel.sums[0] += v.total(first + third)
+        channel.sums[1] += v.total(second + fourth)
 
 
 @njit
-def _relu_run(x, where, count, scale, shift):
-    """out = max(0, scale * z + shift) over one run of pixels."""
-    z, out, step = where
+def set_norm(net, layer, images):
+    """Turn the sums of z into scale and shift, and update the running statistics."""
+    count = images * layer.z.height * layer.z.width
+    for c in range(layer.norm, layer.norm + layer.z.channels):
+        channel = net.channels[c]
+        centred = channel.sums[0] / count
+        var = max(channel.sums[1] / count - centred * centred, 0.0)
+        mean, inverse = channel.running_mean + centred, 1 / np.sqrt(var + EPS)
+        channel.running_mean += MOMENTUM * centred
+        channel.running_var += MOMENTUM * (var * count / max(count - 1, 1) - channel.running_var)
+        set_scale(channel, net.w, mean, inverse)
+        channel.sums[0] = channel.sums[1] = 0.0
+
+
+@njit
+def set_scale(channel, w, mean, inverse):
+    """out = scale * z + shift for given statistics."""
+    channel.mean, channel.inverse = mean, inverse
+    channel.scale = w[channel.gamma] * inverse
+    channel.shift = w[channel.beta] - mean * channel.scale
+
+
+@njit
+def set_slope(net, layer, images):
+    """Turn the sums of dy into the slope of dz and the gradients of gamma and beta; that of a bias stays 0."""
+    count = images * layer.z.height * layer.z.width
+    for c in range(layer.norm, layer.norm + layer.z.channels):
+        channel = net.channels[c]
+        first, second = channel.sums[0], channel.sums[1] * channel.inverse
+        channel.slope[0] = channel.scale
+        channel.slope[2] = -channel.scale * channel.inverse * second / count
+        channel.slope[1] = -channel.scale * first / count - channel.slope[2] * channel.mean
+        net.gradient[channel.gamma], net.gradient[channel.beta] = second, first
+        channel.sums[0] = channel.sums[1] = 0.0
+
+
+@njit
+def _relu_row(x, where, count, step, scale, shift):
+    """out = max(0, scale * z + shift) over a row of pixels."""
+    z, out = where
     for i in range(count):
         value = v.fma(scale, v.load(x, z + i * step), shift)
         v.store(x, out + i * LANES, v.where_positive(value, value))
 
 
 @njit
-def _relu_add_run(x, where, count, scales, shift):
-    """out = max(0, scale * z + shift + rest_scale * rest) over one run of pixels."""
-    z, rest, out, step = where
+def _relu_add_row(x, where, count, step, scales, shift):
+    """out = max(0, scale * z + shift + rest_scale * rest) over a row of pixels."""
+    z, rest, out = where
     for i in range(count):
         value = v.fma(scales[0], v.load(x, z + i * step), shift)
         value = v.fma(scales[1], v.load(x, rest + i * step), value)
@@ -43,247 +93,95 @@ def _relu_add_run(x, where, count, scales, shift):
 
 
 @njit
-def _activate_plain(x, act, lanes, block):
-    """Write a block's activations; lanes beyond the batch come out 0."""
-    z, out, rest = act.z, act.out, act.rest
+def _rest_scale(net, layer, c):
+    """Scale and shift of what is added: those of a shortcut's norm, else 1 and 0."""
+    if layer.rest_kind == 2:
+        channel = net.channels[layer.rest_norm + c]
+        return channel.scale, channel.shift
+    return np.float32(1), np.float32(0)
+
+
+@njit
+def activate(net, layer, lanes, block):
+    """Write a block of an activation; lanes beyond the batch come out 0."""
+    x, z, out, rest, added = net.x, layer.z, layer.out, layer.rest, layer.rest_kind > 0
+    step, down = out.split * LANES, out.split * z.pitch
     for c in range(out.channels):
-        scale, shift = v.splat(act.norm.scale[c]) * lanes, v.splat(act.norm.shift[c]) * lanes
-        if rest.channels:
-            rest_scale = v.splat(act.rest_norm.scale[c])
-            shift = v.fma(v.splat(act.rest_norm.shift[c]), lanes, shift)
-        for y in range(z.height):
-            for px in range(out.split):
-                skip, step = (px - 1) % out.split * LANES, out.split * LANES
-                target, count = phased(out, block, c, y, px), phase_count(z.width, out.split, px)
-                source = origin(z, block, c, y) + skip
-                if rest.channels:
-                    where = (source, origin(rest, block, c, y) + skip, target, step)
-                    _relu_add_run(x, where, count, (scale, rest_scale), shift)
+        channel, (rest_scale, rest_shift) = net.channels[layer.norm + c], _rest_scale(net, layer, c)
+        scales = v.splat(channel.scale), v.splat(rest_scale)
+        shift = v.splat(channel.shift + rest_shift) * lanes
+        for phase in range(out.split * out.split):
+            target, top, left, rows, columns = phase_of(out, block, c, phase)
+            source = origin(z, block, c) + top * z.pitch + left * LANES
+            other = origin(rest, block, c) + top * rest.pitch + left * LANES
+            for y in range(rows):
+                here, there = source + y * down, target + y * out.pitch
+                if added:
+                    where = (here, other + y * out.split * rest.pitch, there)
+                    _relu_add_row(x, where, columns, step, scales, shift)
                 else:
-                    _relu_run(x, (source, target, step), count, scale, shift)
+                    _relu_row(x, (here, there), columns, step, scales[0], shift)
 
 
 @njit
-def _windows(z, y, x):
-    """How many rows and columns of z pooling window (y, x) covers: 2, or 1 at an odd edge."""
-    return min(2, z.height - 2 * y), min(2, z.width - 2 * x)
-
-
-@njit
-def _activate_pooled(x, act, lanes, block):
-    """As _activate_plain, each 2 x 2 window reduced to its largest."""
-    z, out = act.z, act.out
-    for c in range(out.channels):
-        scale, shift = v.splat(act.norm.scale[c]) * lanes, v.splat(act.norm.shift[c]) * lanes
-        for y in range(out.height):
-            for column in range(out.width):
-                best = v.splat(np.float32(0))
-                rows, columns = _windows(z, y, column)
-                for p in range(rows * columns):
-                    at = origin(z, block, c, 2 * y + p // columns) + (2 * column + p % columns) * LANES
-                    best = v.larger(v.fma(scale, v.load(x, at), shift), best)
-                v.store(x, origin(out, block, c, y) + column * LANES, best)
-
-
-@njit
-def activate(x, act, lanes, block):
-    """Write a block of an activation."""
-    if act.pool:
-        _activate_pooled(x, act, lanes, block)
-    else:
-        _activate_plain(x, act, lanes, block)
-
-
-@njit
-def _slope_run(x, where, count, slope):
-    """dz = slope[0] * dy + slope[1] + slope[2] * z over one run of pixels."""
-    dy, z, dz = where
-    for i in range(0, count * LANES, LANES):
-        value = v.fma(slope[2], v.load(x, z + i), slope[1])
-        v.store(x, dz + i, v.fma(slope[0], v.load(x, dy + i), value))
-
-
-@njit
-def _slopes(norm, lanes, c):
-    return v.splat(norm.slope[c, 0]), v.splat(norm.slope[c, 1]) * lanes, v.splat(norm.slope[c, 2])
-
-
-@njit
-def _norm_gradient_plain(x, dy, conv, lanes, block):
-    """The gradient of z from that of the norm's output: dy[0] for the first channels, dy[1] for a shortcut's."""
-    for c in range(conv.z.channels):
-        half, channel = (dy[0], c) if c < dy[0].channels else (dy[1], c - dy[0].channels)
-        slope = _slopes(conv.norm, lanes, c)
-        for y in range(conv.z.height):
-            where = (origin(half, block, channel, y), origin(conv.z, block, c, y), origin(conv.dz, block, c, y))
-            _slope_run(x, where, conv.z.width, slope)
-
-
-@njit
-def _norm_gradient_pooled(x, dy, conv, lanes, block):
-    """As _norm_gradient_plain; a window's gradient goes to its first largest value."""
-    z, dz, norm = conv.z, conv.dz, conv.norm
+def norm_gradient(net, layer, lanes, block):
+    """Write a block of dz, the gradient of z, from that behind the ReLU it went into."""
+    x, z, dz, width = net.x, layer.z, layer.dz, layer.z.width * LANES
     for c in range(z.channels):
-        slope, scale, shift = _slopes(norm, lanes, c), v.splat(norm.scale[c]), v.splat(norm.shift[c])
-        for y in range(dy.height):
-            for column in range(dy.width):
-                rows, columns = _windows(z, y, column)
-                at = origin(z, block, c, 2 * y) + 2 * column * LANES
-                best = v.fma(scale, v.load(x, at), shift)
-                for p in range(1, rows * columns):
-                    here = at + p // columns * z.pitch + p % columns * LANES
-                    best = v.larger(v.fma(scale, v.load(x, here), shift), best)
-                left = v.load(x, origin(dy, block, c, y) + column * LANES)
-                zero = v.splat(np.float32(0))
-                for p in range(rows * columns):
-                    inside = p // columns * z.pitch + p % columns * LANES
-                    value = v.load(x, at + inside)
-                    out = v.fma(scale, value, shift)
-                    share = v.where_equal(out, best, left, zero)
-                    left = v.where_equal(out, best, zero, left)
-                    target = origin(dz, block, c, 2 * y) + 2 * column * LANES + inside
-                    v.store(x, target, v.fma(slope[0], share, v.fma(slope[2], value, slope[1])))
+        channel = net.channels[layer.norm + c]
+        slope, shift, curve = v.splat(channel.slope[0]), v.splat(channel.slope[1]) * lanes, v.splat(channel.slope[2])
+        upper = c - layer.dy.channels
+        source = origin(layer.dy, block, c) if upper < 0 else origin(layer.upper, block, upper)
+        for y in range(z.height):
+            here, there = y * z.pitch, origin(dz, block, c) + y * dz.pitch
+            for i in range(0, width, LANES):
+                value = v.fma(curve, v.load(x, origin(z, block, c) + here + i), shift)
+                v.store(x, there + i, v.fma(slope, v.load(x, source + here + i), value))
 
 
 @njit
-def norm_gradient(x, act, upper, conv, lanes, block):
-    """Write a block of conv.dz, the gradient of z, from that of the activation it made.
-
-    Arguments: act: the activation of conv's first channels; upper: the gradient behind the ReLU that a shortcut's
-    channels were added before, a Grid (no channels if there are none).
-    """
-    if act.pool:
-        _norm_gradient_pooled(x, act.dy, conv, lanes, block)
-    else:
-        _norm_gradient_plain(x, (act.dy, upper), conv, lanes, block)
-
-
-@njit
-def _gate_run(x, where, count, step, centre, totals):
-    """dy = raw where the activation is positive, and the running totals of dy and dy * (z - centre)."""
-    raw, out, dy, z = where
+def _gate_row(x, where, count, step, centre, totals):
+    """dy = dy where the activation is positive, and the running totals of dy and dy * (z - centre)."""
+    out, dy, z = where
     first, second = totals
     for i in range(count):
-        value = v.where_positive(v.load(x, out + i * LANES), v.load(x, raw + i * LANES))
+        value = v.where_positive(v.load(x, out + i * LANES), v.load(x, dy + i * step))
         v.store(x, dy + i * step, value)
         first, second = first + value, v.fma(value, v.load(x, z + i * step) - centre, second)
     return first, second
 
 
 @njit
-def _gate_plain(x, act, block):
-    """The gradient behind a ReLU, and its two sums for the batch norm before it."""
-    for c in range(act.dy.channels):
-        centre, totals = v.splat(act.norm.mean[c]), (v.splat(np.float32(0)), v.splat(np.float32(0)))
-        for y in range(act.dy.height):
-            for px in range(act.out.split):
-                skip, step = (px - 1) % act.out.split * LANES, act.out.split * LANES
-                source = phased(act.raw, block, c, y, px), phased(act.out, block, c, y, px)
-                target = origin(act.dy, block, c, y) + skip, origin(act.z, block, c, y) + skip
-                count = phase_count(act.z.width, act.out.split, px)
-                totals = _gate_run(x, source + target, count, step, centre, totals)
-        act.norm.sums[c, 0] += v.total(totals[0])
-        act.norm.sums[c, 1] += v.total(totals[1])
+def gate(net, layer, block):
+    """Turn a block of the gradient of an activation into that behind its ReLU; add to the sums of the norm before."""
+    x, out, dy = net.x, layer.out, layer.dy
+    step = out.split * LANES
+    for c in range(dy.channels):
+        channel = net.channels[layer.norm + c]
+        centre, totals = v.splat(channel.mean), (zero(), zero())
+        for phase in range(out.split * out.split):
+            source, top, left, rows, columns = phase_of(out, block, c, phase)
+            inside = top * dy.pitch + left * LANES
+            for y in range(rows):
+                here = inside + y * out.split * dy.pitch
+                where = (source + y * out.pitch, origin(dy, block, c) + here, origin(layer.z, block, c) + here)
+                totals = _gate_row(x, where, columns, step, centre, totals)
+        channel.sums[0] += v.total(totals[0])
+        channel.sums[1] += v.total(totals[1])
+    if layer.rest_kind == 2:
+        _gate_shortcut(net, layer, block)
 
 
 @njit
-def _gate_shortcut(x, act, block):
+def _gate_shortcut(net, layer, block):
     """The two sums for the batch norm of a shortcut that was added before the ReLU."""
-    for c in range(act.dy.channels):
-        centre = v.splat(act.rest_norm.mean[c])
-        first = second = v.splat(np.float32(0))
-        for y in range(act.dy.height):
-            dy, z = origin(act.dy, block, c, y), origin(act.rest, block, c, y)
-            for i in range(0, act.dy.width * LANES, LANES):
-                value = v.load(x, dy + i)
-                first, second = first + value, v.fma(value, v.load(x, z + i) - centre, second)
-        act.rest_norm.sums[c, 0] += v.total(first)
-        act.rest_norm.sums[c, 1] += v.total(second)
-
-
-@njit
-def _gate_pooled(x, act, block):
-    """As _gate_plain, for a pooled activation: its z is the window's first largest."""
-    for c in range(act.dy.channels):
-        centre, scale, shift = v.splat(act.norm.mean[c]), v.splat(act.norm.scale[c]), v.splat(act.norm.shift[c])
-        first = second = v.splat(np.float32(0))
-        for y in range(act.dy.height):
-            for column in range(act.dy.width):
-                rows, columns = _windows(act.z, y, column)
-                at = origin(act.z, block, c, 2 * y) + 2 * column * LANES
-                won = v.load(x, at)
-                best = v.fma(scale, won, shift)
-                for p in range(1, rows * columns):
-                    value = v.load(x, at + p // columns * act.z.pitch + p % columns * LANES)
-                    out = v.fma(scale, value, shift)
-                    won, best = v.where_larger(out, best, value, won), v.larger(out, best)
-                inside = column * LANES
-                raw = v.load(x, origin(act.raw, block, c, y) + inside)
-                dy = v.where_positive(v.load(x, origin(act.out, block, c, y) + inside), raw)
-                v.store(x, origin(act.dy, block, c, y) + inside, dy)
-                first, second = first + dy, v.fma(dy, won - centre, second)
-        act.norm.sums[c, 0] += v.total(first)
-        act.norm.sums[c, 1] += v.total(second)
-
-
-@njit
-def gate(x, act, block):
-    """Write a block of act.dy, the gradient behind its ReLU, from act.raw; add to the sums of the norms before it."""
-    if act.pool:
-        _gate_pooled(x, act, block)
-    else:
-        _gate_plain(x, act, block)
-    if act.shortcut:
-        _gate_shortcut(x, act, block)
-
-
-@njit
-def mean_over_space(x, act, features, block):
-    """features[block * channels + c] = the mean of plane c, lane by lane."""
-    grid = act.out
-    for c in range(grid.channels):
-        mean = v.splat(np.float32(0))
-        for y in range(grid.height):
-            for i in range(0, grid.width * LANES, LANES):
-                mean = mean + v.load(x, origin(grid, block, c, y) + i)
-        share = v.splat(np.float32(1 / (grid.height * grid.width)))
-        v.store(features, (block * grid.channels + c) * LANES, mean * share)
-
-
-@njit
-def spread_over_space(x, act, features, block):
-    """The way back of mean_over_space: every pixel of act.raw gets its share of the feature's gradient."""
-    grid = act.raw
-    for c in range(grid.channels):
-        share = v.splat(np.float32(1 / (grid.height * grid.width)))
-        value = v.load(features, (block * grid.channels + c) * LANES) * share
-        for y in range(grid.height):
-            for i in range(0, grid.width * LANES, LANES):
-                v.store(x, origin(grid, block, c, y) + i, value)
-
-
-@njit(cache=True)
-def set_norm(norm, batch, gamma, beta):
-    """Turn the sums of z into scale and shift, and update the running statistics; batch = (count, momentum, eps)."""
-    count, momentum, eps = batch
-    for c in range(len(norm.mean)):
-        centred = norm.sums[c, 0] / count
-        mean, var = norm.running_mean[c] + centred, max(norm.sums[c, 1] / count - centred * centred, 0.0)
-        norm.running_mean[c] += momentum * centred
-        norm.running_var[c] += momentum * (var * count / max(count - 1, 1) - norm.running_var[c])
-        norm.mean[c], norm.inverse[c] = mean, 1 / np.sqrt(var + eps)
-        norm.scale[c] = gamma[c] * norm.inverse[c]
-        norm.shift[c] = beta[c] - mean * norm.scale[c]
-        norm.sums[c] = 0.0
-
-
-@njit(cache=True)
-def set_slope(norm, count, gamma, gradients):
-    """Turn the sums of dy into the slope of dz and the gradients of gamma and beta."""
-    for c in range(len(norm.mean)):
-        first, second = norm.sums[c, 0], norm.sums[c, 1] * norm.inverse[c]
-        norm.slope[c, 0] = gamma[c] * norm.inverse[c]
-        norm.slope[c, 2] = -gamma[c] * norm.inverse[c] * norm.inverse[c] * second / count
-        norm.slope[c, 1] = -gamma[c] * norm.inverse[c] * first / count - norm.slope[c, 2] * norm.mean[c]
-        gradients[0][c], gradients[1][c] = second, first
-        norm.sums[c] = 0.0
+    x, dy = net.x, layer.dy
+    for c in range(dy.channels):
+        channel = net.channels[layer.rest_norm + c]
+        centre, first, second = v.splat(channel.mean), zero(), zero()
+        here, there = origin(dy, block, c), origin(layer.rest, block, c)
+        for i in range(0, dy.height * dy.width * LANES, LANES):
+            value = v.load(x, here + i)
+            first, second = first + value, v.fma(value, v.load(x, there + i) - centre, second)
+        channel.sums[0] += v.total(first)
+        channel.sums[1] += v.total(second)

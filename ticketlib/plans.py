@@ -1,16 +1,17 @@
 """From a network and a mask to what the sparse engine's loops walk through: its chain of layers and their taps."""
 
+from collections import namedtuple
 from typing import NamedTuple
 
 import numpy as np
 from torch import nn
 
 from ticketlib.errors import TicketError
-from ticketlib.layout import Grid, Taps
+from ticketlib.layout import GRID
 from ticketlib.models import VGG, ResNet
 from ticketlib.vectors import LANES
 
-NO_GRID = Grid(0, 0, 0, 0, 0, 0, 0, 0, 1)
+Grid = namedtuple("Grid", GRID.names)  # as a row of the tables in layout
 
 
 class Link(NamedTuple):
@@ -19,6 +20,7 @@ class Link(NamedTuple):
     convs: tuple  # names of the convolutions, the shortcut second
     norms: tuple  # names of their batch norms
     rest: str  # what is added before the ReLU: "", "input" (of the block) or "shortcut"
+    keep: bool  # whether anything but the next convolution reads the activation
     pool: bool
 
 
@@ -28,21 +30,21 @@ def chain(model):
     Raises: TicketError for any other network.
     """
     if isinstance(model, ResNet):
-        links = [Link(("conv",), ("bn",), "", False)]
+        links = [Link(("conv",), ("bn",), "", True, False)]
         for i, block in enumerate(model.blocks):
             short = block.shortcut is not None
             parts = (("conv1", "bn1"), ("shortcut", "bn3"))[: 1 + short]
             convs, norms = zip(*[(f"blocks.{i}.{conv}", f"blocks.{i}.{norm}") for conv, norm in parts], strict=True)
-            links.append(Link(convs, norms, "", False))
+            links.append(Link(convs, norms, "", False, False))
             rest = "shortcut" if short else "input"
-            links.append(Link((f"blocks.{i}.conv2",), (f"blocks.{i}.bn2",), rest, False))
+            links.append(Link((f"blocks.{i}.conv2",), (f"blocks.{i}.bn2",), rest, True, False))
         return links
     if isinstance(model, VGG):
         layers = [*model.features, None, None, None]
         convs = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
-        return [
-            Link((f"features.{i}",), (f"features.{i + 1}",), "", isinstance(layers[i + 3], nn.MaxPool2d)) for i in convs
-        ]
+        pools = [isinstance(layers[i + 3], nn.MaxPool2d) for i in convs]
+        named = [((f"features.{i}",), (f"features.{i + 1}",)) for i in convs]
+        return [Link(*names, "", False, pool) for names, pool in zip(named, pools, strict=True)]
     raise TicketError(f"{type(model).__name__} is not known to the sparse engine; it trains ResNet and VGG.")
 
 
@@ -52,17 +54,26 @@ class Arena:
     def __init__(self, blocks):
         self.blocks, self.size, self.named = blocks, 0, {}
 
-    def grid(self, channels, height, width, split=1, name=None):
-        """A Grid of its own, or with a name the one shared by all that ask for this name and shape."""
-        key = (name, channels, height, width, split)
-        if name and key in self.named:
-            return self.named[key]
+    def padded(self, channels, height, width, split=1, *, name=None):
+        """A grid that a convolution reads; with a name a single block, shared by all of this name and shape."""
         pitch = -(-(width + 2) // split) * LANES
         phase = -(-(height + 2) // split) * pitch
         channel = split * split * phase
-        grid = Grid(self.size, channels * channel, channel, phase, pitch, channels, height, width, split)
-        self.size += self.blocks * grid.block
-        self.named[key] = grid
+        block = 0 if name else channels * channel
+        shape = (block, channel, phase, pitch, pitch + LANES, channels, height, width, split)
+        return self._grid(name, shape, channels * channel * (1 if name else self.blocks))
+
+    def plain(self, channels, height, width, *, name=None):
+        """A grid without padding; with a name shared by all of this name and shape."""
+        channel = height * width * LANES
+        shape = (channels * channel, channel, channel, width * LANES, 0, channels, height, width, 1)
+        return self._grid(name, shape, channels * channel * self.blocks)
+
+    def _grid(self, name, shape, size):
+        if name and (name, shape) in self.named:
+            return self.named[name, shape]
+        grid = self.named[name, shape] = Grid(self.size, *shape)
+        self.size += size
         return grid
 
 
@@ -83,32 +94,23 @@ def entries(masks):
 
 
 def _starts(key, count):
-    return np.concatenate([[0], np.cumsum(np.bincount(key, minlength=count))]).astype(np.int64)
+    return np.concatenate([[0], np.cumsum(np.bincount(key, minlength=count))])
 
 
-def forward_taps(places, source, channels, first):
-    """Taps of a convolution whose weights begin at parameter `first`; its stride is the source's split."""
+def forward_taps(places, source, channels):
+    """Taps of a convolution whose stride is its source's split: starts (channels + 1,), offset (kept,)."""
     out, into, row, column = places
     s = source.split
     inside = (row % s * s + column % s) * source.phase + row // s * source.pitch + column // s * LANES
-    index = first + np.arange(len(out), dtype=np.int64)
-    return Taps(_starts(out, channels), into * source.channel + inside, index)
+    return _starts(out, channels), into * source.channel + inside
 
 
-def backward_taps(places, dz, raw, first):
-    """Taps of the way back: which rows of dz reach which phase of the input's gradient."""
+def backward_taps(places, source, dz):
+    """Taps of the way back, from dz to each phase of the source: starts, offset, and which weight each entry is."""
     out, into, row, column = places
-    s = raw.split
+    s = source.split
     key = into * s * s + row % s * s + column % s
     order = np.argsort(key, kind="stable")
     up, left = (row % s == 0) - row // s + 1, (column % s == 0) - column // s + 1
     offset = out * dz.channel + up * dz.pitch + left * LANES
-    return Taps(_starts(key, raw.channels * s * s), offset[order], first + order.astype(np.int64))
-
-
-def add_identity(taps, dz, dy, one):
-    """The taps plus, for each channel, the same pixel of another gradient, scaled by parameter `one`."""
-    channels = len(taps.start) - 1
-    offset = dy.base - dz.base + np.arange(channels) * dy.channel + dy.pitch + LANES
-    offset, index = np.insert(taps.offset, taps.start[:-1], offset), np.insert(taps.index, taps.start[:-1], one)
-    return Taps(taps.start + np.arange(channels + 1), offset, index)
+    return _starts(key, source.channels * s * s), offset[order], order

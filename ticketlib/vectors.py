@@ -1,7 +1,6 @@
-"""Short float32 vectors and register tiles as values inside numba functions.
+"""Short float32 vectors as values inside numba functions, and the two loops over register tiles made of them.
 
-A vector is LANES floats. A tile is a tuple of vectors that LLVM keeps in registers: `rows` runs of adjacent vectors,
-one run every `pitch` floats. Positions count floats from the start of a flat float32 array and are multiples of LANES.
+A vector is LANES floats. Positions count floats from the start of a flat float32 array and are multiples of LANES.
 """
 
 import operator
@@ -14,7 +13,7 @@ from numba.extending import intrinsic, models, overload, register_model
 # One vector fills a register: AVX-512 has 32 of 16 floats, what came before it 16 of 8 (a tile of 16 then spills).
 LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8
 
-_FLOAT, _INT = ir.FloatType(), ir.IntType(32)
+_FLOAT, _INT, _LONG = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 
 
@@ -126,16 +125,6 @@ def where_larger(typing, a, b, value, other):
 
 
 @intrinsic
-def larger(typing, a, b):
-    """The larger of two vectors, lane by lane."""
-
-    def code(context, builder, signature, args):
-        return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[0], args[1])
-
-    return vector(vector, vector), code
-
-
-@intrinsic
 def total(typing, value):
     """The sum of a vector's lanes, halves added first."""
 
@@ -165,14 +154,13 @@ for _function, _method in ((operator.add, "fadd"), (operator.sub, "fsub"), (oper
     _operator(_function, _method)
 
 
-def _tile(builder, pointer, pitch, shape):
-    """Pointers to a tile's vectors; pointer to its first float, pitch in floats, shape = (rows, vectors a row)."""
-    rows, width = shape
-    for row in range(rows):
-        start = builder.gep(pointer, [builder.mul(pitch, ir.Constant(pitch.type, row))])
-        for column in range(width):
-            here = builder.gep(start, [ir.Constant(pitch.type, column * LANES)])
-            yield builder.bitcast(here, _VECTOR.as_pointer())
+def _tile(builder, pointer, strides, shape):
+    """Pointers to a tile's vectors: strides in floats from row to row and from vector to vector."""
+    for row in range(shape[0]):
+        for column in range(shape[1]):
+            down = builder.mul(strides[0], ir.Constant(_LONG, row))
+            right = builder.mul(strides[1], ir.Constant(_LONG, column))
+            yield builder.bitcast(builder.gep(pointer, [builder.add(down, right)]), _VECTOR.as_pointer())
 
 
 def _loop(builder, span, carried, body):
@@ -181,78 +169,98 @@ def _loop(builder, span, carried, body):
     head, inside, done = (builder.append_basic_block(name) for name in ("head", "inside", "done"))
     builder.branch(head)
     builder.position_at_end(head)
-    k = builder.phi(span[0].type)
+    k = builder.phi(_LONG)
     values = [builder.phi(value.type) for value in carried]
     builder.cbranch(builder.icmp_signed("<", k, span[1]), inside, done)
     builder.position_at_end(inside)
     updated = body(k, values)
-    following = builder.add(k, ir.Constant(k.type, 1))
-    for phi, first, next_ in zip([k, *values], [span[0], *carried], [following, *updated], strict=True):
+    following = builder.add(k, ir.Constant(_LONG, 1))
+    for phi, first, then in zip([k, *values], [span[0], *carried], [following, *updated], strict=True):
         phi.add_incoming(first, before)
-        phi.add_incoming(next_, builder.block)
+        phi.add_incoming(then, builder.block)
     builder.branch(head)
     builder.position_at_end(done)
     return values
 
 
-def _arrays(context, builder, signature, args):
-    """The data pointers of the leading arrays among an intrinsic's arguments."""
-    arrays = [kind for kind in signature.args if isinstance(kind, types.Array)]
-    return [context.make_array(kind)(context, builder, arg).data for kind, arg in zip(arrays, args, strict=False)]
+def _load_if(builder, flag, pointers):
+    """The vectors at some pointers, or zeros unless flag."""
+    before = builder.block
+    with builder.if_then(flag):
+        loaded = [_load(builder, pointer) for pointer in pointers]
+        inside = builder.block
+    values = [builder.phi(_VECTOR) for _ in loaded]
+    for phi, value in zip(values, loaded, strict=True):
+        phi.add_incoming(ir.Constant(_VECTOR, [0.0] * LANES), before)
+        phi.add_incoming(value, inside)
+    return values
 
 
-def _at(builder, data, position):
-    return builder.load(builder.gep(data, [position]))
+def _unpack(context, builder, signature, args):
+    """Data pointers of the three arrays, then the members of the three tuples of a tile intrinsic."""
+    arrays = [context.make_array(signature.args[i])(context, builder, args[i]).data for i in range(3)]
+    return arrays, *(cgutils.unpack_tuple(builder, arg) for arg in args[3:6])
+
+
+def _row(builder, x, source, offset, k):
+    """Pointer to where entry k's row starts."""
+    away = builder.sext(builder.load(builder.gep(offset, [k])), _LONG)
+    return builder.gep(x, [builder.add(source, away)])
 
 
 @intrinsic(prefer_literal=True)
-def conv_tile(typing, x, w, offset, index, low, high, source, target, source_pitch, target_pitch, rows, width):
-    """x[target tile] = the sum over low <= k < high of w[index[k]] * x[tile at source + offset[k]]; rows x width."""
+def conv_tile(typing, x, weight, offset, span, where, pitches, rows, width):
+    """x[tile at target] = the sum over k in span of weight[k] * x[tile at source + offset[k]].
+
+    Arguments: x, weight float32, offset int32 arrays. span: first and last + 1. where: (source, target, carry); with
+    carry the sum starts from what is at the target. pitches: from row to row at the source, at the target, and from
+    vector to vector at the target (LANES at the source). rows, width: of the tile, literals; it stays in registers.
+    """
     shape = (rows.literal_value, width.literal_value)
 
     def code(context, builder, signature, args):
-        x_, w_, offset_, index_ = _arrays(context, builder, signature, args)
-        low_, high_, source_, target_, source_pitch_, target_pitch_ = args[4:10]
+        (x_, weight_, offset_), span_, where_, (pitch, *strides) = _unpack(context, builder, signature, args)
+        source, target, carry = where_
 
         def add(k, sums):
-            scale = _splat(builder, _at(builder, w_, _at(builder, index_, k)))
-            start = builder.gep(x_, [builder.add(source_, _at(builder, offset_, k))])
-            tile = _tile(builder, start, source_pitch_, shape)
+            scale = _splat(builder, builder.load(builder.gep(weight_, [k])))
+            tile = _tile(builder, _row(builder, x_, source, offset_, k), (pitch, ir.Constant(_LONG, LANES)), shape)
             return [_fma(builder, scale, _load(builder, p), value) for p, value in zip(tile, sums, strict=True)]
 
-        zero = ir.Constant(_VECTOR, [0.0] * LANES)
-        sums = _loop(builder, (low_, high_), [zero] * (shape[0] * shape[1]), add)
-        for value, pointer in zip(sums, _tile(builder, builder.gep(x_, [target_]), target_pitch_, shape), strict=True):
+        pointers = list(_tile(builder, builder.gep(x_, [target]), strides, shape))
+        sums = _loop(builder, span_, _load_if(builder, carry, pointers), add)
+        for value, pointer in zip(sums, pointers, strict=True):
             _store(builder, value, pointer)
         return context.get_dummy_value()
 
-    args = (x, w, offset, index, low, high, source, target, source_pitch, target_pitch, rows, width)
-    return types.void(*args), code
+    return types.void(x, weight, offset, span, where, pitches, rows, width), code
 
 
 @intrinsic(prefer_literal=True)
-def dot_tile(typing, x, dots, offset, low, high, source, target, source_pitch, target_pitch, rows, width):
-    """dots[k] += the products of x's target tile and the one at source + offset[k], lane by lane, low <= k < high."""
+def dot_tile(typing, x, dots, offset, span, where, pitches, rows, width):
+    """dots[k] += the products of x's tiles at target and at source + offset[k], lane by lane, for k in span.
+
+    Arguments: as conv_tile; dots float32, LANES for each entry; carry is not used.
+    """
     shape = (rows.literal_value, width.literal_value)
 
     def code(context, builder, signature, args):
-        x_, dots_, offset_ = _arrays(context, builder, signature, args)
-        low_, high_, source_, target_, source_pitch_, target_pitch_ = args[3:9]
-        held = [_load(builder, p) for p in _tile(builder, builder.gep(x_, [target_]), target_pitch_, shape)]
+        (x_, dots_, offset_), span_, (source, target, _), pitches_ = _unpack(context, builder, signature, args)
+        pitch, *strides = pitches_
+        held = [_load(builder, p) for p in _tile(builder, builder.gep(x_, [target]), strides, shape)]
 
         def dot(k, _):
-            start = builder.gep(x_, [builder.add(source_, _at(builder, offset_, k))])
+            tile = _tile(builder, _row(builder, x_, source, offset_, k), (pitch, ir.Constant(_LONG, LANES)), shape)
             chains = [ir.Constant(_VECTOR, [0.0] * LANES)] * 4
-            for i, (value, p) in enumerate(zip(held, _tile(builder, start, source_pitch_, shape), strict=True)):
+            for i, (value, p) in enumerate(zip(held, tile, strict=True)):
                 chains[i % 4] = _fma(builder, value, _load(builder, p), chains[i % 4])
-            place = builder.gep(dots_, [builder.mul(k, ir.Constant(k.type, LANES))])
+            place = builder.gep(dots_, [builder.mul(k, ir.Constant(_LONG, LANES))])
             place = builder.bitcast(place, _VECTOR.as_pointer())
             pairs = [builder.fadd(chains[i], chains[i + 1]) for i in (0, 2)]
             _store(builder, builder.fadd(_load(builder, place), builder.fadd(*pairs)), place)
             return []
 
-        _loop(builder, (low_, high_), [], dot)
+        _loop(builder, span_, [], dot)
         return context.get_dummy_value()
 
-    args = (x, dots, offset, low, high, source, target, source_pitch, target_pitch, rows, width)
-    return types.void(*args), code
+    return types.void(x, dots, offset, span, where, pitches, rows, width), code

@@ -1,0 +1,108 @@
+"""Compiled ends of the sparse engine: images in; mean over space, classifier and cross-entropy out and back."""
+
+import numpy as np
+from numba import njit
+
+from ticketlib import vectors as v
+from ticketlib.layout import origin, phase_of
+from ticketlib.norms import zero
+from ticketlib.vectors import LANES
+
+
+@njit
+def pack(net, images):
+    """Lay images, float32 (batch, channels, height, width), out for the first layer; empty lanes get 0."""
+    grid, batch = net.layers[0].source, len(images)
+    step = grid.split
+    for block in range((batch + LANES - 1) // LANES):
+        for c in range(grid.channels):
+            for phase in range(step * step):
+                start, top, left, rows, columns = phase_of(grid, block, c, phase)
+                for y in range(rows):
+                    for lane in range(LANES):
+                        b, at = block * LANES + lane, start + y * grid.pitch + lane
+                        for i in range(columns):
+                            value = images[b, c, top + y * step, left + i * step] if b < batch else np.float32(0)
+                            net.x[at + i * LANES] = value
+
+
+@njit
+def mean_over_space(net, layer, block):
+    """Write a block of the features."""
+    grid = layer.out
+    share = v.splat(np.float32(1 / (grid.height * grid.width)))
+    for c in range(grid.channels):
+        mean = zero()
+        for y in range(grid.height):
+            row = origin(grid, block, c) + y * grid.pitch
+            for i in range(row, row + grid.width * LANES, LANES):
+                mean = mean + v.load(net.x, i)
+        v.store(net.features, (block * grid.channels + c) * LANES, mean * share)
+
+
+@njit
+def spread_over_space(net, layer, block):
+    """The way back of mean_over_space: every pixel of dy gets its share of its feature's gradient."""
+    grid = layer.dy
+    share = v.splat(np.float32(1 / (grid.height * grid.width)))
+    for c in range(grid.channels):
+        value = v.load(net.features, (block * grid.channels + c) * LANES) * share
+        start = origin(grid, block, c)
+        for i in range(start, start + grid.height * grid.width * LANES, LANES):
+            v.store(net.x, i, value)
+
+
+@njit
+def classify(net, blocks):
+    """Logits of the first blocks from their features."""
+    first, classes = len(net.gradient) - len(net.logits) // len(net.mask), len(net.logits) // len(net.mask)
+    width = len(net.features) // len(net.mask)
+    for block in range(blocks):
+        for k in range(classes):
+            v.store(net.logits, (block * classes + k) * LANES, v.splat(net.w[first + k]))
+        for e in range(len(net.head)):
+            at = (block * classes + net.head[e, 0]) * LANES
+            feature = v.load(net.features, (block * width + net.head[e, 1]) * LANES)
+            value = v.fma(v.splat(net.w[first - len(net.head) + e]), feature, v.load(net.logits, at))
+            v.store(net.logits, at, value)
+
+
+@njit
+def cross_entropy(net, labels):
+    """The mean loss; turns the logits into its gradient, 0 in lanes beyond the batch."""
+    classes, batch, loss = len(net.logits) // len(net.mask), len(labels), 0.0
+    for b in range(-(-batch // LANES) * LANES):
+        start = b // LANES * classes * LANES + b % LANES
+        logits = net.logits[start : start + classes * LANES : LANES]
+        if b >= batch:
+            logits[:] = 0
+            continue
+        logits -= logits.max()
+        loss -= logits[labels[b]]
+        logits[:] = np.exp(logits)
+        whole = logits.sum()
+        loss += np.log(whole)
+        logits /= whole * np.float32(batch)
+        logits[labels[b]] -= np.float32(1) / np.float32(batch)
+    return loss / batch
+
+
+@njit
+def classify_back(net, blocks):
+    """From the gradient of the logits to those of the classifier and, in place, of the features."""
+    classes, width = len(net.logits) // len(net.mask), len(net.features) // len(net.mask)
+    first = len(net.gradient) - classes
+    net.gradient[first - len(net.head) :] = 0
+    for block in range(blocks):
+        for k in range(classes):
+            net.gradient[first + k] += v.total(v.load(net.logits, (block * classes + k) * LANES))
+        for e in range(len(net.head)):
+            feature = v.load(net.features, (block * width + net.head[e, 1]) * LANES)
+            slope = v.load(net.logits, (block * classes + net.head[e, 0]) * LANES)
+            net.gradient[first - len(net.head) + e] += v.total(feature * slope)
+        net.features[block * width * LANES : (block + 1) * width * LANES] = 0
+        for e in range(len(net.head)):
+            at = (block * width + net.head[e, 1]) * LANES
+            slope = v.load(net.logits, (block * classes + net.head[e, 0]) * LANES)
+            weight = v.splat(net.w[first - len(net.head) + e])
+            v.store(net.features, at, v.fma(weight, slope, v.load(net.features, at)))
