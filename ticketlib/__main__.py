@@ -109,7 +109,7 @@ def run(options):
             failed.append(outcome)
         else:
             ledger.add(outcome.row)
-        said = outcome.reason or f"{outcome.row.get('accuracy', 'diverged')} % in {outcome.row['seconds']:.0f} s"
+        said = outcome.reason or _said(outcome.row)
         left = (time.time() - began) / done * (len(to_do) - done)
         where = f"seed {outcome.config.seed}, {outcome.config.epochs} epochs"
         arm = f"{outcome.config.arm} ({where})"
@@ -117,6 +117,11 @@ def run(options):
     for outcome in failed:
         print(f"failed: {outcome.config.name} {outcome.config.arm}: {outcome.reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _said(row):
+    result = "diverged" if row["diverged"] else f"{row['accuracy']:.2f} %"
+    return f"{result} in {row['seconds']:.0f} s"
 
 
 def show(options):

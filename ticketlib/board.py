@@ -3,7 +3,7 @@
 import json
 import re
 
-from ticketlib import evidence
+from ticketlib import evidence, verdicts
 from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
@@ -14,26 +14,40 @@ MARKED = re.compile(r"(<!-- board -->\n).*?(<!-- /board -->)", re.S)
 
 
 def protocol():
-    """The numbers the protocol fixed: margin in points, n seeds, and why."""
-    return json.loads(PROTOCOL.read_text(encoding="utf-8"))
+    """The numbers the protocol fixed: version, margin in points, seeds, reason; None until the pilot is done."""
+    return json.loads(PROTOCOL.read_text(encoding="utf-8")) if PROTOCOL.is_file() else None
 
 
 def judged(rows, profile="laptop", network="resnet"):
-    """All claims judged from rows: dict from claim id to verdicts.Judged."""
+    """All claims judged from rows: dict from claim id to verdicts.Judged; empty until the protocol is fixed."""
     fixed = protocol()
+    if fixed is None:
+        return {}
     return {
         claim: evidence.judge(rows, claim, profile, fixed["margin"], fixed["seeds"], network) for claim in CLAIMS
     }
 
 
+def found(rows, profile="laptop", network="resnet"):
+    """The word and the sentence of every claim: dict from claim id to (word, sentence)."""
+    judgements = judged(rows, profile, network)
+    return {
+        claim: (judgements[claim].word, judgements[claim].sentence) if judgements else (verdicts.NOT_RUN,) * 2
+        for claim in CLAIMS
+    }
+
+
 def table(rows, profile="laptop"):
-    """The board as a Markdown table: claim, verdict with effect, interval and n, chapter."""
-    lines = ["| claim | what the paper says | what we found | chapter |", "| --- | --- | --- | --- |"]
-    for claim, judgement in judged(rows, profile).items():
-        cells = claim, judgement.claim.sentence, judgement.sentence, judgement.claim.notebook
-        lines.append("| " + " | ".join(text.replace("|", "/") for text in cells) + " |")
-    lines += ["", f"Scope of every verdict: {evidence.scope(profile)}."]
-    return "\n".join(lines)
+    """The board as a Markdown table for README: claim, verdict with effect, interval and n; then the scope."""
+    lines = ["| claim | what the paper says | what we found |", "| --- | --- | --- |"]
+    for claim, (_, sentence) in found(rows, profile).items():
+        lines.append("| " + " | ".join([claim, CLAIMS[claim].sentence, sentence.replace("|", "/")]) + " |")
+    return "\n".join([*lines, *scope(profile)])
+
+
+def scope(profile="laptop"):
+    """The line under the board that says where its verdicts apply; no line until the protocol is fixed."""
+    return ["", f"Scope of every verdict: {evidence.scope(profile)}."] if protocol() else []
 
 
 def refresh(path, rows=None):

@@ -198,7 +198,7 @@ def _measured(result, dataset):
         "images_per_second": round(result.images / result.train_seconds, 1),
     }
     if not result.diverged:
-        facts |= {"accuracy": result.accuracy, "best_accuracy": max(point[1] for point in result.curve)}
+        facts |= {"accuracy": round(result.accuracy, 4), "best_accuracy": max(point[1] for point in result.curve)}
         facts |= {"loss": result.loss, "correct": pack_bits(result.correct)}
     return facts
 

@@ -1,0 +1,122 @@
+"""What pages of prose compute when the book is built: tables and sentences of the protocol, as Markdown."""
+
+import csv
+from types import SimpleNamespace
+
+from ticketlib import board, campaign, evidence, grids, verdicts
+from ticketlib.claims import CLAIMS, CONFIDENCE
+from ticketlib.ledger import Ledger
+from ticketlib.nb import ROOT, book_ledger
+from ticketlib.runs import PROFILES
+
+RECIPE = {
+    "epochs": "epochs", "batch": "images a step", "lr": "first learning rate", "momentum": "momentum",
+    "weight_decay": "weight decay", "drops": "rate falls to a tenth at", "padding": "random crops, padding in pixels",
+    "flip": "random horizontal flips", "precision": "precision of the dense engine", "engine": "engine of the tickets",
+    "eval_every": "epochs between two points of a learning curve",
+}  # fmt: skip
+NO_IMAGES = SimpleNamespace(name="cifar10", fingerprint="0" * 16)  # a grid's size does not depend on the images
+
+
+def substitutions():
+    """Names that pages may write as {{ name }}: dict from name to Markdown."""
+    rows = Ledger(book_ledger("laptop")).rows()
+    return {
+        "protocol_status": protocol_status(rows),
+        "verdict_rules": verdicts.rules(),
+        "comparison_table": comparison_table(),
+        "recipe_table": recipe_table(),
+        "cost_table": cost_table(rows),
+        "control_table": control_table(),
+        "protocol_versions": protocol_versions(),
+        "trials_table": trials_table(),
+    }
+
+
+def table(titles, lines):
+    """A Markdown table from column titles and lines of cells."""
+    rows = [titles, ["---"] * len(titles), *lines]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in rows)
+
+
+def protocol_status(rows):
+    """Whether the numbers of the protocol are fixed, and what they are."""
+    fixed = board.protocol()
+    if fixed is None:
+        planned = grids.grid("pilot", "laptop", NO_IMAGES)
+        made = sum(row["kind"] == "run" and row.config.recipe == 0 for row in rows)
+        return (
+            f"**Not fixed yet.** The pilot has made {made} of its {len(planned)} runs. Margin and number of seeds are "
+            "fixed from it, before any run that counts."
+        )
+    return f"**Margin: {fixed['margin']:g} points. Seeds: {fixed['seeds']}.** {fixed['reason']}"
+
+
+def protocol_versions():
+    """The versions of the protocol with their dates, as a list."""
+    fixed = board.protocol()
+    lines = [f"- Version {version}, {date}: {what}" for version, date, what in fixed["versions"]] if fixed else []
+    return "\n".join(lines) or "No version is fixed yet."
+
+
+def trials_table():
+    """What one-seed trials gave before the protocol was written, from the file that keeps them."""
+    with open(ROOT / "book" / "reference" / "trials.csv", encoding="utf-8", newline="") as file:
+        lines = [list(line.values()) for line in csv.DictReader(file)]
+    return table(["epochs", "sparsity", "arm", "accuracy in percent, one seed"], lines)
+
+
+def comparison_table():
+    """Every comparison of every claim: what minus what, and the kind of test."""
+    said = {"equivalence": "no difference (equivalence)", "noninferiority": "not worse (non-inferiority)",
+            "superiority": "better (superiority)"}  # fmt: skip
+    lines = [
+        [claim.id, claim.sentence, f"`{c.a}` minus `{c.b}`", said[part.kind], f"{100 * CONFIDENCE[part.kind]:g} %"]
+        for claim in CLAIMS.values()
+        for part in claim.parts
+        for c in part.comparisons
+    ]
+    return table(["claim", "in words", "difference", "asked", "interval before Holm"], lines)
+
+
+def recipe_table():
+    """Every value of every profile's recipe."""
+    profiles = PROFILES.values()
+    lines = [[said, *(_value(profile.training[what]) for profile in profiles)] for what, said in RECIPE.items()]
+    return table(["", *PROFILES], [["networks", *map(_networks, profiles)], *lines])
+
+
+def _value(value):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, tuple) else value
+
+
+def _networks(profile):
+    found = profile.networks.values()
+    return ", ".join(f"{name} (width {width:g}, stem stride {stride})" for name, width, stride in found)
+
+
+def control_table():
+    """What each control must have done before its pairs are read."""
+    lines = [
+        ["mask rearranged", f"at least {100 * evidence.MOVED_FLOOR:g} % of the kept positions are others"],
+        ["weights shuffled or drawn again", f"at least {100 * evidence.MOVED_FLOOR:g} % of the kept values are others"],
+        ["labels at random", f"they agree with the true ones at 1 / classes, give or take {evidence.LABELS_SLACK:g}"],
+        ["pixels shuffled", f"mean correlation with the true image at most {evidence.PIXELS_CEILING:g}"],
+        ["half of the data", "half of the images, and as many updates as with all of them"],
+    ]
+    return table(["control", "what must hold"], lines)
+
+
+def cost_table(rows):
+    """Runs, units and core-hours of every grid, at the median speeds of the rows made so far."""
+    speeds, lines = campaign.speeds(rows), []
+    for name in grids.GRIDS:
+        configs = grids.grid(name, "laptop", NO_IMAGES)
+        seconds = [campaign.estimate(c, speeds) for c in configs]
+        known = [s for s in seconds if s is not None]
+        hours = f"{sum(known) / 3600:.1f}" if known else "not measured"
+        hours += f" ({len(known)} of {len(configs)} runs of a measured kind)" if 0 < len(known) < len(configs) else ""
+        lines.append([name, len(configs), f"{grids.units(configs, 'laptop'):g}", hours])
+    return table(["grid", "runs", "units of one full run", "core-hours"], lines)
