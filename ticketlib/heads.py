@@ -70,20 +70,21 @@ def classify(net, blocks):
 @njit
 def cross_entropy(net, labels):
     """The mean loss; turns the logits into its gradient, 0 in lanes beyond the batch."""
-    classes, batch, loss = len(net.logits) // len(net.mask), len(labels), 0.0
+    size, batch, loss = len(net.logits) // len(net.mask) * LANES, len(labels), 0.0
     for b in range(-(-batch // LANES) * LANES):
-        start = b // LANES * classes * LANES + b % LANES
-        logits = net.logits[start : start + classes * LANES : LANES]
-        if b >= batch:
-            logits[:] = 0
-            continue
-        logits -= logits.max()
-        loss -= logits[labels[b]]
-        logits[:] = np.exp(logits)
-        whole = logits.sum()
-        loss += np.log(whole)
-        logits /= whole * np.float32(batch)
-        logits[labels[b]] -= np.float32(1) / np.float32(batch)
+        start = b // LANES * size + b % LANES
+        places = range(start, start + size, LANES)
+        largest, whole = net.logits[start], 0.0
+        for i in places:
+            largest = max(largest, net.logits[i])
+        for i in places:
+            whole += np.exp(np.float64(net.logits[i] - largest))
+        label = start + labels[b] * LANES if b < batch else -1
+        for i in places:
+            share = np.exp(np.float64(net.logits[i] - largest)) / whole
+            if i == label:
+                loss -= np.log(share)
+            net.logits[i] = (share - (i == label)) / batch if b < batch else 0.0
     return loss / batch
 
 

@@ -1,8 +1,9 @@
 """Compiled sparse convolutions, which touch only the rows that a surviving weight joins, and a whole step of training.
 
-Only the three functions at the end are called from Python.
+Only the two functions at the end are called from Python.
 """
 
+import numpy as np
 from numba import njit
 
 from ticketlib import heads, norms, pools
@@ -186,39 +187,44 @@ def _backward_layer(net, i, images, weight):
         net.gradient[k] = v.total(v.load(net.dots, (k - layer.first) * LANES))
 
 
-@njit(cache=True)
-def step(net, images, labels, weight):
-    """All gradients of a batch, and the running statistics.
-
-    Arguments:
-        net: Net. images: float32 (batch, channels, height, width). labels: int64 (batch,).
-        weight: float32, as long as net.taps.back_index; scratch.
-    Returns: the mean cross-entropy.
-    """
-    _forward(net, images, True)
-    loss = heads.cross_entropy(net, labels)
-    blocks = (len(images) + LANES - 1) // LANES
+@njit
+def _backward(net, images, weight):
+    """All gradients, from that of the logits."""
+    blocks, last = (images + LANES - 1) // LANES, net.layers[-1]
     heads.classify_back(net, blocks)
     for k in range(len(weight)):
         weight[k] = net.w[net.taps.back_index[k]]
-    last = net.layers[-1]
     for block in range(blocks):
         if last.out.block == 0:
             _activate(net, last, v.load(net.mask, block * LANES), block)
         heads.spread_over_space(net, last, block)
         _gate(net, last, block)
     for i in range(len(net.layers) - 1, -1, -1):
-        _backward_layer(net, i, len(images), weight)
-    return loss
+        _backward_layer(net, i, images, weight)
 
 
 @njit(cache=True)
-def logits(net, images):
-    """Leave the logits of a batch in net.logits, by the running statistics."""
-    for i in range(len(net.channels)):
-        channel = net.channels[i]
-        norms.set_scale(channel, net.w, channel.running_mean, 1 / (channel.running_var + norms.EPS) ** 0.5)
-    _forward(net, images, False)
+def run(net, images, labels, weight):
+    """Train on a batch up to its gradients, or classify it.
+
+    Arguments:
+        net: Net. images: float32 (batch, channels, height, width).
+        labels: int64 (batch,): then compute all gradients and update the running statistics; or (0,): then leave
+            the logits in net.logits, by the running statistics.
+        weight: float32, as long as net.taps.back_index; scratch.
+    Returns: the mean cross-entropy, or 0.
+    """
+    training = len(labels) > 0
+    if not training:
+        for i in range(len(net.channels)):
+            channel = net.channels[i]
+            norms.set_scale(channel, net.w, channel.running_mean, 1 / np.sqrt(channel.running_var + norms.EPS))
+    _forward(net, images, training)
+    if not training:
+        return 0.0
+    loss = heads.cross_entropy(net, labels)
+    _backward(net, len(images), weight)
+    return loss
 
 
 @njit(cache=True)

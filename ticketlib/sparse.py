@@ -124,7 +124,7 @@ class SparseNet:
         if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
             raise TicketError(f"labels of {labels.dtype} {tuple(labels.shape)} do not fit {len(images)} images.")
         self.steps += 1
-        return kernels.step(self.net, images, labels.numpy(), self.weight)
+        return kernels.run(self.net, images, labels.numpy(), self.weight)
 
     def _checked_images(self, images):
         fits = images.dtype == torch.float32 and images.shape[1:] == self.image_shape
@@ -142,7 +142,7 @@ class SparseNet:
         return torch.cat([self._evaluate_batch(part) for part in images.split(self.batch_size)])
 
     def _evaluate_batch(self, images):
-        kernels.logits(self.net, self._checked_images(images))
+        kernels.run(self.net, self._checked_images(images), np.zeros(0, np.int64), self.weight)
         blocks = len(self.net.mask) // LANES
         logits = self.net.logits.reshape(blocks, -1, LANES).swapaxes(1, 2).reshape(blocks * LANES, -1)
         return torch.from_numpy(logits[: len(images)].copy())
