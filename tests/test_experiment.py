@@ -109,16 +109,25 @@ def test_every_ticket_runs(ticket, digits, cache):
 
 def test_a_probe_is_the_mask_of_the_run(digits, cache):
     config = arm("snip+both@0.9", digits)
-    row, probe = experiment.execute(config, digits, cache=cache), probes.measure(config, digits, cache)
+    row, probe = experiment.execute(config, digits, cache=cache), probes.Prober(digits, cache).measure(config)
     assert probe["mask_digest"] == row["mask_digest"] and probe["keep_counts"] == row["keep_counts"]
     assert probe["chance"] < probe["overlap"] <= 1 and probe["chance"] < probe["ceiling"] < 1
-    clean = probes.measure(arm("snip@0.9", digits), digits, cache)
+    clean = probes.Prober(digits, cache).measure(arm("snip@0.9", digits))
     assert clean["overlap"] == 1
+
+
+def test_kept_scores_change_no_probe(digits, cache):
+    fresh = lambda config: probes.Prober(digits, cache).measure(config)  # noqa: E731
+    prober = probes.Prober(digits, cache)
+    keys = ("snip@0.9", "snip+both@0.9", "snip+both@0.5", "grasp@0.9", "synflow@0.9", "synflow@0.5", "smart@0.9")
+    for config in [arm(key, digits) for key in keys]:
+        again, once = prober.measure(config), fresh(config)
+        assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in once.items() if k != "seconds"}
 
 
 def test_a_probe_of_trained_weights_needs_the_checkpoint(digits, tmp_path):
     with pytest.raises(TicketError, match="not in the cache"):
-        probes.measure(arm("lt@0.9", digits), digits, tmp_path)
+        probes.Prober(digits, tmp_path).measure(arm("lt@0.9", digits))
 
 
 def test_every_arm_of_the_paper_profile_is_a_configuration():

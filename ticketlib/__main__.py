@@ -1,4 +1,4 @@
-"""Command line: python -m ticketlib data | plan | run | show | commit-rows | readme."""
+"""Command line: python -m ticketlib data | plan | run | probe | show | commit-rows | readme."""
 
 import argparse
 import json
@@ -8,9 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from ticketlib import campaign, data, experiment, grids, nb, runs
+from ticketlib import campaign, data, experiment, grids, nb, probes, runs
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, read_row
+from ticketlib.tickets import TICKETS
 
 
 def main(arguments=None):
@@ -36,6 +37,7 @@ def _parser():
     add("data", show_data, _data_options)
     add("plan", plan, _data_options, _grid_options)
     add("run", run, _data_options, _grid_options, _run_options)
+    add("probe", probe, _data_options, _grid_options, _probe_options)
     add("show", show, _ledger_options, lambda sub: sub.add_argument("name", help="16 hexadecimal digits"))
     add("commit-rows", commit_rows, lambda sub: sub.add_argument("source", type=Path, help="a ledger folder"))
     add("readme", readme)
@@ -61,6 +63,10 @@ def _run_options(sub):
     sub.add_argument("--device", default="cpu", help="cpu or cuda")
     sub.add_argument("--hours", type=float, help="start no further run after this long")
     sub.add_argument("--only", default="", help="only arms whose name contains this text")
+
+
+def _probe_options(sub):
+    sub.add_argument("--seeds", type=int, default=10, help="seeds from 0 of the probe grid")
 
 
 def show_data(options):
@@ -117,6 +123,22 @@ def run(options):
     for outcome in failed:
         print(f"failed: {outcome.config.name} {outcome.config.arm}: {outcome.reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def probe(options):
+    """Find the masks of the probe grid, and of the grid's own tickets where the cache has their trained nets."""
+    dataset, ledger, configs = _grid(options)
+    prober, began = probes.Prober(dataset), time.time()
+    found = grids.probes(options.profile, dataset, options.seeds)
+    trained = [c for c in configs if TICKETS[c.ticket].needs_trained and c.check == "none" and prober.trained(c)]
+    to_do = [c for c in found + trained if probes.name(c) not in ledger]
+    print(f"{len(to_do)} probes to make; rows go to {ledger.folder}", flush=True)
+    for done, config in enumerate(to_do, 1):
+        row = prober.measure(config)
+        ledger.add(row)
+        left = (time.time() - began) / done * (len(to_do) - done)
+        where = f"{config.network}, seed {config.seed}"
+        print(f"[{done}/{len(to_do)}] {config.arm} ({where}): {row['seconds']:.0f} s; about {left / 60:.0f} min left")
 
 
 def _said(row):

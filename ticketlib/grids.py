@@ -100,6 +100,18 @@ def step5(profile, dataset):
     return _seed_by_seed(profile, dataset, range(3), arms, epochs=2 * PROFILES[profile].training["epochs"])
 
 
+def probes(profile, dataset, seeds=10):
+    """Masks of every method that looks at data or weights, on both networks: clean, and found on corrupted data."""
+    methods = ("snip", "snip+both", "grasp", "grasp+both", "magnitude", "synflow")
+    return [
+        arm(profile, f"{method}@{sparsity}", seed, dataset, network=network)
+        for seed in range(seeds)
+        for network in PROFILES[profile].networks
+        for method in methods
+        for sparsity in ("0.9", "0.95", "0.98")
+    ]
+
+
 GRIDS = {"pilot": pilot, "step1": step1, "step2": step2, "step3": step3, "step4": step4, "step5": step5}
 
 

@@ -1,72 +1,95 @@
-"""Probes: ledger rows of what needs images or a trained net but no ticket training, such as keep counts and overlaps."""
+"""Probes: ledger rows of what needs images or a trained net but no ticket training: keep counts, overlaps."""
 
 import time
 from dataclasses import replace
 
-from ticketlib import checkpoints, experiment, masks, paths
+from ticketlib import checkpoints, experiment, masks, paths, tickets
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Row, name_of
-from ticketlib.runs import parent
+from ticketlib.runs import parent, streams
 from ticketlib.tickets import TICKETS
 
 FIELDS = (
     "recipe", "dataset", "fingerprint", "network", "width", "stem_stride", "ticket", "sparsity", "seed", "corruption",
     "linear", "variant", "min_per_layer", "per_class",
 )  # fmt: skip
-TRAINING = ("epochs", "batch", "lr", "momentum", "weight_decay", "drops", "padding", "flip", "precision", "order")
 
 
 def configuration(config):
-    """What names the probe of a run's mask: the fields of its Config that decide the mask, as plain JSON values.
-
-    How the parent was trained belongs to it where trained weights are scored.
-    """
-    values = config.as_dict()
-    wanted = FIELDS + (TRAINING if TICKETS[config.ticket].needs_trained else ())
-    return {"probe": "mask"} | {what: values[what] for what in wanted}
+    """What names the probe of a run's mask: the fields of its Config that decide the mask, and its parent's name."""
+    values, before = config.as_dict(), parent(config)
+    found = {"probe": "mask"} | {what: values[what] for what in FIELDS}
+    return found | ({"parent": before.name} if before else {})
 
 
-def measure(config, dataset, cache=None):
-    """Find a ticket's mask and describe it beside the clean one; nothing is trained.
-
-    Arguments: config, runs.Config; dataset, the data.Dataset it names; cache, folder of the checkpoints.
-    Returns: ledger.Row with keep_counts, sizes, empty_layers, effective_sparsity, movable_share, classifier_share, and,
-        where the ticket looks at data, `overlap` and `chance` with the clean mask and `ceiling`, the overlap of the
-        clean masks of two scoring batches.
-    Raises: TicketError if a trained net is needed and the cache does not have it.
-    """
-    began, model = time.perf_counter(), experiment.build(config, dataset)
-    mask, control = _mask(config, dataset, model, cache)
-    values = configuration(config)
-    row = Row(kind="probe", name=name_of(values), config=values, arm=config.arm, keep_counts=mask.counts)
-    row |= {
-        "sizes": mask.sizes,
-        "empty_layers": mask.empty_layers,
-        "effective_sparsity": paths.effective_sparsity(model, mask, dataset.train.images.shape[1:]),
-        "movable_share": masks.movable_share(mask),
-        "classifier_share": mask.counts[list(mask)[-1]] / mask.kept,
-        "mask_digest": mask.digest(),
-        "control": control,
-    }
-    if TICKETS[config.ticket].needs_batch:
-        row |= _against_clean(config, dataset, model, mask, cache)
-    return row | experiment.machine("cpu") | {"seconds": round(time.perf_counter() - began, 2)}
+def name(config):
+    """The name of the probe row of a run's mask."""
+    return name_of(configuration(config))
 
 
-def _mask(config, dataset, model, cache, batch_stream="batch"):
-    before = parent(config)
-    trained = checkpoints.load(before.name, folder=cache) if before else None
-    if before and trained is None:
-        raise TicketError(f"checkpoint {before.name} ({before.arm}) is not in the cache; carry out that run first.")
-    return experiment.ticket_mask(config, dataset, model, trained, batch_stream)
+class Prober:
+    """Finds masks and describes them; keeps the last scores, so that other sparsities cost next to nothing."""
 
+    def __init__(self, dataset, cache=None):
+        self.dataset, self.cache = dataset, cache
+        self.scores = {}  # (configuration without sparsity, stream of the scoring batch) -> (scores, controls)
 
-def _against_clean(config, dataset, model, mask, cache):
-    clean = replace(config, corruption="none")
-    first, _ = _mask(clean, dataset, model, cache)
-    second, _ = _mask(clean, dataset, model, cache, "second batch")
-    return {
-        "overlap": masks.overlap(mask, first),
-        "chance": masks.chance_overlap(mask, first),
-        "ceiling": masks.overlap(second, first),
-    }
+    def measure(self, config):
+        """Find a ticket's mask and describe it beside the clean one; nothing is trained.
+
+        Arguments: config, runs.Config of the data set.
+        Returns: ledger.Row with keep_counts, sizes, empty_layers, effective_sparsity, movable_share, classifier_share,
+            and, where the ticket looks at data, `overlap` and `chance` with the clean mask and `ceiling`, the overlap
+            of the clean masks of two scoring batches.
+        Raises: TicketError if a trained net is needed and the cache does not have it.
+        """
+        began, model = time.perf_counter(), experiment.build(config, self.dataset)
+        mask, control = self._mask(config, model)
+        values = configuration(config)
+        row = Row(kind="probe", name=name_of(values), config=values, arm=config.arm, keep_counts=mask.counts)
+        row |= {
+            "sizes": mask.sizes,
+            "empty_layers": mask.empty_layers,
+            "effective_sparsity": paths.effective_sparsity(model, mask, self.dataset.train.images.shape[1:]),
+            "movable_share": masks.movable_share(mask),
+            "classifier_share": mask.counts[list(mask)[-1]] / mask.kept,
+            "mask_digest": mask.digest(),
+            "control": control,
+        }
+        if TICKETS[config.ticket].needs_batch:
+            row |= self._against_clean(config, model, mask)
+        return row | experiment.machine("cpu") | {"seconds": round(time.perf_counter() - began, 2)}
+
+    def _mask(self, config, model, batch_stream="batch"):
+        trained = self.trained(config)
+        if trained is None and parent(config):
+            raise TicketError(f"checkpoint {parent(config).name} is not in the cache; carry out {config.arm} first.")
+        ticket, stream = config.ticket, streams(config)
+        key = (replace(config, sparsity=config.sparsity if ticket == "synflow" else "0.5"), batch_stream)
+        if key not in self.scores:
+            while len(self.scores) > 3:  # a clean batch, another clean one, a corrupted one, and room for the next
+                self.scores.pop(next(iter(self.scores)))
+            batch, control = experiment.find_batch(config, self.dataset, batch_stream)
+            scores = tickets.find_scores(
+                ticket, model, config.sparsity, stream,
+                trained=trained and trained[0], batch=batch, variant=config.variant,
+            )  # fmt: skip
+            self.scores[key] = scores, control
+        scores, control = self.scores[key]
+        options = {"linear": config.linear, "min_per_layer": config.min_per_layer}
+        return tickets.mask_of(ticket, scores, model, config.sparsity, stream, **options), control
+
+    def trained(self, config):
+        """The trained net a ticket scores, as checkpoints.load gives it; None if there is none in the cache."""
+        before = parent(config)
+        return checkpoints.load(before.name, folder=self.cache) if before else None
+
+    def _against_clean(self, config, model, mask):
+        clean = replace(config, corruption="none")
+        first, _ = self._mask(clean, model)
+        second, _ = self._mask(clean, model, "second batch")
+        return {
+            "overlap": masks.overlap(mask, first),
+            "chance": masks.chance_overlap(mask, first),
+            "ceiling": masks.overlap(second, first),
+        }
