@@ -67,21 +67,26 @@ def evaluated_on(dataset, config):
     return data.hold_out(dataset, config.held_out, torch.Generator().manual_seed(HELD_OUT_SEED))
 
 
-def ticket_mask(config, dataset, model, trained=None, batch_stream="batch"):
+def ticket_mask(config, dataset, model, trained=None):
     """The mask a configuration finds, before any check: (Mask, dict of manipulation checks).
 
-    Arguments: model, with its initial weights; trained, (state dict, Mask) of the parent, where there is one;
-        batch_stream, name of the stream that draws the scoring batch.
+    Arguments: model, with its initial weights; trained, (state dict, Mask) of the parent, where there is one.
     """
-    recipe, batch, control = tickets.TICKETS[config.ticket], None, {}
-    if recipe.needs_batch:
-        batch, control = scoring_batch(dataset, config, batch_stream)
+    previous = trained[1] if trained and tickets.TICKETS[config.ticket].rounds else None
+    batch, control = find_batch(config, dataset)
     mask = tickets.find_mask(
-        config.ticket, model, config.sparsity, streams(config),
-        trained=trained and trained[0], previous=trained[1] if trained and recipe.rounds else None, batch=batch,
-        linear=config.linear, variant=config.variant, min_per_layer=config.min_per_layer,
+        config.ticket, model, config.sparsity, streams(config), previous=previous,
+        trained=trained and trained[0], batch=batch, variant=config.variant,
+        linear=config.linear, min_per_layer=config.min_per_layer,
     )  # fmt: skip
     return mask, control
+
+
+def find_batch(config, dataset, batch_stream="batch"):
+    """The scoring batch of a ticket and its manipulation checks; (None, {}) for one that looks at no data."""
+    if not tickets.TICKETS[config.ticket].needs_batch:
+        return None, {}
+    return scoring_batch(dataset, config, batch_stream)
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ def engine(config, model, mask, dataset, device):
     return SparseNet(model, mask, config.batch, dataset.train.images.shape[1:])
 
 
-def scoring_batch(dataset, config, batch_stream="batch"):
+def scoring_batch(dataset, config, batch_stream):
     """Images and labels a data-dependent score sees, and how far corruption changed them.
 
     Balanced on the labels the scorer sees: those are corrupted first, then the images of the chosen batch.

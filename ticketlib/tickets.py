@@ -59,39 +59,61 @@ def previous_round(sparsity):
     return f"{(1 - density).normalize():f}" if density < 1 else "0"
 
 
-def find_mask(ticket, model, sparsity, streams, *, trained=None, batch=None, previous=None, **options):
+def find_mask(ticket, model, sparsity, streams, *, previous=None, **given):
     """Find a ticket's mask, before any check is applied to it.
 
     Arguments:
         ticket: a name of TICKETS. model: a network holding its initial weights.
         sparsity: fraction of the prunable weights removed, [0, 1), decimal text or float.
         streams: function from a stream's name to a torch.Generator.
-        trained: dict name -> tensor, the trained weights, where the recipe scores those.
-        batch: (images, labels), where the method needs data. previous: the mask of the round before (iterative).
-        options: linear ("own", "kept", "global" or a keep_ratio), variant, min_per_layer.
+        previous: the mask of the round before (iterative tickets).
+        given: trained, batch and variant as `find_scores` takes them; linear and min_per_layer as `mask_of` does.
     Returns: a Mask that keeps exactly the asked total.
     Raises: TicketError for an unknown ticket, or where trained weights or a batch are missing.
     """
+    options = {what: given.pop(what) for what in ("linear", "min_per_layer")}
+    scores = find_scores(ticket, model, sparsity, streams, **given)
+    return mask_of(ticket, scores, model, sparsity, streams, previous=previous, **options)
+
+
+def find_scores(ticket, model, sparsity, streams, *, trained=None, batch=None, variant="default"):
+    """The scores of a ticket's first step; None where positions are drawn at random, or all are kept.
+
+    Arguments: as `find_mask`; trained, dict name -> tensor, the trained weights, where the recipe scores those; batch,
+        (images, labels), where the method needs data; variant, of pruners.VARIANTS.
+    Returns: dict name -> tensor, bigger = keep; SynFlow's alone depend on the sparsity.
+    """
     recipe = TICKETS[one_of("ticket", ticket, TICKETS)]
+    if recipe.needs_trained:
+        if trained is None:
+            raise TicketError(f"{ticket} scores trained weights, and none were given; train a dense network first.")
+        return {name: trained[name].abs() for name in prunable(model)}
+    if ticket == "dense" or (recipe.score == "random" and recipe.counts != "global"):
+        return None
+    images, labels = batch if batch is not None else (None, None)
+    generator = streams("mask") if recipe.score == "random" else None  # GraSP would redraw its linear layer
+    return pruners.score(model, recipe.score, images, labels, sparsity=sparsity, generator=generator, variant=variant)
+
+
+def mask_of(ticket, scores, model, sparsity, streams, *, linear="own", min_per_layer=0, previous=None):
+    """Keep counts and mask of a ticket from its scores.
+
+    Arguments: as `find_mask`; linear, what a global threshold does with the classifier: "own", "kept", "global" or a
+        keep_ratio in decimal text; min_per_layer, the guard of ratios.keep_counts and masks.global_mask.
+    """
+    recipe = TICKETS[ticket]
     if ticket == "dense":
         return masks.Mask.dense(model)
-    counts = None
-    if recipe.counts != "global":
-        counts = ratios.keep_counts(model, recipe.counts, sparsity, min_per_layer=options["min_per_layer"])
-    if counts and recipe.score == "random":
-        return masks.random_mask(prunable(model), counts, generator=streams("mask"))
-    scores = _scores(recipe, model, sparsity, streams, trained=trained, batch=batch, variant=options["variant"])
     if previous is not None:
         scores = {name: s.masked_fill(~previous[name], -1.0) for name, s in scores.items()}  # pruned stays pruned
-    if counts:
-        return masks.from_counts(scores, counts)
-    return masks.global_mask(
-        scores,
-        sparsity,
-        linear=_linear(recipe, options["linear"]),
-        linear_names=[layer.name for layer in ratios.layers(model) if layer.linear],
-        min_per_layer=options["min_per_layer"],
-    )
+    if recipe.counts == "global":
+        names = [layer.name for layer in ratios.layers(model) if layer.linear]
+        linear = _linear(recipe, linear)
+        return masks.global_mask(scores, sparsity, linear=linear, linear_names=names, min_per_layer=min_per_layer)
+    counts = ratios.keep_counts(model, recipe.counts, sparsity, min_per_layer=min_per_layer)
+    if scores is None:
+        return masks.random_mask(prunable(model), counts, generator=streams("mask"))
+    return masks.from_counts(scores, counts)
 
 
 def _linear(recipe, linear):
@@ -99,16 +121,6 @@ def _linear(recipe, linear):
     if linear == "own":
         return "kept" if recipe.needs_trained else "global"
     return linear if linear in ("kept", "global") else float(linear)
-
-
-def _scores(recipe, model, sparsity, streams, *, trained, batch, variant):
-    if recipe.needs_trained:
-        if trained is None:
-            raise TicketError("this ticket scores trained weights, and none were given; train a dense network first.")
-        return {name: trained[name].abs() for name in prunable(model)}
-    images, labels = batch if batch is not None else (None, None)
-    generator = streams("mask") if recipe.score == "random" else None  # GraSP would redraw its linear layer
-    return pruners.score(model, recipe.score, images, labels, sparsity=sparsity, generator=generator, variant=variant)
 
 
 def apply_check(check, model, mask, streams):
