@@ -36,8 +36,8 @@ def mean_over_space(net, layer, block):
         for y in range(grid.height):
             row = origin(grid, block, c) + y * grid.pitch
             for i in range(row, row + grid.width * LANES, LANES):
-                mean = mean + v.load(net.x, i)
-        v.store(net.features, (block * grid.channels + c) * LANES, mean * share)
+                mean = mean + v.load(v.address(net.x), i)
+        v.store(v.address(net.features), (block * grid.channels + c) * LANES, mean * share)
 
 
 @njit
@@ -46,10 +46,10 @@ def spread_over_space(net, layer, block):
     grid = layer.dy
     share = v.splat(np.float32(1 / (grid.height * grid.width)))
     for c in range(grid.channels):
-        value = v.load(net.features, (block * grid.channels + c) * LANES) * share
+        value = v.load(v.address(net.features), (block * grid.channels + c) * LANES) * share
         start = origin(grid, block, c)
         for i in range(start, start + grid.height * grid.width * LANES, LANES):
-            v.store(net.x, i, value)
+            v.store(v.address(net.x), i, value)
 
 
 @njit
@@ -59,12 +59,12 @@ def classify(net, blocks):
     width = len(net.features) // len(net.mask)
     for block in range(blocks):
         for k in range(classes):
-            v.store(net.logits, (block * classes + k) * LANES, v.splat(net.w[first + k]))
+            v.store(v.address(net.logits), (block * classes + k) * LANES, v.splat(net.w[first + k]))
         for e in range(len(net.head)):
             at = (block * classes + net.head[e, 0]) * LANES
-            feature = v.load(net.features, (block * width + net.head[e, 1]) * LANES)
-            value = v.fma(v.splat(net.w[first - len(net.head) + e]), feature, v.load(net.logits, at))
-            v.store(net.logits, at, value)
+            feature = v.load(v.address(net.features), (block * width + net.head[e, 1]) * LANES)
+            value = v.fma(v.splat(net.w[first - len(net.head) + e]), feature, v.load(v.address(net.logits), at))
+            v.store(v.address(net.logits), at, value)
 
 
 @njit
@@ -96,14 +96,14 @@ def classify_back(net, blocks):
     net.gradient[first - len(net.head) :] = 0
     for block in range(blocks):
         for k in range(classes):
-            net.gradient[first + k] += v.total(v.load(net.logits, (block * classes + k) * LANES))
+            net.gradient[first + k] += v.total(v.load(v.address(net.logits), (block * classes + k) * LANES))
         for e in range(len(net.head)):
-            feature = v.load(net.features, (block * width + net.head[e, 1]) * LANES)
-            slope = v.load(net.logits, (block * classes + net.head[e, 0]) * LANES)
+            feature = v.load(v.address(net.features), (block * width + net.head[e, 1]) * LANES)
+            slope = v.load(v.address(net.logits), (block * classes + net.head[e, 0]) * LANES)
             net.gradient[first - len(net.head) + e] += v.total(feature * slope)
         net.features[block * width * LANES : (block + 1) * width * LANES] = 0
         for e in range(len(net.head)):
             at = (block * width + net.head[e, 1]) * LANES
-            slope = v.load(net.logits, (block * classes + net.head[e, 0]) * LANES)
+            slope = v.load(v.address(net.logits), (block * classes + net.head[e, 0]) * LANES)
             weight = v.splat(net.w[first - len(net.head) + e])
-            v.store(net.features, at, v.fma(weight, slope, v.load(net.features, at)))
+            v.store(v.address(net.features), at, v.fma(weight, slope, v.load(v.address(net.features), at)))

@@ -4,7 +4,7 @@ Only the two functions at the end are called from Python.
 """
 
 import numpy as np
-from numba import njit
+from numba import literally, njit
 
 from ticketlib import heads, norms, pools
 from ticketlib import vectors as v
@@ -13,110 +13,122 @@ from ticketlib.vectors import LANES
 
 
 @njit
-def _tile_shape(rows, columns):
-    """The largest tile that fits what is left of a plane: of 2, 1 rows and 4, 2, 1 vectors."""
-    return min(rows, 2), 4 if columns >= 4 else min(columns, 2)
+def _conv_tiles(rows, width, arrays, where, pitches, channels):
+    """One tile of every channel; channels = (how many, stride of the target's, stride of their starts, carry)."""
+    literally(rows)
+    literally(width)
+    x, weight, offset, starts = arrays
+    source, target, first = where
+    count, stride, phases, carry = channels
+    for _ in range(count):
+        span = v.integer(starts, first), v.integer(starts, first + 1)
+        v.conv_tile((x, weight, offset), span, (source, target), pitches, carry, rows, width)
+        target += stride
+        first += phases
 
 
 @njit
-def _conv_tile(arrays, span, where, pitches, shape):
-    """One tile of one channel; where = (source, target, carry), pitches = (source's, target's, target's step)."""
-    x, weight, offset = arrays
-    if shape == (2, 4):
-        v.conv_tile(x, weight, offset, span, where, pitches, 2, 4)
-    elif shape == (1, 4):
-        v.conv_tile(x, weight, offset, span, where, pitches, 1, 4)
-    elif shape == (2, 2):
-        v.conv_tile(x, weight, offset, span, where, pitches, 2, 2)
-    elif shape == (1, 2):
-        v.conv_tile(x, weight, offset, span, where, pitches, 1, 2)
-    elif shape == (2, 1):
-        v.conv_tile(x, weight, offset, span, where, pitches, 2, 1)
-    else:
-        v.conv_tile(x, weight, offset, span, where, pitches, 1, 1)
+def _conv_plane(arrays, where, pitches, channels, size):
+    """Planes of size = (height, width), tile by tile, all channels in turn: so a tile's source stays in the cache."""
+    source, target, first = where
+    height, width = size
+    x = 0
+    while x < width:
+        columns = 4 if width - x >= 4 else 2 if width - x >= 2 else 1
+        for y in range(0, height, 2):
+            here = source + y * pitches[0] + x * LANES, target + y * pitches[1] + x * pitches[2], first
+            pair = y + 1 < height
+            if columns == 4 and pair:
+                _conv_tiles(2, 4, arrays, here, pitches, channels)
+            elif columns == 4:
+                _conv_tiles(1, 4, arrays, here, pitches, channels)
+            elif columns == 2 and pair:
+                _conv_tiles(2, 2, arrays, here, pitches, channels)
+            elif columns == 2:
+                _conv_tiles(1, 2, arrays, here, pitches, channels)
+            elif pair:
+                _conv_tiles(2, 1, arrays, here, pitches, channels)
+            else:
+                _conv_tiles(1, 1, arrays, here, pitches, channels)
+        x += columns
 
 
 @njit
-def _dot_tile(arrays, span, where, pitches, shape):
-    """As _conv_tile: the products of a tile with every one that its taps name."""
-    x, dots, offset = arrays
-    if shape == (2, 4):
-        v.dot_tile(x, dots, offset, span, where, pitches, 2, 4)
-    elif shape == (1, 4):
-        v.dot_tile(x, dots, offset, span, where, pitches, 1, 4)
-    elif shape == (2, 2):
-        v.dot_tile(x, dots, offset, span, where, pitches, 2, 2)
-    elif shape == (1, 2):
-        v.dot_tile(x, dots, offset, span, where, pitches, 1, 2)
-    elif shape == (2, 1):
-        v.dot_tile(x, dots, offset, span, where, pitches, 2, 1)
-    else:
-        v.dot_tile(x, dots, offset, span, where, pitches, 1, 1)
+def _dot_tiles(rows, width, arrays, where, pitches, channels):
+    """As _conv_tiles: the products of a tile of every channel with every one that its taps name."""
+    literally(rows)
+    literally(width)
+    x, dots, offset, starts = arrays
+    source, target, first = where
+    count, stride = channels
+    for _ in range(count):
+        span = v.integer(starts, first), v.integer(starts, first + 1)
+        v.dot_tile((x, dots, offset), span, (source, target), pitches, rows, width)
+        target += stride
+        first += 1
+
+
+@njit
+def _dot_plane(arrays, where, pitches, channels, size):
+    """As _conv_plane."""
+    source, target, first = where
+    height, width = size
+    x = 0
+    while x < width:
+        columns = 4 if width - x >= 4 else 2 if width - x >= 2 else 1
+        for y in range(0, height, 2):
+            here = source + y * pitches[0] + x * LANES, target + y * pitches[1] + x * LANES, first
+            pair = y + 1 < height
+            if columns == 4 and pair:
+                _dot_tiles(2, 4, arrays, here, pitches, channels)
+            elif columns == 4:
+                _dot_tiles(1, 4, arrays, here, pitches, channels)
+            elif columns == 2 and pair:
+                _dot_tiles(2, 2, arrays, here, pitches, channels)
+            elif columns == 2:
+                _dot_tiles(1, 2, arrays, here, pitches, channels)
+            elif pair:
+                _dot_tiles(2, 1, arrays, here, pitches, channels)
+            else:
+                _dot_tiles(1, 1, arrays, here, pitches, channels)
+        x += columns
 
 
 @njit
 def convolve(net, layer, block):
-    """Write a block of z: tile by tile, all channels of a tile in turn, so that its source stays in the first cache."""
+    """Write a block of z."""
     source, z, taps = layer.source, layer.z, net.taps
-    arrays = net.x, net.w[layer.first : layer.last], taps.offset[layer.first : layer.last]
-    pitches = source.pitch, z.pitch, LANES
-    x = 0
-    while x < z.width:
-        y = 0
-        while y < z.height:
-            shape = _tile_shape(z.height - y, z.width - x)
-            start = source.base + block * source.block + y * source.pitch + x * LANES
-            for c in range(z.channels):
-                span = taps.starts[layer.starts + c], taps.starts[layer.starts + c + 1]
-                where = start, origin(z, block, c) + y * z.pitch + x * LANES, False
-                _conv_tile(arrays, span, where, pitches, shape)
-            y += shape[0]
-        x += shape[1]
+    weight, offset = v.address(net.w) + 4 * layer.first, v.address(taps.offset) + 4 * layer.first
+    arrays = v.address(net.x), weight, offset, v.address(taps.starts)
+    where = source.base + block * source.block, origin(z, block, 0), layer.starts
+    channels = z.channels, z.channel, 1, False
+    _conv_plane(arrays, where, (source.pitch, z.pitch, LANES), channels, (z.height, z.width))
 
 
 @njit
 def convolve_back(net, weight, layer, dy, block):
     """Write, or add to, a block of dy, the gradient of layer.source, from layer.dz."""
     source, dz, taps = layer.source, layer.dz, net.taps
-    phases = source.split * source.split
-    arrays = net.x, weight[layer.back :], taps.back_offset[layer.back :]
-    pitches = dz.pitch, source.split * dy.pitch, source.split * LANES
-    for phase in range(phases):
+    split = source.split
+    offset = v.address(taps.back_offset) + 4 * layer.back
+    arrays = v.address(net.x), v.address(weight) + 4 * layer.back, offset, v.address(taps.back_starts)
+    pitches = dz.pitch, split * dy.pitch, split * LANES
+    channels = dy.channels, dy.channel, split * split, layer.carry > 0
+    for phase in range(split * split):
         _, top, left, rows, columns = phase_of(source, 0, 0, phase)
-        x = 0
-        while x < columns:
-            y = 0
-            while y < rows:
-                shape = _tile_shape(rows - y, columns - x)
-                start = dz.base + block * dz.block + y * dz.pitch + x * LANES
-                inside = (top + y * source.split) * dy.pitch + (left + x * source.split) * LANES
-                for c in range(source.channels):
-                    i = layer.back_starts + c * phases + phase
-                    span = taps.back_starts[i], taps.back_starts[i + 1]
-                    where = start, origin(dy, block, c) + inside, layer.carry > 0
-                    _conv_tile(arrays, span, where, pitches, shape)
-                y += shape[0]
-            x += shape[1]
+        target = origin(dy, block, 0) + top * dy.pitch + left * LANES
+        where = dz.base + block * dz.block, target, layer.back_starts + phase
+        _conv_plane(arrays, where, pitches, channels, (rows, columns))
 
 
 @njit
 def dots(net, layer, block):
     """Add a block's share to each surviving weight's gradient, lane by lane: the product of the rows it joins."""
     source, dz, taps = layer.source, layer.dz, net.taps
-    arrays = net.x, net.dots, taps.offset[layer.first : layer.last]
-    pitches = source.pitch, dz.pitch, LANES
-    for c in range(dz.channels):
-        span = taps.starts[layer.starts + c], taps.starts[layer.starts + c + 1]
-        x = 0
-        while x < dz.width:
-            y = 0
-            while y < dz.height:
-                shape = _tile_shape(dz.height - y, dz.width - x)
-                start = source.base + block * source.block + y * source.pitch + x * LANES
-                where = start, origin(dz, block, c) + y * dz.pitch + x * LANES, False
-                _dot_tile(arrays, span, where, pitches, shape)
-                y += shape[0]
-            x += shape[1]
+    offset = v.address(taps.offset) + 4 * layer.first
+    arrays = v.address(net.x), v.address(net.dots), offset, v.address(taps.starts)
+    where = source.base + block * source.block, origin(dz, block, 0), layer.starts
+    _dot_plane(arrays, where, (source.pitch, dz.pitch), (dz.channels, dz.channel), (dz.height, dz.width))
 
 
 @njit
@@ -153,7 +165,7 @@ def _forward(net, images, training):
     for i in range(len(net.layers)):
         layer = net.layers[i]
         for block in range(blocks):
-            lanes = v.load(net.mask, block * LANES)
+            lanes = v.load(v.address(net.mask), block * LANES)
             if i > 0:
                 _activate(net, net.layers[i - 1], lanes, block)
             convolve(net, layer, block)
@@ -163,7 +175,7 @@ def _forward(net, images, training):
             norms.set_norm(net, layer, len(images))
     last = net.layers[-1]
     for block in range(blocks):
-        _activate(net, last, v.load(net.mask, block * LANES), block)
+        _activate(net, last, v.load(v.address(net.mask), block * LANES), block)
         heads.mean_over_space(net, last, block)
     heads.classify(net, blocks)
 
@@ -175,7 +187,7 @@ def _backward_layer(net, i, images, weight):
     norms.set_slope(net, layer, images)
     net.dots[: (layer.last - layer.first) * LANES] = 0
     for block in range((images + LANES - 1) // LANES):
-        lanes = v.load(net.mask, block * LANES)
+        lanes = v.load(v.address(net.mask), block * LANES)
         _norm_gradient(net, layer, lanes, block)
         if i > 0 and before.out.block == 0:
             _activate(net, before, lanes, block)
@@ -184,7 +196,7 @@ def _backward_layer(net, i, images, weight):
             convolve_back(net, weight, layer, before.dy, block)
             _gate(net, before, block)
     for k in range(layer.first, layer.last):
-        net.gradient[k] = v.total(v.load(net.dots, (k - layer.first) * LANES))
+        net.gradient[k] = v.total(v.load(v.address(net.dots), (k - layer.first) * LANES))
 
 
 @njit
@@ -196,7 +208,7 @@ def _backward(net, images, weight):
         weight[k] = net.w[net.taps.back_index[k]]
     for block in range(blocks):
         if last.out.block == 0:
-            _activate(net, last, v.load(net.mask, block * LANES), block)
+            _activate(net, last, v.load(v.address(net.mask), block * LANES), block)
         heads.spread_over_space(net, last, block)
         _gate(net, last, block)
     for i in range(len(net.layers) - 1, -1, -1):

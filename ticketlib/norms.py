@@ -18,7 +18,7 @@ def zero():
 @njit
 def moments(net, layer, lanes, block):
     """Add up z and its square about the running mean, which keeps float32 sums accurate."""
-    x, z = net.x, layer.z
+    x, z = v.address(net.x), layer.z
     size = z.height * z.width * LANES
     for c in range(z.channels):
         channel = net.channels[layer.norm + c]
@@ -93,10 +93,10 @@ def _relu_add_row(x, where, count, step, scales, shift):
 
 
 @njit
-def _rest_scale(net, layer, c):
+def _rest_scale(channels, layer, c):
     """Scale and shift of what is added: those of a shortcut's norm, else 1 and 0."""
     if layer.rest_kind == 2:
-        channel = net.channels[layer.rest_norm + c]
+        channel = channels[layer.rest_norm + c]
         return channel.scale, channel.shift
     return np.float32(1), np.float32(0)
 
@@ -104,10 +104,11 @@ def _rest_scale(net, layer, c):
 @njit
 def activate(net, layer, lanes, block):
     """Write a block of an activation; lanes beyond the batch come out 0."""
-    x, z, out, rest, added = net.x, layer.z, layer.out, layer.rest, layer.rest_kind > 0
+    x, z, out, rest, added = v.address(net.x), layer.z, layer.out, layer.rest, layer.rest_kind > 0
     step, down = out.split * LANES, out.split * z.pitch
     for c in range(out.channels):
-        channel, (rest_scale, rest_shift) = net.channels[layer.norm + c], _rest_scale(net, layer, c)
+        channel = net.channels[layer.norm + c]
+        rest_scale, rest_shift = _rest_scale(net.channels, layer, c)
         scales = v.splat(channel.scale), v.splat(rest_scale)
         shift = v.splat(channel.shift + rest_shift) * lanes
         for phase in range(out.split * out.split):
@@ -126,7 +127,7 @@ def activate(net, layer, lanes, block):
 @njit
 def norm_gradient(net, layer, lanes, block):
     """Write a block of dz, the gradient of z, from that behind the ReLU it went into."""
-    x, z, dz, width = net.x, layer.z, layer.dz, layer.z.width * LANES
+    x, z, dz, width = v.address(net.x), layer.z, layer.dz, layer.z.width * LANES
     for c in range(z.channels):
         channel = net.channels[layer.norm + c]
         slope, shift, curve = v.splat(channel.slope[0]), v.splat(channel.slope[1]) * lanes, v.splat(channel.slope[2])
@@ -154,7 +155,7 @@ def _gate_row(x, where, count, step, centre, totals):
 @njit
 def gate(net, layer, block):
     """Turn a block of the gradient of an activation into that behind its ReLU; add to the sums of the norm before."""
-    x, out, dy = net.x, layer.out, layer.dy
+    x, out, dy = v.address(net.x), layer.out, layer.dy
     step = out.split * LANES
     for c in range(dy.channels):
         channel = net.channels[layer.norm + c]
@@ -175,7 +176,7 @@ def gate(net, layer, block):
 @njit
 def _gate_shortcut(net, layer, block):
     """The two sums for the batch norm of a shortcut that was added before the ReLU."""
-    x, dy = net.x, layer.dy
+    x, dy = v.address(net.x), layer.dy
     for c in range(dy.channels):
         channel = net.channels[layer.rest_norm + c]
         centre, first, second = v.splat(channel.mean), zero(), zero()

@@ -65,7 +65,8 @@ class Arena:
 
     def plain(self, channels, height, width, *, name=None):
         """A grid without padding; with a name shared by all of this name and shape."""
-        channel = height * width * LANES
+        # A few vectors more than needed: planes a power of two apart would fight for the same sets of the cache.
+        channel = height * width * LANES + 5 * LANES
         shape = (channels * channel, channel, channel, width * LANES, 0, channels, height, width, 1)
         return self._grid(name, shape, channels * channel * self.blocks)
 

@@ -30,7 +30,7 @@ def _largest(x, window, pitch, scale, shift):
 @njit
 def activate(net, layer, lanes, block):
     """As norms.activate, each window reduced to its largest."""
-    x, z, out = net.x, layer.z, layer.out
+    x, z, out = v.address(net.x), layer.z, layer.out
     for c in range(out.channels):
         channel = net.channels[layer.norm + c]
         scale, shift = v.splat(channel.scale), v.splat(channel.shift) * lanes
@@ -44,7 +44,7 @@ def activate(net, layer, lanes, block):
 @njit
 def gate(net, layer, block):
     """As norms.gate; the z of a window is that of its first largest value."""
-    x, z, dy = net.x, layer.z, layer.dy
+    x, z, dy = v.address(net.x), layer.z, layer.dy
     for c in range(dy.channels):
         channel = net.channels[layer.norm + c]
         scale, shift, centre = v.splat(channel.scale), v.splat(channel.shift), v.splat(channel.mean)
@@ -63,7 +63,7 @@ def gate(net, layer, block):
 @njit
 def norm_gradient(net, layer, lanes, block):
     """As norms.norm_gradient; the gradient of a window goes to its first largest value."""
-    x, z, dz, dy = net.x, layer.z, layer.dz, layer.dy
+    x, z, dz, dy = v.address(net.x), layer.z, layer.dz, layer.dy
     for c in range(z.channels):
         channel = net.channels[layer.norm + c]
         scale, shift = v.splat(channel.scale), v.splat(channel.shift)

@@ -33,9 +33,12 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, _VECTOR)
 
 
-def _pointer(context, builder, array_type, array, position):
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [position]), _VECTOR.as_pointer())
+def _floats(builder, address):
+    return builder.inttoptr(address, _FLOAT.as_pointer())
+
+
+def _pointer(builder, address, position):
+    return builder.bitcast(builder.gep(_floats(builder, address), [position]), _VECTOR.as_pointer())
 
 
 def _load(builder, pointer):
@@ -61,24 +64,45 @@ def _fma(builder, a, b, c):
 
 
 @intrinsic
-def load(typing, array, position):
-    """The vector at a position."""
+def address(typing, array):
+    """Where an array's data begin, an integer: passing arrays from function to function costs time, integers do not."""
 
     def code(context, builder, signature, args):
-        return _load(builder, _pointer(context, builder, signature.args[0], *args))
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(data, _LONG)
 
-    return vector(array, position), code
+    return types.int64(array), code
 
 
 @intrinsic
-def store(typing, array, position, value):
-    """Write a vector to a position."""
+def integer(typing, x, position):
+    """One number of the int64 array at address x."""
 
     def code(context, builder, signature, args):
-        _store(builder, args[2], _pointer(context, builder, signature.args[0], *args[:2]))
+        return builder.load(builder.gep(builder.inttoptr(args[0], _LONG.as_pointer()), [args[1]]))
+
+    return types.int64(types.int64, types.int64), code
+
+
+@intrinsic
+def load(typing, x, position):
+    """The vector at a position of the float32 array at address x."""
+
+    def code(context, builder, signature, args):
+        return _load(builder, _pointer(builder, *args))
+
+    return vector(types.int64, types.int64), code
+
+
+@intrinsic
+def store(typing, x, position, value):
+    """Write a vector to a position of the float32 array at address x."""
+
+    def code(context, builder, signature, args):
+        _store(builder, args[2], _pointer(builder, *args[:2]))
         return context.get_dummy_value()
 
-    return types.void(array, position, vector), code
+    return types.void(types.int64, types.int64, vector), code
 
 
 @intrinsic
@@ -196,66 +220,66 @@ def _load_if(builder, flag, pointers):
     return values
 
 
-def _unpack(context, builder, signature, args):
-    """Data pointers of the three arrays, then the members of the three tuples of a tile intrinsic."""
-    arrays = [context.make_array(signature.args[i])(context, builder, args[i]).data for i in range(3)]
-    return arrays, *(cgutils.unpack_tuple(builder, arg) for arg in args[3:6])
-
-
 def _row(builder, x, source, offset, k):
     """Pointer to where entry k's row starts."""
+    offset = builder.inttoptr(offset, _INT.as_pointer())
     away = builder.sext(builder.load(builder.gep(offset, [k])), _LONG)
     return builder.gep(x, [builder.add(source, away)])
 
 
+def _members(builder, args, count):
+    """The members of the leading tuples among an intrinsic's arguments."""
+    return [cgutils.unpack_tuple(builder, arg) for arg in args[:count]]
+
+
 @intrinsic(prefer_literal=True)
-def conv_tile(typing, x, weight, offset, span, where, pitches, rows, width):
+def conv_tile(typing, arrays, span, where, pitches, carry, rows, width):
     """x[tile at target] = the sum over k in span of weight[k] * x[tile at source + offset[k]].
 
-    Arguments: x, weight float32, offset int32 arrays. span: first and last + 1. where: (source, target, carry); with
-    carry the sum starts from what is at the target. pitches: from row to row at the source, at the target, and from
-    vector to vector at the target (LANES at the source). rows, width: of the tile, literals; it stays in registers.
+    Arguments: arrays: addresses of x, weight (float32) and offset (int32). span: first and last + 1. where: (source,
+    target). pitches: from row to row at the source, at the target, and from vector to vector at the target (LANES at
+    the source). carry: whether the sum starts from what is at the target. rows, width: of the tile, literals; it
+    stays in registers.
     """
     shape = (rows.literal_value, width.literal_value)
 
     def code(context, builder, signature, args):
-        (x_, weight_, offset_), span_, where_, (pitch, *strides) = _unpack(context, builder, signature, args)
-        source, target, carry = where_
+        (x, weight, offset), span_, (source, target), (pitch, *strides) = _members(builder, args, 4)
+        x, weight = _floats(builder, x), _floats(builder, weight)
 
         def add(k, sums):
-            scale = _splat(builder, builder.load(builder.gep(weight_, [k])))
-            tile = _tile(builder, _row(builder, x_, source, offset_, k), (pitch, ir.Constant(_LONG, LANES)), shape)
+            scale = _splat(builder, builder.load(builder.gep(weight, [k])))
+            tile = _tile(builder, _row(builder, x, source, offset, k), (pitch, ir.Constant(_LONG, LANES)), shape)
             return [_fma(builder, scale, _load(builder, p), value) for p, value in zip(tile, sums, strict=True)]
 
-        pointers = list(_tile(builder, builder.gep(x_, [target]), strides, shape))
-        sums = _loop(builder, span_, _load_if(builder, carry, pointers), add)
+        pointers = list(_tile(builder, builder.gep(x, [target]), strides, shape))
+        sums = _loop(builder, span_, _load_if(builder, args[4], pointers), add)
         for value, pointer in zip(sums, pointers, strict=True):
             _store(builder, value, pointer)
         return context.get_dummy_value()
 
-    return types.void(x, weight, offset, span, where, pitches, rows, width), code
+    return types.void(arrays, span, where, pitches, types.boolean, rows, width), code
 
 
 @intrinsic(prefer_literal=True)
-def dot_tile(typing, x, dots, offset, span, where, pitches, rows, width):
+def dot_tile(typing, arrays, span, where, pitches, rows, width):
     """dots[k] += the products of x's tiles at target and at source + offset[k], lane by lane, for k in span.
 
-    Arguments: as conv_tile; dots float32, LANES for each entry; carry is not used.
+    Arguments: as conv_tile, with dots (float32, LANES for each entry) for weight; pitches: of source and target.
     """
     shape = (rows.literal_value, width.literal_value)
 
     def code(context, builder, signature, args):
-        (x_, dots_, offset_), span_, (source, target, _), pitches_ = _unpack(context, builder, signature, args)
-        pitch, *strides = pitches_
-        held = [_load(builder, p) for p in _tile(builder, builder.gep(x_, [target]), strides, shape)]
+        (x, dots, offset), span_, (source, target), pitches_ = _members(builder, args, 4)
+        x, step = _floats(builder, x), ir.Constant(_LONG, LANES)
+        held = [_load(builder, p) for p in _tile(builder, builder.gep(x, [target]), (pitches_[1], step), shape)]
 
         def dot(k, _):
-            tile = _tile(builder, _row(builder, x_, source, offset_, k), (pitch, ir.Constant(_LONG, LANES)), shape)
+            tile = _tile(builder, _row(builder, x, source, offset, k), (pitches_[0], step), shape)
             chains = [ir.Constant(_VECTOR, [0.0] * LANES)] * 4
             for i, (value, p) in enumerate(zip(held, tile, strict=True)):
                 chains[i % 4] = _fma(builder, value, _load(builder, p), chains[i % 4])
-            place = builder.gep(dots_, [builder.mul(k, ir.Constant(_LONG, LANES))])
-            place = builder.bitcast(place, _VECTOR.as_pointer())
+            place = _pointer(builder, dots, builder.mul(k, step))
             pairs = [builder.fadd(chains[i], chains[i + 1]) for i in (0, 2)]
             _store(builder, builder.fadd(_load(builder, place), builder.fadd(*pairs)), place)
             return []
@@ -263,4 +287,4 @@ def dot_tile(typing, x, dots, offset, span, where, pitches, rows, width):
         _loop(builder, span_, [], dot)
         return context.get_dummy_value()
 
-    return types.void(x, dots, offset, span, where, pitches, rows, width), code
+    return types.void(arrays, span, where, pitches, rows, width), code
