@@ -2,17 +2,13 @@
 
 import dataclasses
 import functools
-import platform
-import subprocess
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from ticketlib import checkpoints, corrupt, data, masks, models, paths, tickets, train
+from ticketlib import checkpoints, corrupt, data, machine, masks, models, paths, tickets, train
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Row, pack_bits
 from ticketlib.runs import parent, streams
@@ -51,7 +47,7 @@ def execute(config, dataset, *, device="cpu", cache=None, progress=True):
     result = train.fit(net, config, dataset, stream, schedule=recipe.schedule, epoch_size=epoch_size, progress=progress)
     net.write_back(model)
     row = Row(kind="run", name=config.name, config=config.as_dict(), arm=config.arm)
-    row |= _measured(result, dataset) | _ticket_facts(model, mask, dataset) | found | machine(device)
+    row |= _measured(result, dataset) | _ticket_facts(model, mask, dataset) | found | machine.facts(device)
     if control:
         row["control"] = control
     if (config.ticket == "dense" or recipe.rounds) and not result.diverged:
@@ -218,35 +214,3 @@ def _ticket_facts(model, mask, dataset):
         "classifier_share": mask.counts[names[-1]] / mask.kept,
         "mask_digest": mask.digest(),
     }
-
-
-def machine(device):
-    """Where and with what a row was made: device, threads, versions of what computes, version of the code."""
-    versions = {"python": platform.python_version()} | {name: version(name) for name in ("torch", "numpy", "numba")}
-    return {
-        "device": torch.cuda.get_device_name(device) if str(device) != "cpu" else processor(),
-        "threads": torch.get_num_threads(),
-        "versions": versions,
-        "code": code_version(),
-    }
-
-
-@functools.cache
-def processor():
-    """The processor's model and vector instructions, such as "cpu: AMD EPYC, AVX512"."""
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
-        if info.is_file() else []
-    return f"cpu: {names[0] if names else platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
-
-
-@functools.cache
-def code_version():
-    """The commit (and tag) of the code, with -dirty where files were changed; the package version without git."""
-    try:
-        command = ["git", "describe", "--always", "--tags", "--long", "--dirty", "--abbrev=12"]
-        return subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return version("ticketlib")

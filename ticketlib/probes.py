@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from ticketlib import checkpoints, experiment, masks, paths, tickets
+from ticketlib import checkpoints, experiment, machine, masks, paths, tickets
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Row, name_of
 from ticketlib.runs import parent, streams
@@ -58,7 +58,7 @@ class Prober:
         }
         if TICKETS[config.ticket].needs_batch:
             row |= self._against_clean(config, model, mask)
-        return row | experiment.machine("cpu") | {"seconds": round(time.perf_counter() - began, 2)}
+        return row | machine.facts("cpu") | {"seconds": round(time.perf_counter() - began, 2)}
 
     def _mask(self, config, model, batch_stream="batch"):
         trained = self.trained(config)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from ticketlib import data
+from ticketlib import data, machine
 from ticketlib.models import prunable
 from ticketlib.tickets import REWIND_TO
 
@@ -111,6 +111,7 @@ def fit(net, config, dataset, streams, *, schedule="full", epoch_size=None, prog
         progress: show a bar if this is a terminal.
     Returns: Result. A non-finite loss ends the run as diverged.
     """
+    machine.keep_memory()
     size = dataset.train.images.shape[-1]
     padded = data.pad(dataset.train.images, config.padding)
     labels = torch.tensor(dataset.train.labels)

@@ -1,0 +1,18 @@
+"""What a row says of the machine, and the allocator's switch."""
+
+import re
+import sys
+
+from ticketlib import machine
+
+
+def test_the_switch_is_there_on_linux_and_harmless_twice():
+    assert machine.keep_memory() == machine.keep_memory() == sys.platform.startswith("linux")
+
+
+def test_a_row_names_processor_threads_versions_and_commit():
+    facts = machine.facts("cpu")
+    assert re.fullmatch(r"cpu: .+, .+", facts["device"]) and facts["threads"] >= 1
+    assert set(facts["versions"]) == {"python", "torch", "numpy", "numba"}
+    assert re.search(r"g?[0-9a-f]{12}(-dirty)?$|^\d+\.\d+", facts["code"])
+    assert "/" not in facts["device"] + facts["code"]
