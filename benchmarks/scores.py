@@ -1,0 +1,72 @@
+"""What it costs to find a mask, against forward-backward passes of the same batch."""
+
+import time
+
+import torch
+import torch.nn.functional as F
+from timing import Figure, seconds, side_by_side
+
+from ticketlib import masks, models, pruners, ratios
+
+NETS = {"ResNet-32": "resnet32", "VGG-19": "vgg19"}
+GOALS = {"snip": 1.3, "grasp": 4.5}
+
+
+def score_passes(name):
+    """Seconds of one forward-backward pass of 100 images, and of SNIP and GraSP on them."""
+    model = models.build(NETS[name], 10)
+    images, labels = torch.randn(100, 3, 32, 32), torch.arange(100) % 10
+
+    def one_pass():
+        model.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+
+    works = {"pass": one_pass}
+    works |= {method: lambda m=method: pruners.score(model, m, images, labels) for method in GOALS}
+    return side_by_side(works, rounds=3, times=1)
+
+
+def random_ticket(model):
+    """Seconds to draw a smart-ratio ticket: keep counts and positions."""
+    draw = torch.Generator().manual_seed(0)
+
+    def work():
+        masks.random_mask(models.prunable(model), ratios.keep_counts(model, "smart", "0.9"), generator=draw)
+
+    return side_by_side({"ticket": work}, 3, 1)["ticket"]
+
+
+class Wide(torch.nn.Module):
+    """Two linear layers of 50 million weights each; shapes are all that matters."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.device("meta"):
+            self.one, self.two = torch.nn.Linear(5000, 10_000), torch.nn.Linear(10_000, 5000)
+
+
+def measure():
+    """All figures of finding masks."""
+    torch.set_num_threads(1)
+    for name in NETS:
+        found = score_passes(name)
+        for method, most in GOALS.items():
+            passes = found[method] / found["pass"]
+            what = f"{method} on {name}, forward-backward passes"
+            yield Figure("scores", what, passes, "passes", "goal", most, f"within {most}", passes <= most)
+    vgg = models.build("vgg19", 10)
+    began = time.perf_counter()
+    pruners.score(vgg, "synflow", sparsity="0.98")
+    took = time.perf_counter() - began
+    yield Figure("scores", "SynFlow on VGG-19, 100 rounds", took, "s", "goal", 15, "within 15 s", took <= 15)
+    took = random_ticket(vgg)
+    yield Figure("scores", "smart-ratio ticket for VGG-19", took, "s", "goal", 0.3, "within 0.3 s", took <= 0.3)
+    counts = ratios.keep_counts(Wide(), "uniform", "0.9")
+    shapes = {name: weight.shape for name, weight in models.prunable(Wide()).items()}
+    took = seconds(lambda: masks.random_mask(shapes, counts, generator=torch.Generator().manual_seed(0)))
+    yield Figure("scores", "random ticket for 100 million weights", took, "s", "goal", 2, "within 2 s", took <= 2)
+    scores = {name: torch.randn(w.shape) for name, w in models.prunable(vgg).items()}
+    flat = torch.cat([s.reshape(-1) for s in scores.values()])
+    found = side_by_side({"mask": lambda: masks.global_mask(scores, "0.9"), "sort": lambda: flat.sort()}, 3, 1)
+    yield Figure("scores", "global mask for VGG-19", found["mask"], "s", "a full sort", found["sort"], "no full sort",
+                 found["mask"] < found["sort"])  # fmt: skip

@@ -1,0 +1,58 @@
+"""What the benchmarks share: fair clocks, two processes at once, and one row a figure."""
+
+import multiprocessing
+import statistics
+import time
+from dataclasses import asdict, dataclass
+
+
+@dataclass
+class Figure:
+    """One line of the table: what was measured, against which yardstick, in the same run."""
+
+    group: str
+    what: str
+    value: float
+    unit: str
+    yardstick: str = ""  # what it is held against
+    against: float | None = None  # the yardstick's value, same unit
+    reach: str = ""  # the goal in words
+    reached: bool | None = None
+
+    def row(self):
+        """As plain JSON values, with the ratio value / yardstick."""
+        return asdict(self) | {"ratio": self.value / self.against if self.against else None}
+
+
+def seconds(work, times=1):
+    """Wall seconds of `times` calls."""
+    began = time.perf_counter()
+    for _ in range(times):
+        work()
+    return time.perf_counter() - began
+
+
+def side_by_side(works, rounds=5, times=3):
+    """Median seconds a call of each of several functions, called in turn so that a slow minute hits all of them.
+
+    Arguments: works, dict name -> function; rounds; times, calls a round. Returns: dict name -> seconds.
+    """
+    for work in works.values():
+        work()
+    found = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            found[name].append(seconds(work, times) / times)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def at_once(function, arguments, processes=2):
+    """Results of the same function in several fresh single-thread processes at the same time."""
+    with multiprocessing.get_context("spawn").Pool(processes, _one_thread) as pool:
+        return pool.starmap(function, [arguments] * processes, chunksize=1)
+
+
+def _one_thread():
+    import torch
+
+    torch.set_num_threads(1)
