@@ -1,0 +1,321 @@
+"""What chapters share: rows read or made, the pilot's numbers and words, keep counts side by side."""
+
+import numpy as np
+import pytest
+import torch
+from synthetic import CIFAR, arms, row
+
+from ticketlib import budget, chapters, data, experiment, masks, models, nb, pilot, plots, probes, ratios, runs, shares
+from ticketlib.errors import TicketError
+from ticketlib.ledger import Ledger, Row
+
+LAYERS = [ratios.Layer(name, (3, 4), 12, name == "classifier") for name in ("first", "second", "classifier")]
+
+
+def notebook(folder, **values):
+    """Checked parameters of a notebook whose rows lie in a folder."""
+    given = dict(profile="laptop", source="stored", seeds=0, device="auto", data_root="") | values
+    return nb.NotebookRun(**given, ledger=folder)
+
+
+def fill(folder, rows):
+    for one in rows:
+        Ledger(folder).add(one)
+    return folder
+
+
+# rows read and made
+
+
+def test_stored_rows_are_read_by_arm_and_seed(tmp_path):
+    fill(tmp_path, arms({"smart": 80.0}, seeds=range(3)))
+    found = chapters.ticket_rows(notebook(tmp_path), ("smart@0.9", "uniform@0.9"))
+    assert {arm: sorted(rows) for arm, rows in found.items()} == {"smart@0.9": [0, 1, 2], "uniform@0.9": []}
+    assert sorted(chapters.ticket_rows(notebook(tmp_path, seeds=2), ("smart@0.9",))["smart@0.9"]) == [0, 1]
+
+
+def fake_execute(config, dataset, *, device, progress):
+    """A row that a run might have left, in no time."""
+    made = row("smart@0.9", 0, 90.0)
+    return Row(made | {"name": config.name, "config": config.as_dict(), "arm": config.arm, "device": device})
+
+
+def test_missing_rows_are_made_once_and_resumed(tmp_path, monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(experiment, "execute", lambda c, **given: made.append(c.arm) or fake_execute(c, **given))
+    monkeypatch.setattr(chapters, "_speed", lambda *_: 1000.0)
+    live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
+    assert sorted(chapters.ticket_rows(live, ("dense@0", "smart@0.9"))["smart@0.9"]) == [0]
+    assert made == ["dense@0", "smart@0.9"]
+    chapters.ticket_rows(notebook(tmp_path, profile="smoke", source="run", seeds=2), ("dense@0", "smart@0.9"))
+    assert made[2:] == ["dense@0", "smart@0.9"] and len(Ledger(tmp_path).names()) == 4
+
+
+def test_what_cannot_be_made_is_said_and_the_rest_is_made(tmp_path, monkeypatch, capsys):
+    def execute(config, **given):
+        if config.ticket == "smart":
+            raise TicketError("no such ticket here.")
+        return fake_execute(config, **given)
+
+    shown = []
+    monkeypatch.setattr(experiment, "execute", execute)
+    monkeypatch.setattr(chapters, "_speed", lambda *_: 1000.0)
+    monkeypatch.setattr(nb, "show_markdown", shown.append)
+    live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
+    assert sorted(chapters.ticket_rows(live, ("smart@0.9", "uniform@0.9"))["uniform@0.9"]) == [0]
+    assert "- smart@0.9, seed 0: no such ticket here." in shown[0]
+
+
+def test_the_time_is_told_from_rows_and_where_there_is_none_from_a_few_steps(tmp_path):
+    dataset, live = data.load("digits"), notebook(tmp_path, profile="smoke", source="run")
+    to_do = [runs.config("smoke", "uniform", "0.9", seed, dataset=dataset) for seed in range(2)]
+    measured = chapters._estimate(live, to_do, dataset, "cpu")
+    assert 0.05 < measured < 120
+    speed = row("smart@0.9", 7, 90.0, "smoke", images_per_second=1437.0)
+    fill(tmp_path, [speed])
+    assert chapters._estimate(live, to_do, dataset, "cpu") == pytest.approx(2 * 6 * 1437 / 1437)
+
+
+def test_a_device_without_an_engine_is_refused_before_any_training(tmp_path):
+    sparse = [runs.config("laptop", "smart", "0.9", 0, dataset=CIFAR)]
+    with pytest.raises(TicketError, match="'cuda' is not allowed with profile 'laptop'.*auto, cpu"):
+        chapters.make_runs(notebook(tmp_path, device="cuda"), sparse, CIFAR)
+    assert chapters._device(notebook(tmp_path), sparse) == "cpu"
+
+
+def test_threads_are_put_back():
+    before = torch.get_num_threads()
+    with chapters.one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (99, "99 s"), (120, "2 min"), (7200, "2.0 h")])
+def test_times_in_words(seconds, said):
+    assert chapters._time(seconds) == said
+
+
+def test_accuracies_show_every_seed_and_what_is_missing():
+    rows = {"smart@0.9": {0: row("smart@0.9", 0, 80.0, keep_counts={"a": 1500}), 1: row("smart@0.9", 1, 82.0)}}
+    head, lines = chapters.accuracy_table(rows | {"uniform@0.9": {}})
+    assert lines[0] == ["smart ratio", "1,500", "80.00, 82.00", "81.00 (n = 2)"] and len(head) == 4
+    assert lines[1] == ["uniform", "", "not run", "not run"]
+    assert chapters.accuracy_table(rows, rows)[1][0][-1] == "81.00 (n = 2)"
+
+
+def test_the_verdict_says_not_run_provisional_or_a_word(tmp_path, monkeypatch):
+    assert "no verdict" in chapters.verdict(notebook(tmp_path, profile="smoke"), "C")
+    monkeypatch.setattr(chapters.board, "protocol", lambda: None)
+    assert "**Claim C: not run.**" in chapters.verdict(notebook(tmp_path), "C")
+    monkeypatch.setattr(chapters.board, "protocol", lambda: {"margin": 1.0, "seeds": 6})
+    assert "not in this ledger" in chapters.verdict(notebook(tmp_path), "C")
+    fill(tmp_path, arms({"smart": 80.0, "snip": 80.0, "grasp": 80.0, "lt": 80.0, "uniform": 70.0}, seeds=range(3)))
+    said = chapters.verdict(notebook(tmp_path), "C")
+    assert "**Claim C: provisional.**" in said and "smart ratio over SNIP" in said and "3 of 6" in said
+
+
+# the pilot
+
+
+def pilot_row(key, seed, epochs, accuracy, **facts):
+    changes = {"recipe": 0, "held_out": 5000, "epochs": epochs}
+    return row(key, seed, accuracy, changes=changes, **facts)
+
+
+def pilot_rows(lead=(6.0, 2.0, 0.4)):
+    """Three lengths and seeds; LT leads its rearranged mask by `lead`, SNIP never does; dense is 1 point better."""
+    rows = []
+    for epochs, more in zip((5, 10, 20), lead, strict=True):
+        for seed in (1000, 1001, 1002):
+            wobble = 0.2 * (seed - 1001)
+            for key, mean in (("lt", 70 + more + wobble), ("lt+rearranged", 70), ("snip", 70), ("uniform", 60)):
+                rows.append(pilot_row(f"{key}@0.9", seed, epochs, mean))
+            rows += [pilot_row("snip+rearranged@0.9", seed, epochs, 70.5), pilot_row("smart@0.9", seed, epochs, 71.0)]
+            rows.append(pilot_row("dense", seed, epochs, 71.0 + epochs))
+    return rows
+
+
+@pytest.fixture
+def whole(tmp_path):
+    return notebook(fill(tmp_path, pilot_rows()))
+
+
+def test_the_pilot_takes_its_own_rows_only(whole):
+    strangers = [row("smart@0.9", 0, 10.0), pilot_row("smart@0.98", 1000, 5, 10.0)]
+    strangers += [row("smart@0.9", 1000, 10.0, changes={"recipe": 0, "held_out": 5000, "epochs": 5, "lr": 0.05})]
+    fill(whole.ledger, strangers)
+    arms = pilot.pilot_rows(whole)
+    assert list(arms) == ["dense", "lt", "lt+rearranged", "snip", "snip+rearranged", "smart", "uniform"]
+    assert pilot.accuracies(arms)["smart"] == {e: dict.fromkeys((1000, 1001, 1002), 71.0) for e in (5, 10, 20)}
+    assert pilot.progress(whole, arms) == (63, 63)
+
+
+def test_differences_are_paired_within_seeds(whole):
+    curve = pilot.paired(pilot.pilot_rows(whole), pilot.CONTRASTS[0])
+    assert {e: [round(d, 6) for d in at.values()] for e, at in curve.items()} == {
+        5: [5.8, 6.0, 6.2], 10: [1.8, 2.0, 2.2], 20: [0.2, 0.4, 0.6]
+    }  # fmt: skip
+
+
+def test_pairs_that_differ_in_device_are_left_out_and_said(whole):
+    other = [pilot_row("lt@0.9", 1000, 40, 75.0, device="cuda"), pilot_row("lt+rearranged@0.9", 1000, 40, 70.0)]
+    arms = pilot.pilot_rows(notebook(fill(whole.ledger, other)))
+    assert list(pilot.paired(arms, pilot.CONTRASTS[0])) == [5, 10, 20]
+    assert pilot.refused(arms) == ["device"] and "differ in device" in budget.verdict(whole, arms)
+
+
+TOY = {5: {0: 6.0, 1: 5.0}, 10: {0: 2.0, 1: 2.4}, 20: {0: 0.4, 1: 0.6}, 40: {0: 0.3, 2: 9.0}}
+
+
+def test_steps_are_taken_within_common_seeds():
+    assert {step: found.point for step, found in pilot.steps(TOY).items()} == pytest.approx(
+        {(5, 10): -3.3, (10, 20): -1.7, (20, 40): -0.1}
+    )
+
+
+@pytest.mark.parametrize(("means", "flat"), [
+    ([6.0, 2.0, 0.4, 0.3], 20), ([1.0, 1.5, 1.2, 1.9], 5), ([1.0, 1.5, 1.2, 2.2], None), ([1.0], None), ([], None),
+])  # fmt: skip
+def test_flat_from(means, flat):
+    assert pilot.flat_from({epochs: {0: mean} for epochs, mean in zip((5, 10, 20, 40), means, strict=False)}) == flat
+
+
+def test_a_step_without_common_seeds_is_not_flat():
+    assert pilot.flat_from({5: {0: 1.0}, 10: {1: 1.0}}) is None
+
+
+def test_spreads_need_two_seeds(whole):
+    found = pilot.spreads(pilot.pilot_rows(whole))
+    assert len(found) == 15 and found["LT − LT rearranged", 5] == pytest.approx(0.2)
+    assert pilot.spreads(pilot.pilot_rows(notebook(whole.ledger, seeds=1))) == {}
+
+
+def test_two_seeds_are_drawn_without_interval():
+    assert [found.low is None for _, found in pilot.drawn({5: {0: 1, 1: 2}, 10: {0: 1, 1: 2, 2: 3}}).values()] == [
+        True, False
+    ]  # fmt: skip
+
+
+def test_the_words_follow_the_numbers(whole, monkeypatch):
+    monkeypatch.setattr(pilot.board, "protocol", lambda: None)
+    arms = pilot.pilot_rows(whole)
+    assert budget.verdict(whole, arms).startswith("**63 of 63 runs are here.** The runs that count train for 20 epochs")
+    said = budget.sentences(arms).splitlines()
+    assert said[0].startswith("- LT − LT rearranged: +6.00 points after 5 epochs, +0.40 after 20. It shrinks.")
+    assert "hardly moves" in said[1] and "zero outside" in said[1] and "(n = 3)" in said[1]
+    assert "changes sides" in budget.sentences(pilot.select(pilot_rows((-3.0, 1.0, 2.0)), whole)).splitlines()[0]
+    assert "It grows" in budget.sentences(pilot.select(pilot_rows((1.0, 3.0, 4.0)), whole)).splitlines()[0]
+    assert "largest spread is 0.20 points" in budget.spread(whole, arms) and "seeds" in budget.spread(whole, arms)
+    assert "100 s for 5 epochs" in budget.costs(arms)
+
+
+def test_tables_of_the_pilot(whole):
+    arms = pilot.pilot_rows(whole)
+    head, lines = budget.difference_table(arms, arms)
+    assert head == ["difference", "5 epochs", "10 epochs", "20 epochs", "flat from"] and len(lines) == 10
+    assert lines[1][0] == "LT − LT rearranged, the book's" and lines[1][1:] == lines[0][1:]
+    assert lines[0][1] == "+6.00 (+5.50 to +6.50, n = 3)" and lines[0][-1] == "not shown" and lines[2][-1] == 5
+    assert budget.accuracy_table(arms)[1][0] == [
+        "dense", "76.00 (SD 0.00, n = 3)", "81.00 (SD 0.00, n = 3)", "91.00 (SD 0.00, n = 3)", "not shown"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [[], pilot_rows()[:1], pilot_rows()[:9]])
+def test_an_unfinished_pilot_says_so(tmp_path, rows):
+    run = notebook(fill(tmp_path, rows))
+    arms = pilot.pilot_rows(run)
+    assert budget.verdict(run, arms).startswith("**Not run.**" if not rows else f"**{len(rows)} of 63 runs")
+    assert ("not run" in budget.sentences(arms)) == (len(rows) < 9) == ("No difference" in budget.spread(run, arms))
+    assert "not run" in budget.costs(arms) or rows[8:]
+    assert len(budget.accuracy_table(arms)[1]) == 7 and len(budget.difference_table(arms, arms)[1]) >= 5
+
+
+def test_a_pilot_of_other_seeds_keeps_every_arm_and_length(tmp_path):
+    run = notebook(tmp_path, profile="smoke", seeds=3)
+    made = pilot.configs(run, data.load("digits"))
+    assert sorted({c.seed for c in made}) == [1000, 1001, 1002] and len(made) == 3 * 7 * 2
+    assert {c.recipe for c in made} == {0} and len({c.name for c in made}) == len(made)
+
+
+def test_every_difference_has_a_style():
+    assert [plots.style(contrast.key).label for contrast in pilot.CONTRASTS] == ["LT", "SNIP", "LT", "SNIP", "uniform"]
+
+
+# keep counts side by side
+
+
+def test_distance_by_hand():
+    smart, uniform = (ratios.keep_counts(LAYERS, rule, "0.5", family="resnet") for rule in ("smart", "uniform"))
+    assert list(smart.values()) == [9, 5, 4] and list(uniform.values()) == [6, 6, 6]
+    assert shares.distance(smart, uniform) == pytest.approx(3 / 18) == shares.distance(uniform, smart)
+    assert shares.distance(smart, smart) == 0 and shares.distance({"a": 2, "b": 0}, {"a": 0, "b": 7}) == 1
+
+
+def test_rules_that_are_not_defined_are_none_and_say_so():
+    networks = {"small": models.build("resnet8", 10, 1, width=8)}
+    counts = shares.rule_counts(networks["small"], "0.98")
+    assert counts["ascending"] is None and sum(counts["smart"].values()) == 389
+    head, lines = shares.distances(networks)
+    assert head == ["rule", "small, 0.9", "small, 0.95", "small, 0.98"] and len(lines) == len(ratios.RULES) - 1
+    assert next(line for line in lines if line[0] == "ascending")[-1] == "not defined here"
+    titles = list(shares.rule_panels(networks["small"]))
+    assert len(titles) == 9 and "not defined here: ascending" in titles[6]
+
+
+def test_rule_groups_name_every_rule_once():
+    assert sorted(sum(shares.GROUPS.values(), ("smart",))) == sorted(ratios.RULES)
+
+
+def test_keep_ratios_follow_the_layers_not_the_order_of_the_counts():
+    model = models.build("resnet8", 10, 1, width=8)
+    counts = {layer.name: layer.size // 2 for layer in reversed(ratios.layers(model))}
+    assert np.allclose(shares.keep_ratios(counts, model), 0.5)
+
+
+def test_depth_and_size_of_layers_that_only_grow():
+    sizes = [3, 4, 5, 6]
+    model = torch.nn.Sequential(*[torch.nn.Conv2d(a, b, 1) for a, b in zip(sizes, sizes[1:], strict=False)])
+    assert shares.depth_and_size(model) == pytest.approx(1) and shares.depth_and_size(model[::-1]) == pytest.approx(-1)
+
+
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory):
+    """A ledger with SNIP's clean mask at one sparsity, and one found on corrupted data."""
+    folder, digits = tmp_path_factory.mktemp("probed"), data.load("digits")
+    prober = probes.Prober(digits, folder)
+    made = [runs.config("smoke", "snip", "0.9", 0, dataset=digits, corruption=c) for c in ("none", "both")]
+    return fill(folder / "smoke", [prober.measure(config) for config in made])
+
+
+def test_measured_masks_are_clean_ones_and_what_is_missing_is_kept_as_a_gap(probed):
+    found = shares.measured(notebook(probed, profile="smoke"))
+    assert len(found) == 12 and [key for key, rows in found.items() if rows] == [("resnet8", "snip", "0.9")]
+    assert found["resnet8", "snip", "0.9"][0]["config"]["corruption"] == "none"
+    lines = shares.table_of(found)[1]
+    assert lines[0][:4] == ["resnet8", "SNIP", "0.9", 1] and lines[1][3:5] == [0, "not run"]
+    assert {len(line) for line in lines} == {len(shares.table_of(found)[0])}
+    panels = shares.panels(found)
+    assert list(panels) == [("resnet8", "0.9")] and list(panels["resnet8", "0.9"]) == ["smart", "snip"]
+
+
+def test_masks_of_the_papers_networks_lie_beside(probed):
+    run = notebook(probed.parent / "laptop")
+    tickets = {"resnet32": shares.SCORED, "vgg19": shares.SCORED, "resnet20": (*shares.SCORED, "lt")}
+    assert set(shares.measured(run)) == {(n, t, s) for n in tickets for t in tickets[n] for s in shares.SPARSITIES}
+    fill(probed.parent / "paper", [])
+    assert len(shares._rows(notebook(probed, profile="smoke"))) == 2
+
+
+def test_probes_are_made_with_the_nets_they_need(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(shares, "SPARSITIES", ("0.9",))
+    monkeypatch.setattr(shares, "SCORED", ("snip",))
+    live = notebook(tmp_path / "smoke", profile="smoke", source="run", seeds=1)
+    monkeypatch.setitem(runs.PROFILES["smoke"].training, "epochs", 1)
+    found = shares.measured(live)
+    assert {key[1]: len(rows) for key, rows in found.items()} == {"snip": 1, "lt": 1}
+    kinds = sorted(made["kind"] for made in Ledger(live.ledger).rows())
+    assert kinds == ["probe", "probe", "run"]
+    assert shares._seconds([], []) == 0
+    mask = masks.Mask.dense(models.build("resnet8", 10, 1, width=8))
+    assert set(found["resnet8", "lt", "0.9"][0]["keep_counts"]) == set(mask)

@@ -1,0 +1,193 @@
+"""What chapters share: rows read, or made after an estimate of the time; a claim's verdict in words; tables."""
+
+import contextlib
+import time
+from dataclasses import replace
+from functools import partial
+
+import torch
+from IPython.display import DisplayHandle, Markdown
+
+from ticketlib import board, campaign, data, evidence, experiment, grids, nb, pages, plots, runs, train, verdicts
+from ticketlib.errors import TicketError
+from ticketlib.ledger import Ledger
+
+TIMED_STEPS = 10  # a speed that no row has measured is taken from so many
+
+
+def ticket_rows(run, arms, network="resnet"):
+    """The rows of some arms; with source "run" those that are missing are carried out first.
+
+    Arguments: run, nb.NotebookRun; arms, names with sparsity, as Config.arm; network, short name in the profile.
+    Returns: dict arm -> {seed: Row}, an empty dict for an arm without rows.
+    """
+    rows = Ledger(run.ledger).rows()
+    if run.source == "run":
+        dataset = images(run)
+        configs = [
+            grids.arm(run.profile, arm, seed, dataset, network=network) for seed in range(seeds(run)) for arm in arms
+        ]
+        make_runs(run, campaign.missing(configs, Ledger(run.ledger)), dataset)
+        rows = [row for row in Ledger(run.ledger).rows() if row["config"]["fingerprint"] == dataset.fingerprint]
+    found = evidence.select(rows, run.profile, network)
+    return {
+        arm: {seed: row for seed, row in sorted(found.get(arm, {}).items()) if not run.seeds or seed < run.seeds}
+        for arm in arms
+    }
+
+
+def images(run):
+    """The data set of a notebook's profile."""
+    return data.load(runs.PROFILES[run.profile].dataset, run.data_root or None)
+
+
+def seeds(run):
+    """How many seeds a notebook carries out: its parameter, or the profile's own number."""
+    return run.seeds or runs.PROFILES[run.profile].seeds
+
+
+def book_rows(run):
+    """The book's own rows of this profile, to show beside a reader's; none where those are the rows read anyway."""
+    book = nb.book_ledger(run.profile)
+    return [] if run.ledger.resolve() == book.resolve() else Ledger(book).rows()
+
+
+def make_runs(run, to_do, dataset):
+    """Carry out runs one after another in this process, on one thread, with an estimate of the time first.
+
+    A row is written as soon as its run ends: stopped and started again, this goes on where it was.
+
+    Arguments: run, nb.NotebookRun; to_do, list of Config, parents first; dataset, the data.Dataset they name.
+    Raises: TicketError for a device that the engine does not have, before anything is trained.
+    """
+    device = _device(run, to_do)
+    with one_thread(device):
+        seconds = _estimate(run, to_do, dataset, device)
+        work = partial(experiment.execute, dataset=dataset, device=device, progress=False)
+        work_off(run, [(config, partial(work, config)) for config in to_do], "runs", seconds)
+
+
+def _device(run, to_do):
+    """The device runs are made on; "auto" takes a GPU only where every engine can use it."""
+    sparse = any(config.engine == "sparse" for config in to_do)
+    if run.device == "auto":
+        return "cuda" if torch.cuda.is_available() and not sparse else "cpu"
+    if sparse and run.device != "cpu":
+        raise TicketError(
+            f"device {run.device!r} is not allowed with profile {run.profile!r}, whose sparse engine runs on the CPU; "
+            "allowed: auto, cpu."
+        )
+    return run.device
+
+
+@contextlib.contextmanager
+def one_thread(device="cpu"):
+    """Compute as the command line's workers do on a CPU, so that rows of both may be paired."""
+    found = torch.get_num_threads()
+    try:
+        if device == "cpu":
+            torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(found)
+
+
+def _estimate(run, to_do, dataset, device):
+    """Seconds of training, from the speeds of rows made before and, for kinds without a row, from a few steps now."""
+    speeds = campaign.speeds(Ledger(run.ledger).rows())
+    for config in to_do:
+        if campaign.estimate(config, speeds) is None:
+            speeds[config.network, config.engine, config.sparsity] = _speed(config, dataset, device)
+    return sum(campaign.estimate(config, speeds, len(dataset.train)) for config in to_do)
+
+
+def _speed(config, dataset, device):
+    """Training images a second at a configuration's size and sparsity, measured on a few steps."""
+    few = slice(0, TIMED_STEPS * config.batch)
+    part = data.Split(dataset.train.images[few], dataset.train.labels[few])
+    tiny, any_ticket = replace(dataset, train=part, test=part), "dense" if config.sparsity == "0" else "uniform"
+    short = replace(config, epochs=1, ticket=any_ticket, check="none", corruption="none")
+    model = experiment.build(config, dataset)
+    mask, _ = experiment.ticket_mask(short, tiny, model)
+    net = experiment.engine(short, model, mask, tiny, device)
+    for _ in range(2):  # the first one warms up
+        result = train.fit(net, short, tiny, runs.streams(short), progress=False)
+    return result.images / result.train_seconds
+
+
+def work_off(run, jobs, what, seconds=None):
+    """Do jobs one by one, add their rows to the ledger, and keep one line that says how far it is.
+
+    Arguments: run, nb.NotebookRun; jobs, list of (Config, function without arguments to a Row); what, their name in
+        the plural; seconds, the estimate, None where nothing is known.
+    """
+    if not jobs:
+        return
+    ledger, began, failed = Ledger(run.ledger), time.perf_counter(), []
+    guess = "the first one will tell" if seconds is None else f"about {_time(seconds)}"
+    line = DisplayHandle()
+    line.display(Markdown(f"{len(jobs)} {what} to carry out. Time expected: {guess}."))
+    for done, (config, job) in enumerate(jobs):
+        if done:
+            left = (time.perf_counter() - began) / done * (len(jobs) - done)
+            said = f"{done} of {len(jobs)} {what} done, about {_time(left)} left (expected at the start: {guess})"
+            line.update(Markdown(f"{said}. Now: {config.arm}, seed {config.seed}, {config.epochs} epochs."))
+        try:
+            ledger.add(job())
+        except TicketError as error:
+            failed.append(f"- {config.arm}, seed {config.seed}: {error}")
+    took = _time(time.perf_counter() - began)
+    line.update(Markdown(f"{len(jobs) - len(failed)} {what} carried out in {took} (expected: {guess})."))
+    if failed:
+        nb.show_markdown("\n".join(["Not made:\n", *failed]))
+
+
+def _time(seconds):
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def verdict(run, claim_id):
+    """A claim's verdict from the rows of this ledger, as Markdown: the word, why, and where it applies."""
+    if run.profile == "smoke":
+        return (
+            f"**Claim {claim_id}: no verdict on this page.** It was made with the profile `smoke`: a tiny network and "
+            "tiny images. They show how things work. They decide nothing."
+        )
+    rows, fixed = Ledger(run.ledger).rows(), board.protocol()
+    if fixed is None:
+        return f"**Claim {claim_id}: {verdicts.NOT_RUN}.** The protocol has not fixed a margin and a number of seeds."
+    judged = evidence.judge(rows, claim_id, run.profile, fixed["margin"], fixed["seeds"])
+    text = f"**Claim {claim_id}: {judged.word}.** Where it applies: {evidence.scope(run.profile)}."
+    if judged.word == verdicts.NOT_RUN:
+        return f"{text} The runs that would decide it are not in this ledger."
+    lines = [(row.comparison.label, row.verdict.sentence) for row in judged.rows]
+    return f"{text}\n\n{pages.table(('difference', 'what we found'), lines)}"
+
+
+def no_claim(run):
+    """What a page that judges no claim can show, as Markdown: what it trains, how often, and how little that proves."""
+    made = f"{evidence.scope(run.profile)}, {seeds(run)} seeds"
+    if run.profile == "smoke":
+        made += f"; {len(images(run).train)} training images, and seconds of training. That proves nothing"
+    return f"**No claim is judged on this page.** It compares three networks: {made}."
+
+
+def accuracy_table(rows, book=()):
+    """Column titles and lines of a table of arms, one line each, every seed shown; missing arms say so.
+
+    Arguments: rows, dict arm -> {seed: Row}; book, the book's own in the same form, for a column beside.
+    """
+    head = ["ticket", "weights kept", "accuracy of each seed, %", "mean, %", *(["the book's mean, %"] if book else [])]
+    lines = [[plots.style(arm).label, *_arm(rows[arm]), *([_arm(book.get(arm))[2]] if book else [])] for arm in rows]
+    return head, lines
+
+
+def _arm(rows):
+    if not rows:
+        return ["", verdicts.NOT_RUN, verdicts.NOT_RUN]
+    found = [evidence.accuracy(row) for row in rows.values()]
+    kept = {sum(row["keep_counts"].values()) for row in rows.values() if "keep_counts" in row}
+    mean = f"{sum(found) / len(found):.2f} (n = {len(found)})"
+    return [" or ".join(f"{count:,}" for count in sorted(kept)), ", ".join(f"{a:.2f}" for a in found), mean]

@@ -1,0 +1,171 @@
+"""The pilot's rows and numbers: accuracies and paired differences at each length of training."""
+
+from collections import defaultdict
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple
+
+from ticketlib import board, campaign, chapters, evidence, grids, runs, stats
+from ticketlib.ledger import Ledger
+
+FLAT = 1.0  # points: a smaller step to a longer training counts as flat; the margin from which the protocol started
+NOT_IN_THE_RECIPE = ("recipe", "epochs", "engine", "eval_every")  # fields of a profile that pilot rows may differ in
+ARMS = {key.partition("@")[0]: key if "@" in key else f"{key}@0" for key in grids.PILOT_ARMS}
+
+
+class Contrast(NamedTuple):
+    """One paired difference of the pilot, a minus b; the key is its style in `plots`."""
+
+    key: str
+    label: str
+    a: str
+    b: str
+
+
+AS_FOUND = (  # what claim B calls no difference
+    Contrast("lt", "LT − LT rearranged", "lt", "lt+rearranged"),
+    Contrast("snip", "SNIP − SNIP rearranged", "snip", "snip+rearranged"),
+)
+SMART = (  # what claim C compares
+    Contrast("lt", "smart ratio − LT", "smart", "lt"),
+    Contrast("snip", "smart ratio − SNIP", "smart", "snip"),
+    Contrast("uniform", "smart ratio − uniform", "smart", "uniform"),
+)
+CONTRASTS = AS_FOUND + SMART
+
+
+def pilot_rows(run):
+    """The pilot's rows of a profile; with source "run" those that are missing are carried out first.
+
+    Rows of any length of training are taken, so that a longer pilot shows by itself.
+
+    Returns: dict arm without sparsity -> {epochs: {seed: Row}}, arms in the pilot's order.
+    """
+    if run.source == "run":
+        dataset = chapters.images(run)
+        chapters.make_runs(run, campaign.missing(configs(run, dataset), Ledger(run.ledger)), dataset)
+    return select(Ledger(run.ledger).rows(), run)
+
+
+def select(rows, run):
+    """The pilot's rows among others, as `pilot_rows` returns them."""
+    allowed, found = _seeds(run), {arm: defaultdict(dict) for arm in ARMS}
+    for row in rows:
+        if row["kind"] == "run" and _is_pilot(row.config, run.profile) and row.config.seed in allowed:
+            for arm in [arm for arm, key in ARMS.items() if row.config.arm == key]:
+                found[arm][row.config.epochs][row.config.seed] = row
+    return {arm: {epochs: dict(sorted(at.items())) for epochs, at in sorted(of.items())} for arm, of in found.items()}
+
+
+def configs(run, dataset):
+    """The pilot's configurations with a notebook's number of seeds, in order."""
+    first, planned = _seeds(run)[0], grids.pilot(run.profile, dataset)
+    return [replace(config, seed=seed) for seed in _seeds(run) for config in planned if config.seed == first]
+
+
+def _seeds(run):
+    planned = runs.PROFILES[run.profile].pilot["seeds"]
+    return tuple(range(planned[0], planned[0] + run.seeds)) if run.seeds else planned
+
+
+def _is_pilot(config, profile):
+    """Whether a row is of the pilot and of the profile's network and recipe as it is now."""
+    chosen = runs.PROFILES[profile]
+    name, width, stem_stride = chosen.networks["resnet"]
+    wanted = dict(recipe=0, dataset=chosen.dataset, network=name, width=width, stem_stride=stem_stride)
+    wanted |= {what: value for what, value in chosen.training.items() if what not in NOT_IN_THE_RECIPE}
+    wanted |= {"held_out": chosen.pilot["held_out"]}
+    engine = config.ticket == "dense" or config.engine == chosen.training["engine"]
+    return engine and all(getattr(config, what) == value for what, value in wanted.items())
+
+
+def progress(run, arms):
+    """How many of the pilot's runs are there, and how many it plans: (int, int); longer budgets do not count."""
+    budgets = runs.PROFILES[run.profile].pilot["epochs"]
+    there = sum(len(arms[arm].get(epochs, ())) for arm in arms for epochs in budgets)
+    return there, len(ARMS) * len(budgets) * len(_seeds(run))
+
+
+def accuracies(arms):
+    """Accuracy of each arm: dict arm -> {epochs: {seed: percent}}."""
+    return {
+        arm: {epochs: {seed: evidence.accuracy(row) for seed, row in at.items()} for epochs, at in of.items()}
+        for arm, of in arms.items()
+    }
+
+
+def paired(arms, contrast):
+    """One difference, paired within seeds: dict epochs -> {seed: points}; pairs that may not be compared are left out.
+
+    Arguments: arms, as `pilot_rows` gives; contrast, a Contrast.
+    """
+    a, b = arms[contrast.a], arms[contrast.b]
+    found = {epochs: _pairs(a[epochs], b[epochs]) for epochs in a if epochs in b}
+    return {epochs: points for epochs, points in found.items() if points}
+
+
+def _pairs(a, b):
+    return {
+        seed: evidence.accuracy(a[seed]) - evidence.accuracy(b[seed])
+        for seed in a
+        if seed in b and not evidence.differing(a[seed], b[seed])
+    }
+
+
+def refused(arms):
+    """Fields in which pairs differ that were left out for it: list of names, empty where every pair counts."""
+    pairs = [(of_a, arms[c.b].get(e, {})) for c in CONTRASTS for e, of_a in arms[c.a].items()]
+    found = [evidence.differing(a[seed], b[seed]) for a, b in pairs for seed in a if seed in b]
+    return sorted({what for fields in found for what in fields})
+
+
+def cells(curve):
+    """Each length's values and their mean: dict epochs -> (values a seed, Estimate with a 95 % interval)."""
+    return {epochs: (list(at.values()), stats.t_interval(list(at.values()))) for epochs, at in curve.items()}
+
+
+def drawn(curve):
+    """As `cells`, for `plots.curves`: without the intervals of two seeds, which are wider than any figure."""
+    return {
+        epochs: (values, replace(found, low=None, high=None) if found.n < 3 else found)
+        for epochs, (values, found) in cells(curve).items()
+    }
+
+
+def steps(curve):
+    """What each step to the next longer training changes, paired within seeds: dict (from, to) -> Estimate."""
+    return {
+        (a, b): stats.t_interval([curve[b][seed] - curve[a][seed] for seed in curve[a] if seed in curve[b]])
+        for a, b in pairwise(curve)
+    }
+
+
+def flat_from(curve):
+    """The shortest training from which every later step changes the mean by less than FLAT points.
+
+    The longest training that was measured cannot be vouched for, since no longer one is there to compare.
+
+    Arguments: curve, dict epochs -> {seed: value}, epochs ascending. Returns: epochs, or None.
+    """
+    found = None
+    for (a, _), step in reversed(steps(curve).items()):
+        if step.point is None or abs(step.point) >= FLAT:
+            break
+        found = a
+    return found
+
+
+def spreads(arms):
+    """Standard deviation over seeds of each paired difference: dict (label, epochs) -> points; two seeds needed."""
+    found = {
+        (contrast.label, epochs): stats.t_interval(list(at.values())).sd
+        for contrast in CONTRASTS
+        for epochs, at in paired(arms, contrast).items()
+    }
+    return {key: sd for key, sd in found.items() if sd is not None}
+
+
+def margin():
+    """The margin in points: the protocol's, or the one it started from while there is none."""
+    fixed = board.protocol()
+    return FLAT if fixed is None else fixed["margin"]

@@ -1,0 +1,223 @@
+"""Keep counts side by side: what rules ask for, what methods were seen to keep, and how far apart they are."""
+
+from collections import defaultdict
+from functools import partial
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from ticketlib import chapters, checkpoints, data, models, probes, ratios, runs, verdicts
+from ticketlib.errors import TicketError
+from ticketlib.ledger import Ledger
+from ticketlib.plots import style
+
+SPARSITIES = ("0.9", "0.95", "0.98")  # decimal text
+SCORED = ("snip", "grasp", "synflow")  # their keep counts follow from scores taken before any training
+GROUPS = {
+    "other powers of depth": ("linear", "cubic", "ascending"),
+    "from the layers' shapes": ("er", "erk", "igq", "balanced"),
+    "flat or geometric": ("uniform", "uniform_plus", "pyramidal"),
+}
+
+
+def rule_counts(model, sparsity):
+    """Keep counts of every rule on a network; None where a rule is infeasible or leaves a layer empty.
+
+    Arguments: model, or a list of ratios.Layer; sparsity, fraction removed.
+    Returns: dict rule -> {layer: count} or None.
+    """
+    found = {}
+    for rule in ratios.RULES:
+        try:
+            counts = ratios.keep_counts(model, rule, sparsity)
+        except TicketError as error:
+            if verdicts.NOT_DEFINED not in str(error):
+                raise
+            counts = {}
+        found[rule] = counts if min(counts.values(), default=0) > 0 else None
+    return found
+
+
+def keep_ratios(counts, model):
+    """Fraction kept in each layer, 0 to 1, in forward order: float array (num_layers,)."""
+    return np.array([counts[layer.name] / layer.size for layer in ratios.layers(model)])
+
+
+def distance(a, b):
+    """Share, 0 to 1, of the kept weights that would have to change layer to turn one set of keep counts into another.
+
+    It is half the sum over layers of the absolute differences between shares of all kept weights (total variation), so
+    that a layer counts by the weights it keeps.
+
+    Arguments: a, b, keep counts of the same layers, not all zero.
+    """
+    return sum(abs(a[name] / sum(a.values()) - b[name] / sum(b.values())) for name in a) / 2
+
+
+def distances(networks):
+    """How far every rule is from the smart ratio.
+
+    Arguments: networks, dict name -> model.
+    Returns: (column titles, lines): a line a rule, a column a network and sparsity, two decimals or "not defined here".
+    """
+    cells = [(name, sparsity) for name in networks for sparsity in SPARSITIES]
+    counts = {cell: rule_counts(networks[cell[0]], cell[1]) for cell in cells}
+    rules = [rule for rule in ratios.RULES if rule != "smart"]
+    lines = [[style(rule).label, *(_distance(counts[cell], rule) for cell in cells)] for rule in rules]
+    return ["rule", *(f"{name}, {sparsity}" for name, sparsity in cells)], lines
+
+
+def _distance(counts, rule):
+    if counts[rule] is None or counts["smart"] is None:
+        return verdicts.NOT_DEFINED
+    return f"{distance(counts[rule], counts['smart']):.2f}"
+
+
+def depth_and_size(model):
+    """Rank correlation, -1 to 1, of a convolution's place in the network and the number of its weights."""
+    sizes = [layer.size for layer in ratios.layers(model) if not layer.linear]
+    return float(spearmanr(range(len(sizes)), sizes).statistic)
+
+
+def rule_panels(model):
+    """Keep-ratios of all rules, ready to draw beside the smart ratio.
+
+    Returns: dict title -> {rule: float array (num_layers,)}, a panel for each sparsity and group of rules; a title
+        names the rules of its group that are not defined there.
+    """
+    drawn = {}
+    for sparsity in SPARSITIES:
+        counts = rule_counts(model, sparsity)
+        for group, rules in GROUPS.items():
+            missing = [style(rule).label for rule in rules if counts[rule] is None]
+            title = f"{sparsity} removed, {group}" + f"\n{verdicts.NOT_DEFINED}: {', '.join(missing)}" * bool(missing)
+            shown = [rule for rule in ("smart", *rules) if counts[rule]]
+            drawn[title] = {rule: keep_ratios(counts[rule], model) for rule in shown}
+    return drawn
+
+
+def measured(run):
+    """Masks probed on clean data; with source "run" those that are missing are made first, trained nets included.
+
+    Returns: dict (network, ticket, sparsity) -> {seed: Row}: every key that the chapter asks for, maybe without rows.
+    """
+    if run.source == "run":
+        _make(run, chapters.images(run))
+    wanted = {(*runs.PROFILES[of].networks[network], ticket) for of, network, ticket in _probed(run.profile)}
+    found = {
+        (runs.PROFILES[of].networks[network][0], ticket, sparsity): {}
+        for of, network, ticket in _probed(run.profile)
+        for sparsity in SPARSITIES
+    }
+    for row in _rows(run):
+        values = row["config"]
+        key = values["network"], values["ticket"], values["sparsity"]
+        named = key in found and (values["network"], values["width"], values["stem_stride"], values["ticket"]) in wanted
+        if named and _is_plain_probe(row, run.profile) and (not run.seeds or values["seed"] < run.seeds):
+            found[key][values["seed"]] = row
+    return found
+
+
+def _rows(run):
+    """The rows of the ledger, and where it is one folder among those of the profiles, of the paper's networks."""
+    beside = [Ledger(run.ledger.with_name("paper"))] if run.ledger.name == run.profile else []
+    return [row for ledger in (Ledger(run.ledger), *beside) for row in ledger.rows()]
+
+
+def _is_plain_probe(row, profile):
+    plain = {"corruption": "none", "linear": "own", "variant": "default", "min_per_layer": 0}
+    plain |= {"recipe": runs.PROFILES[profile].training["recipe"]}
+    return row["kind"] == "probe" and all(row["config"][what] == value for what, value in plain.items())
+
+
+def probe_configs(profile, dataset, seeds):
+    """Configurations whose masks the chapter measures, in order: scored tickets on the paper's networks, LT on ours.
+
+    The profile `smoke` has no part of the paper's networks, which are too large for it.
+    """
+    return [
+        runs.config(of, ticket, sparsity, seed, dataset=dataset, network=network)
+        for seed in range(seeds)
+        for of, network, ticket in _probed(profile)
+        for sparsity in SPARSITIES
+    ]
+
+
+def _probed(profile):
+    places = [(profile, "resnet")]
+    if profile != "smoke":
+        places = list(dict.fromkeys([("paper", "resnet"), ("paper", "vgg"), *places]))
+    return [(*place, ticket) for place in places for ticket in SCORED] + [(profile, "resnet", "lt")]
+
+
+def _make(run, dataset):
+    there, configs = _rows(run), probe_configs(run.profile, dataset, chapters.seeds(run))
+    names = {row["name"] for row in there}
+    wanted = [config for config in configs if probes.name(config) not in names]
+    parents = {p.name: p for p in map(runs.parent, wanted) if p and checkpoints.load(p.name) is None}
+    chapters.make_runs(run, list(parents.values()), dataset)
+    seconds = _seconds(wanted, there + chapters.book_rows(run))
+    prober = probes.Prober(dataset)
+    with chapters.one_thread():
+        chapters.work_off(run, [(config, partial(prober.measure, config)) for config in wanted], "masks", seconds)
+
+
+def _seconds(wanted, rows):
+    """What probes took before, on whatever machine: seconds for all that is wanted; None if some kind is new."""
+    took = defaultdict(list)
+    for row in rows:
+        if row["kind"] == "probe":
+            took[row["config"]["network"], row["config"]["ticket"]].append(row["seconds"])
+    kinds = [(config.network, config.ticket) for config in wanted]
+    return sum(np.median(took[kind]) for kind in kinds) if all(kind in took for kind in kinds) else None
+
+
+def table_of(found):
+    """What the methods keep, beside the rules.
+
+    Arguments: found, as `measured` gives.
+    Returns: (column titles, lines): network, method, sparsity, seeds; mean distance from the smart ratio with its range
+        over seeds; the nearest rule and the distance from it; the classifier's share of the kept weights; the most
+        layers that were left empty.
+    """
+    head = ["network", "method", "sparsity", "seeds", "from smart ratio", "nearest rule", "classifier's share", "empty"]
+    return head, [[key[0], style(key[1]).label, key[2], *_line(rows, key[2])] for key, rows in found.items()]
+
+
+def _line(rows, sparsity):
+    if not rows:
+        return [0, verdicts.NOT_RUN, "", "", ""]
+    rows = list(rows.values())
+    rules = rule_counts(network_of(rows[0]), sparsity)
+    far = {rule: [distance(row["keep_counts"], counts) for row in rows] for rule, counts in rules.items() if counts}
+    nearest = min(far, key=lambda rule: np.mean(far[rule]))
+    spread = f" ({min(far['smart']):.2f} to {max(far['smart']):.2f})" if len(rows) > 1 else ""
+    smart = f"{np.mean(far['smart']):.2f}{spread}" if "smart" in far else verdicts.NOT_DEFINED
+    share = 100 * np.mean([row["classifier_share"] for row in rows])
+    empty = max(len(row["empty_layers"]) for row in rows)
+    return [len(rows), smart, f"{style(nearest).label}, {np.mean(far[nearest]):.2f}", f"{share:.0f} %", empty]
+
+
+def panels(found):
+    """Mean keep-ratios over seeds, ready to draw.
+
+    Arguments: found, as `measured` gives. Returns: dict (network, sparsity) -> {method: float array (num_layers,)},
+        the smart ratio first; only panels with rows.
+    """
+    drawn = {}
+    for (network, ticket, sparsity), rows in found.items():
+        if rows:
+            model = network_of(next(iter(rows.values())))
+            panel = drawn.setdefault((network, sparsity), {})
+            smart = rule_counts(model, sparsity)["smart"]
+            panel |= {"smart": keep_ratios(smart, model)} if smart and not panel else {}
+            panel[ticket] = np.mean([keep_ratios(row["keep_counts"], model) for row in rows.values()], axis=0)
+    return drawn
+
+
+def network_of(row):
+    """The network, with fresh weights, whose mask a probe row describes."""
+    values = row["config"]
+    options = {"stem_stride": values["stem_stride"]} if values["network"].startswith("resnet") else {}
+    channels = 1 if values["dataset"] == "digits" else 3
+    return models.build(values["network"], data.CLASSES[values["dataset"]], channels, width=values["width"], **options)
