@@ -1,0 +1,188 @@
+"""The sparse engine against the same masked network in torch, dense float32 or float64."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ticketlib.errors import TicketError
+from ticketlib.models import build, prunable
+from ticketlib.sparse import SparseNet
+
+
+def random_mask(model, density, generator):
+    return {name: torch.rand(w.shape, generator=generator) < density for name, w in prunable(model).items()}
+
+
+def case(name, images, *, density=0.3, empty=(), width=4, stem_stride=1, classes=5, seed=0):
+    """A masked model off its initial statistics, its mask, a batch and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    options = {} if name.startswith("vgg") else {"stem_stride": stem_stride}
+    model = build(name, classes, images[1], width=width, generator=generator, **options)
+    mask = random_mask(model, density, generator)
+    for layer in empty:
+        mask[layer][:] = False
+    with torch.no_grad():
+        for weight_name, weight in prunable(model).items():
+            weight.mul_(mask[weight_name])
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+        for buffer_name, buffer in model.named_buffers():
+            if "running" in buffer_name:
+                buffer.add_(0.2 * torch.rand(buffer.shape, generator=generator))
+    batch = torch.randn(images, generator=generator)
+    return model, mask, batch, torch.randint(0, classes, (len(batch),), generator=generator)
+
+
+def dense_step(model, mask, images, labels):
+    """Loss of a masked model in training mode; leaves masked gradients."""
+    model.train().zero_grad()
+    loss = F.cross_entropy(model(images), labels)
+    loss.backward()
+    for name, weight in prunable(model).items():
+        weight.grad.mul_(mask[name])
+    return loss.item()
+
+
+def assert_close(ours, theirs, tolerance):
+    """Largest difference below tolerance times the largest value; a tiny absolute floor for what is 0 in exact sums."""
+    for name, value in theirs.items():
+        bound = tolerance * float(value.abs().max()) + 2e-6
+        assert float((ours[name] - value).abs().max()) <= bound, name
+
+
+CASES = {
+    "resnet": ("resnet8", (20, 3, 16, 16), {}),
+    "odd sizes, stem of stride 2": ("resnet8", (20, 3, 15, 13), {"stem_stride": 2}),
+    "stem of stride 3, one channel": ("resnet8", (37, 1, 19, 10), {"stem_stride": 3}),
+    "density 1": ("resnet8", (16, 3, 9, 9), {"density": 2.0}),
+    "two blocks a stage": ("resnet14", (16, 3, 8, 8), {}),
+    "mostly empty rows": ("resnet8", (20, 3, 8, 8), {"density": 0.03}),
+    "empty layers": ("resnet8", (20, 3, 8, 8), {"empty": ("blocks.1.conv1.weight", "blocks.2.shortcut.weight")}),
+    "empty stem": ("resnet8", (20, 3, 8, 8), {"empty": ("conv.weight",)}),
+    "empty classifier": ("resnet8", (20, 3, 8, 8), {"empty": ("fc.weight",)}),
+    "nothing left": ("resnet8", (20, 3, 8, 8), {"density": 0.0}),
+    "wide": ("resnet8", (17, 3, 33, 20), {"width": 2}),
+    "a single image": ("resnet8", (1, 3, 16, 16), {}),
+    "vgg": ("vgg11", (20, 3, 32, 32), {"width": 0.06}),
+    "vgg, odd sizes": ("vgg11", (20, 1, 21, 13), {"width": 0.06}),
+    "vgg, digits": ("vgg11", (40, 1, 8, 8), {"width": 0.06, "density": 0.6}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_step_agrees_with_the_masked_dense_network(name):
+    network, shape, options = CASES[name]
+    model, mask, images, labels = case(network, shape, **options)
+    net = SparseNet(model, mask, 48, shape[1:])
+    exact = copy.deepcopy(model).double()
+    loss = net.step(images, labels)
+    assert loss == pytest.approx(dense_step(exact, mask, images.double(), labels), rel=1e-5)
+    assert_close(net.gradients(), {n: p.grad for n, p in exact.named_parameters()}, 2e-4)
+    net.write_back(model)
+    assert_close(model.state_dict(), exact.state_dict(), 1e-4)
+    model.eval(), exact.eval()
+    with torch.no_grad():
+        logits = net.evaluate(images)
+        assert_close({"logits": logits}, {"logits": exact(images.double())}, 1e-5)
+        assert_close({"logits": logits}, {"logits": model(images)}, 1e-5)
+
+
+def test_one_weight_moves_alone():
+    model, mask, images, labels = case("resnet8", (16, 3, 8, 8), density=0.0)
+    mask["blocks.0.conv2.weight"][1, 2, 0, 1] = True
+    with torch.no_grad():
+        model.blocks[0].conv2.weight[1, 2, 0, 1] = 0.5
+    net = SparseNet(model, mask, 16, (3, 8, 8))
+    net.step(images, labels)
+    net.update(0.1, 0.9, 5e-4)
+    dense_step(model, mask, images, labels)
+    expected = 0.5 - 0.1 * (model.blocks[0].conv2.weight.grad[1, 2, 0, 1] + 5e-4 * 0.5)
+    net.write_back(model)
+    assert model.blocks[0].conv2.weight[1, 2, 0, 1].item() == pytest.approx(expected.item(), rel=1e-6)
+    assert sum(int((w != 0).sum()) for w in prunable(model).values()) == 1
+
+
+@pytest.mark.parametrize("network", ["resnet8", "vgg11"])
+def test_steps_of_sgd_agree_with_torch(network):
+    """Six steps, two of smaller batches; float64 stands for the exact result."""
+    width = 4 if network == "resnet8" else 0.06
+    model, mask, images, labels = case(network, (40, 3, 12, 12), width=width, density=0.5)
+    net = SparseNet(model, mask, 40, (3, 12, 12))
+    exact = copy.deepcopy(model).double()
+    optimiser = torch.optim.SGD(exact.parameters(), 0.02, momentum=0.9, weight_decay=5e-3)
+    for batch in (40, 40, 23, 40, 17, 40):
+        dense_step(exact, mask, images[:batch].double(), labels[:batch])
+        optimiser.step()
+        net.step(images[:batch], labels[:batch])
+        net.update(0.02, 0.9, 5e-3)
+    net.write_back(model)
+    assert_close(model.state_dict(), exact.state_dict(), 1e-3)
+    assert int(next(b for n, b in model.named_buffers() if "tracked" in n)) == 6
+
+
+def test_same_inputs_give_the_same_bits():
+    model, mask, images, labels = case("resnet8", (40, 3, 16, 16))
+    nets = [SparseNet(model, mask, 40, (3, 16, 16)) for _ in range(2)]
+    for net in nets:
+        for batch in (40, 21, 40):
+            net.step(images[:batch], labels[:batch])
+            net.update(0.1, 0.9, 5e-4)
+    for name in ("w", "gradient", "velocity", "channels"):
+        first, second = (getattr(net.net, name) for net in nets)
+        assert first.tobytes() == second.tobytes(), name
+
+
+def test_evaluation_takes_any_number_of_images_and_changes_nothing():
+    model, mask, images, labels = case("resnet8", (50, 3, 8, 8))
+    net = SparseNet(model, mask, 16, (3, 8, 8))
+    with torch.no_grad():
+        expected = model.eval()(images)
+    assert_close({"logits": net.evaluate(images)}, {"logits": expected}, 1e-5)
+    assert torch.equal(net.evaluate(images), net.evaluate(images))
+    fresh = SparseNet(model, mask, 16, (3, 8, 8))
+    assert net.step(images[:16], labels[:16]) == fresh.step(images[:16], labels[:16])
+
+
+def test_training_leaves_pruned_weights_zero_and_the_model_alone():
+    model, mask, images, labels = case("resnet8", (16, 3, 8, 8))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    net = SparseNet(model, mask, 16, (3, 8, 8))
+    net.step(images, labels)
+    net.update(0.1, 0.9, 5e-4)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    net.write_back(model)
+    for name, weight in prunable(model).items():
+        assert not weight[~mask[name]].any()
+        assert not torch.equal(weight, before[name])
+
+
+def test_bad_input_is_named():
+    model, mask, images, labels = case("resnet8", (16, 3, 8, 8))
+    net = SparseNet(model, mask, 16, (3, 8, 8))
+    with pytest.raises(TicketError, match="1 to 16"):
+        net.step(torch.zeros(17, 3, 8, 8), labels)
+    with pytest.raises(TicketError, match="float32"):
+        net.step(images.double(), labels)
+    with pytest.raises(TicketError, match="labels"):
+        net.step(images, labels[:3])
+    with pytest.raises(TicketError, match="fc.weight"):
+        SparseNet(model, {n: m for n, m in mask.items() if n != "fc.weight"}, 16, (3, 8, 8))
+    with pytest.raises(TicketError, match="conv.weight"):
+        SparseNet(model, {**mask, "conv.weight": mask["conv.weight"].float()}, 16, (3, 8, 8))
+    with pytest.raises(TicketError, match="Linear"):
+        SparseNet(torch.nn.Linear(2, 2), {"weight": torch.ones(2, 2, dtype=torch.bool)}, 16, (3, 8, 8))
+
+
+def test_memory_does_not_grow():
+    model, mask, images, labels = case("resnet8", (16, 3, 8, 8))
+    net = SparseNet(model, mask, 16, (3, 8, 8))
+    before = {name: id(value) for name, value in net.net._asdict().items()}
+    for _ in range(3):
+        net.step(images, labels)
+        net.update(0.1, 0.9, 5e-4)
+    assert {name: id(value) for name, value in net.net._asdict().items()} == before
+    assert np.isfinite(net.net.w).all()
