@@ -1,13 +1,16 @@
 """One run from configuration to row, on the digits."""
 
+import dataclasses
 import math
 import re
 
+import numpy as np
 import pytest
 from synthetic import CIFAR
 
 from ticketlib import checkpoints, data, experiment, grids, probes, runs
 from ticketlib.errors import TicketError
+from ticketlib.ledger import Ledger
 from ticketlib.tickets import TICKETS
 
 
@@ -135,3 +138,42 @@ def test_every_arm_of_the_paper_profile_is_a_configuration():
         config = grids.arm("paper", key, 0, CIFAR)
         assert (config.network, config.epochs, config.batch, config.weight_decay) == ("resnet32", 160, 64, 1e-4)
         assert runs.Config.from_dict(config.as_dict()) == config
+
+
+def test_a_rehearsal_is_for_no_ledger(digits, tmp_path):
+    [row] = experiment.rehearse([arm("lrr@0.9", digits)], digits)
+    assert row["kind"] == "rehearsal" and row["images"] == 2 * 64
+    with pytest.raises(TicketError, match="rehearsal"):
+        Ledger(tmp_path).add(row)
+
+
+def test_the_papers_scoring_sorts_by_class_and_augments(digits):
+    config = grids.arm("paper", "snip@0.9", 0, CIFAR)
+    assert (config.variant, config.scoring, config.arm) == ("authors", "authors", "snip@0.9")
+    plain, paper = arm("grasp@0.9", digits), arm("grasp@0.9", digits, variant="authors", scoring="authors")
+    (_, labels), _ = experiment.scoring_batch(digits, plain, "batch")
+    (_, in_order), _ = experiment.scoring_batch(digits, paper, "batch")
+    assert in_order.tolist() == sorted(labels.tolist()) != labels.tolist()
+    model = experiment.build(plain, digits)
+    assert experiment.ticket_mask(plain, digits, model)[0] != experiment.ticket_mask(paper, digits, model)[0]
+
+
+def small_cifar():
+    """Noise in CIFAR's shape: enough to see that a run works, not that it learns."""
+    draw = np.random.default_rng(0)
+    split = data.Split(draw.integers(0, 256, (300, 3, 32, 32), np.uint8), np.arange(300) % 10)
+    few = data.Split(split.images[:20], split.labels[:20])
+    return dataclasses.replace(CIFAR, train=split, test=few)
+
+
+@pytest.mark.parametrize("network", ["resnet", pytest.param("vgg", marks=pytest.mark.slow)])
+def test_every_arm_of_the_paper_profile_runs_two_steps(network):
+    images = small_cifar()
+    keys = [*grids.claim_arms(), "erk@0.98", "omp@0.98", "magnitude@0.98"] if network == "vgg" else QUICK
+    configs = [grids.arm("paper", key, 0, images, network=network) for key in keys]
+    rows = list(experiment.rehearse(configs, images))
+    assert [row["arm"] for row in rows] == [config.arm for config in configs]
+    assert all(row["images"] == 2 * 64 and not row["diverged"] for row in rows)
+
+
+QUICK = ("snip+both@0.98", "grasp@0.98", "lrr+rearranged@0.9", "hybrid@0.98")

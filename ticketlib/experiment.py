@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import tempfile
 import time
 from dataclasses import dataclass
 
@@ -17,11 +18,12 @@ HELD_OUT_SEED = 2020  # the held-out images are the same in every run
 CONTROL_IMAGES = 1000  # images on which a corruption is checked to have done something
 
 
-def execute(config, dataset, *, device="cpu", cache=None, progress=True):
+def execute(config, dataset, *, device="cpu", cache=None, progress=True, steps=None):
     """Carry out one run.
 
     Arguments: config, runs.Config; dataset, the data.Dataset it names; device, "cpu" or "cuda"; cache, folder of the
-        checkpoints (None: the default one); progress, whether a bar may be shown.
+        checkpoints (None: the default one); progress, whether a bar may be shown; steps, for a rehearsal: stop training
+        after so many updates. The row of a rehearsal says so, and is for no ledger.
     Returns: ledger.Row. A parent whose checkpoint is missing is carried out first.
     Raises: TicketError if the data are not those of the configuration.
     """
@@ -31,7 +33,8 @@ def execute(config, dataset, *, device="cpu", cache=None, progress=True):
             f"{config.fingerprint}; the same images are needed."
         )
     began, stream, recipe = time.perf_counter(), streams(config), tickets.TICKETS[config.ticket]
-    trained, found = _parent(config, dataset, device=device, cache=cache, progress=progress)
+    options = dict(device=device, cache=cache, progress=progress, steps=steps)
+    trained, found = _parent(config, dataset, options)
     dataset = evaluated_on(dataset, config)
     epoch_size = len(dataset.train.labels)
     model = build(config, dataset)
@@ -44,12 +47,16 @@ def execute(config, dataset, *, device="cpu", cache=None, progress=True):
     mask = tickets.apply_check(config.check, model, as_found, stream)
     control |= _moved(config.check, as_found, mask, before, model)
     net = engine(config, model, mask, dataset, device)
-    result = train.fit(net, config, dataset, stream, schedule=recipe.schedule, epoch_size=epoch_size, progress=progress)
+    result = train.fit(
+        net, config, dataset, stream, schedule=recipe.schedule, epoch_size=epoch_size, progress=progress, steps=steps
+    )
     net.write_back(model)
     row = Row(kind="run", name=config.name, config=config.as_dict(), arm=config.arm)
     row |= _measured(result, dataset) | _ticket_facts(model, mask, dataset) | found | machine.facts(device)
     if control:
         row["control"] = control
+    if steps:
+        row["kind"] = "rehearsal"
     if (config.ticket == "dense" or recipe.rounds) and not result.diverged:
         row["checkpoint"] = checkpoints.save(config.name, model, mask, cache)
     row["seconds"] = round(time.perf_counter() - began, 2)
@@ -72,7 +79,7 @@ def ticket_mask(config, dataset, model, trained=None):
     batch, control = find_batch(config, dataset)
     mask = tickets.find_mask(
         config.ticket, model, config.sparsity, streams(config), previous=previous,
-        trained=trained and trained[0], batch=batch, variant=config.variant,
+        trained=trained and trained[0], batch=batch, variant=config.variant, redraw=config.scoring == "authors",
         linear=config.linear, min_per_layer=config.min_per_layer,
     )  # fmt: skip
     return mask, control
@@ -83,6 +90,16 @@ def find_batch(config, dataset, batch_stream="batch"):
     if not tickets.TICKETS[config.ticket].needs_batch:
         return None, {}
     return scoring_batch(dataset, config, batch_stream)
+
+
+def rehearse(configs, dataset, *, device="cpu", steps=2):
+    """Carry out runs for a few updates each, to see that every one of them would work; nothing is kept.
+
+    Returns: a generator of rows of kind "rehearsal", which no ledger takes.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        for config in configs:
+            yield execute(config, dataset, device=device, cache=cache, progress=False, steps=steps)
 
 
 @dataclass(frozen=True)
@@ -141,8 +158,12 @@ def scoring_batch(dataset, config, batch_stream):
         control["pixel_correlation"] = corrupt.pixel_correlation(clean, images)
     if config.corruption in ("labels", "both"):
         control["label_agreement"] = corrupt.label_agreement(split.labels, seen)
-    seen = torch.as_tensor(np.asarray(seen)[chosen])
-    return (data.normalise(torch.as_tensor(images), dataset.mean, dataset.std), seen), control
+    images, seen = torch.as_tensor(images), torch.as_tensor(np.asarray(seen)[chosen])
+    if config.scoring == "authors":
+        order = seen.argsort(stable=True)
+        padded, size = data.pad(images, config.padding), images.shape[-1]
+        images, seen = data.crop_flip(padded, order, stream("augment/score"), size, config.flip), seen[order]
+    return (data.normalise(images, dataset.mean, dataset.std), seen), control
 
 
 def _corrupted(dataset, config, stream):
@@ -159,15 +180,15 @@ def _corrupted(dataset, config, stream):
     return dataclasses.replace(dataset, train=split), control
 
 
-def _parent(config, dataset, *, device, cache, progress):
+def _parent(config, dataset, options):
     """((state dict, mask), facts for the row) of the run this one starts from; (None, {}) if it needs none."""
     before = parent(config)
     if before is None:
         return None, {}
-    stored = checkpoints.load(before.name, folder=cache)
+    stored = checkpoints.load(before.name, folder=options["cache"])
     if stored is None:
-        execute(before, dataset, device=device, cache=cache, progress=progress)
-        stored = checkpoints.load(before.name, folder=cache)
+        execute(before, dataset, **options)
+        stored = checkpoints.load(before.name, folder=options["cache"])
     if stored is None:
         raise TicketError(f"parent run {before.name} ({before.arm}) diverged, so {config.arm} cannot be made.")
     state, mask, digest = stored

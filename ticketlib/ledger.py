@@ -100,6 +100,8 @@ class Ledger:
 
         Returns: True if the row was added, False if another process was first.
         """
+        if row["kind"] not in KINDS:
+            raise TicketError(f"row kind {row['kind']!r} is for no ledger; allowed: {', '.join(KINDS)}.")
         path = self.path(row["name"])
         self.folder.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")

@@ -73,6 +73,7 @@ class Prober:
             scores = tickets.find_scores(
                 ticket, model, config.sparsity, stream,
                 trained=trained and trained[0], batch=batch, variant=config.variant,
+                redraw=config.scoring == "authors",
             )  # fmt: skip
             self.scores[key] = scores, control
         scores, control = self.scores[key]

@@ -15,6 +15,7 @@ from ticketlib.tickets import CHECKS, TICKETS, previous_round
 
 ENGINES = ("dense", "sparse")
 PRECISIONS = ("float32", "bf16")
+SCORINGS = ("book", "authors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class Config:
     order: str = "order"  # stream of the data order; another name gives a second order
     held_out: int = 0  # training images set aside as the test set; 0 uses the test set
     per_class: int = 10  # images a class in the scoring batch
+    scoring: str = "book"  # of SNIP and GraSP: "book", or "authors": batch sorted by class, augmented; GraSP redraws
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -64,6 +66,7 @@ class Config:
         one_of("engine", self.engine, ENGINES)
         one_of("precision", self.precision, PRECISIONS)
         one_of("variant", self.variant, pruners.VARIANTS)
+        one_of("scoring", self.scoring, SCORINGS)
         if self.linear not in ("own", "kept", "global") and not _is_fraction(self.linear):
             raise TicketError(f"linear {self.linear!r} is not known; allowed: own, kept, global or a keep_ratio.")
         for what in ("epochs", "batch", "eval_every", "per_class"):
@@ -98,7 +101,7 @@ class Config:
         options = [self.check, self.corruption] + [
             f"{what}={getattr(self, what)}"
             for what in ("linear", "variant", "min_per_layer", "order")
-            if getattr(self, what) != DEFAULTS[what]
+            if getattr(self, what) != DEFAULTS[what] and not (what == "variant" and self.scoring == "authors")
         ]
         return "+".join([self.ticket, *(o for o in options if o != "none")]) + f"@{self.sparsity}"
 
@@ -150,7 +153,8 @@ def parent(config):
     before = previous_round(config.sparsity) if ticket.rounds else "0"
     if before != "0":
         return dataclasses.replace(config, sparsity=before, check="none")
-    own = {what: DEFAULTS[what] for what in ("check", "linear", "variant", "min_per_layer", "per_class")}
+    decides_masks = ("check", "linear", "variant", "min_per_layer", "per_class", "scoring")
+    own = {what: DEFAULTS[what] for what in decides_masks}
     return dataclasses.replace(config, ticket="dense", sparsity="0", engine="dense", **own)
 
 
@@ -222,6 +226,8 @@ def config(profile, ticket, sparsity, seed, *, dataset, network="resnet", **chan
         values["epochs"] = 300
     if ticket == "dense":
         values["engine"] = "dense"
+    if profile == "paper" and TICKETS[one_of("ticket", ticket, TICKETS)].needs_batch:
+        values |= {"variant": "authors", "scoring": "authors"}
     values.update(ticket=ticket, sparsity=shortest(sparsity), seed=seed, fingerprint=dataset.fingerprint)
     return Config(**{**values, **changes})
 

@@ -67,7 +67,7 @@ def find_mask(ticket, model, sparsity, streams, *, previous=None, **given):
         sparsity: fraction of the prunable weights removed, [0, 1), decimal text or float.
         streams: function from a stream's name to a torch.Generator.
         previous: the mask of the round before (iterative tickets).
-        given: trained, batch and variant as `find_scores` takes them; linear and min_per_layer as `mask_of` does.
+        given: trained, batch, variant and redraw as `find_scores` takes them, linear and min_per_layer as `mask_of`.
     Returns: a Mask that keeps exactly the asked total.
     Raises: TicketError for an unknown ticket, or where trained weights or a batch are missing.
     """
@@ -76,11 +76,12 @@ def find_mask(ticket, model, sparsity, streams, *, previous=None, **given):
     return mask_of(ticket, scores, model, sparsity, streams, previous=previous, **options)
 
 
-def find_scores(ticket, model, sparsity, streams, *, trained=None, batch=None, variant="default"):
+def find_scores(ticket, model, sparsity, streams, *, trained=None, batch=None, variant="default", redraw=False):
     """The scores of a ticket's first step; None where positions are drawn at random, or all are kept.
 
     Arguments: as `find_mask`; trained, dict name -> tensor, the trained weights, where the recipe scores those; batch,
-        (images, labels), where the method needs data; variant, of pruners.VARIANTS.
+        (images, labels), where the method needs data; variant, of pruners.VARIANTS; redraw, whether the authors' GraSP
+        may draw the classifier afresh.
     Returns: dict name -> tensor, bigger = keep; SynFlow's alone depend on the sparsity.
     """
     recipe = TICKETS[one_of("ticket", ticket, TICKETS)]
@@ -91,7 +92,7 @@ def find_scores(ticket, model, sparsity, streams, *, trained=None, batch=None, v
     if ticket == "dense" or (recipe.score == "random" and recipe.counts != "global"):
         return None
     images, labels = batch if batch is not None else (None, None)
-    generator = streams("mask") if recipe.score == "random" else None  # GraSP would redraw its linear layer
+    generator = streams("mask") if redraw or recipe.score == "random" else None
     return pruners.score(model, recipe.score, images, labels, sparsity=sparsity, generator=generator, variant=variant)
 
 

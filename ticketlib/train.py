@@ -101,14 +101,14 @@ def batches(count, batch, generator):
         yield from torch.randperm(count, generator=generator).split(batch)
 
 
-def fit(net, config, dataset, streams, *, schedule="full", epoch_size=None, progress=True):
+def fit(net, config, dataset, streams, *, schedule="full", epoch_size=None, progress=True, steps=None):
     """Train `net` by a configuration's recipe and measure it on the dataset's test split.
 
     Arguments:
         net: DenseNet or sparse.SparseNet. config: runs.Config. dataset: data.Dataset. streams: as tickets.find_mask.
         schedule: "full", "rewound" or "last" (tickets.Recipe).
         epoch_size: images that make one epoch, if not all of the training split (half data, as many updates).
-        progress: show a bar if this is a terminal.
+        progress: show a bar if this is a terminal. steps: stop after so many updates (a rehearsal).
     Returns: Result. A non-finite loss ends the run as diverged.
     """
     machine.keep_memory()
@@ -122,21 +122,22 @@ def fit(net, config, dataset, streams, *, schedule="full", epoch_size=None, prog
     indices = batches(len(labels), config.batch, streams(f"{config.order}/{stage}"))
     augment = streams(f"augment/{stage}")
     result, losses, clock = Result(), [], time.perf_counter()
-    steps = tqdm(range(start, total), disable=None if progress else True, unit="step", leave=False)
-    for update, index in zip(steps, indices, strict=False):
+    last = min(total, start + steps) if steps else total
+    updates = tqdm(range(start, last), disable=None if progress else True, unit="step", leave=False)
+    for update, index in zip(updates, indices, strict=False):
         images = data.crop_flip(padded, index, augment, size, config.flip)
         losses.append(net.step(data.normalise(images, dataset.mean, dataset.std), labels[index]))
         net.update(rate(config, schedule, update, total), config.momentum, config.weight_decay)
         result.images += len(index)
         done = update + 1 - start
-        if done % per_epoch and update + 1 < total:
+        if done % per_epoch and update + 1 < last:
             continue
         result.train_seconds += time.perf_counter() - clock
         result.loss = float(np.mean([float(x) for x in losses]))
         if not math.isfinite(result.loss):
             return Result(curve=result.curve, diverged=True, images=result.images, train_seconds=result.train_seconds)
         losses, clock = [], time.perf_counter()
-        if update + 1 == total or done % (per_epoch * config.eval_every) == 0:
+        if update + 1 == last or done % (per_epoch * config.eval_every) == 0:
             result.correct = correct(net, dataset)
             result.curve.append([round(done / per_epoch, 4), round(result.accuracy, 4), round(result.loss, 6)])
             result.eval_seconds += time.perf_counter() - clock
