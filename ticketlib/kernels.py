@@ -230,7 +230,8 @@ def run(net, images, labels, weight):
     if not training:
         for i in range(len(net.channels)):
             channel = net.channels[i]
-            norms.set_scale(channel, net.w, channel.running_mean, 1 / np.sqrt(channel.running_var + norms.EPS))
+            mean = channel.running_mean - net.w[channel.bias]
+            norms.set_scale(channel, net.w, mean, 1 / np.sqrt(channel.running_var + norms.EPS))
     _forward(net, images, training)
     if not training:
         return 0.0

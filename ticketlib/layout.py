@@ -31,13 +31,14 @@ LAYER = np.dtype(
     # first, last: its weights; starts, back, back_starts: where its taps lie.
 )
 
-# Batch norm of one channel; gamma, beta: which parameters these are.
+# Batch norm of one channel; gamma, beta, bias (of the convolution): which parameters these are.
 CHANNEL = np.dtype(
-    _fields("gamma beta", "i8")
+    _fields("gamma beta bias", "i8")
     + _fields("scale shift mean inverse running_mean running_var", "f4")
-    # running_mean is that of z, which has no bias; out = scale * z + shift; inverse = 1 / sqrt(variance + eps)
+    # z is without the bias, running_mean with it; out = scale * z + shift; inverse = 1 / sqrt(variance + eps)
     + [("slope", "f4", 3), ("sums", "f8", 2)],
-    # dz = slope[0] * dy + slope[1] + slope[2] * z; sums of d and d * d, d = z - running_mean, then of dy and dy * z
+    # dz = slope[0] * dy + slope[1] + slope[2] * z
+    # sums: of d and d * d where d = z + bias - running_mean; then of dy and dy * (z - mean)
     align=True,
 )
 
@@ -56,7 +57,7 @@ class Net(NamedTuple):
     """All arrays of a network, float32 where nothing is said."""
 
     x: np.ndarray  # the grids
-    w: np.ndarray  # parameters, as ordered by SparseNet; gradient and velocity likewise
+    w: np.ndarray  # parameters, as ordered by SparseNet, and a zero; gradient and velocity likewise, without it
     gradient: np.ndarray
     velocity: np.ndarray
     layers: np.ndarray  # LAYER

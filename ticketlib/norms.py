@@ -22,7 +22,7 @@ def moments(net, layer, lanes, block):
     size = z.height * z.width * LANES
     for c in range(z.channels):
         channel = net.channels[layer.norm + c]
-        centre = v.splat(channel.running_mean) * lanes
+        centre = v.splat(channel.running_mean - net.w[channel.bias]) * lanes
         start = origin(z, block, c)
         first = second = third = fourth = zero()
         for i in range(start, start + size - LANES, 2 * LANES):
@@ -44,7 +44,7 @@ def set_norm(net, layer, images):
         channel = net.channels[c]
         centred = channel.sums[0] / count
         var = max(channel.sums[1] / count - centred * centred, 0.0)
-        mean, inverse = channel.running_mean + centred, 1 / np.sqrt(var + EPS)
+        mean, inverse = channel.running_mean - net.w[channel.bias] + centred, 1 / np.sqrt(var + EPS)
         channel.running_mean += MOMENTUM * centred
         channel.running_var += MOMENTUM * (var * count / max(count - 1, 1) - channel.running_var)
         set_scale(channel, net.w, mean, inverse)

@@ -88,7 +88,7 @@ class SparseNet:
         classes, width = self.places["fc.weight"][1].shape
         head = np.stack(np.nonzero(self.places["fc.weight"][1]), 1).astype(np.int64)
         size, lanes = self.places["fc.bias"][0].stop, arena.blocks * LANES
-        flat = [aligned(size) for _ in range(3)]
+        flat = [aligned(size + extra) for extra in (1, 0, 0)]
         most = max(layer["last"] - layer["first"] for layer in layers)
         channels = np.zeros(layers[-1]["norm"] + layers[-1]["z"]["channels"], CHANNEL)
         scratch = [aligned(count) for count in (lanes, most * LANES, lanes * width, lanes * classes)]
@@ -100,10 +100,11 @@ class SparseNet:
         for name, (place, mask) in self.places.items():
             self.net.w[place] = state[name].ravel() if mask is None else state[name][mask]
         for conv, norm, channels in self._norms():
-            for kind, name in (("gamma", "weight"), ("beta", "bias")):
-                channels[kind] = _count(self.places[f"{norm}.{name}"][0])
-            channels["running_mean"] = state[f"{norm}.running_mean"] - state.get(f"{conv}.bias", 0)
-            channels["running_var"] = state[f"{norm}.running_var"]
+            for kind, name in (("gamma", f"{norm}.weight"), ("beta", f"{norm}.bias"), ("bias", f"{conv}.bias")):
+                place = self.places[name][0] if name in self.places else None
+                channels[kind] = np.arange(place.start, place.stop) if place else len(self.net.gradient)
+            for kind in ("running_mean", "running_var"):
+                channels[kind] = state[f"{norm}.{kind}"]
         self.steps = int(state[f"{self.links[0].norms[0]}.num_batches_tracked"])
         self.net.velocity[:] = 0
 
@@ -163,10 +164,9 @@ class SparseNet:
     def write_back(self, model):
         """Write parameters (0 where pruned), running statistics and the number of steps into a model of this kind."""
         state = self._dense(self.net.w)
-        for conv, norm, channels in self._norms():
-            mean, bias = torch.from_numpy(channels["running_mean"].copy()), state.get(f"{conv}.bias", 0)
-            state[f"{norm}.running_mean"] = mean + bias
-            state[f"{norm}.running_var"] = torch.from_numpy(channels["running_var"].copy())
+        for _, norm, channels in self._norms():
+            for kind in ("running_mean", "running_var"):
+                state[f"{norm}.{kind}"] = torch.from_numpy(channels[kind].copy())
             state[f"{norm}.num_batches_tracked"] = torch.tensor(self.steps)
         model.load_state_dict(state)
 
@@ -174,10 +174,6 @@ class SparseNet:
 def _set(row, **values):
     for name, value in values.items():
         row[name] = value
-
-
-def _count(place):
-    return np.arange(place.start, place.stop)
 
 
 def _places(links, masks, dense):
