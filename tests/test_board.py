@@ -1,0 +1,87 @@
+"""The board and the computed parts of prose pages, on synthetic rows; and README against the committed ledger."""
+
+import json
+import re
+
+import pytest
+from synthetic import arms, row
+
+from ticketlib import board, pages
+from ticketlib.claims import CLAIMS
+from ticketlib.errors import TicketError
+from ticketlib.ledger import Ledger
+from ticketlib.nb import ROOT, book_ledger
+
+MEANS = {"snip": 80.0, "grasp": 79.0, "lt": 81.0, "smart": 80.9, "uniform": 70.0}
+FIXED = {"margin": 1.0, "seeds": 6, "reason": "Because.", "versions": [[1, "2026-11-22", "the first"]]}
+
+
+@pytest.fixture
+def fixed(tmp_path, monkeypatch):
+    """A protocol whose numbers are fixed."""
+    path = tmp_path / "protocol.json"
+    path.write_text(json.dumps(FIXED))
+    monkeypatch.setattr(board, "PROTOCOL", path)
+
+
+@pytest.fixture
+def not_fixed(tmp_path, monkeypatch):
+    monkeypatch.setattr(board, "PROTOCOL", tmp_path / "absent.json")
+
+
+def test_until_the_protocol_is_fixed_no_claim_has_a_word(not_fixed):
+    assert {word for word, _ in board.found(arms(MEANS)).values()} == {"not run"}
+    assert "Scope" not in board.table(arms(MEANS)) and board.protocol() is None
+
+
+def test_every_claim_is_on_the_board_and_rows_fill_it(fixed):
+    table = board.table(arms(MEANS))
+    assert [line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:-2]] == list(CLAIMS)
+    assert re.search(r"\| C \| .* \| holds: .*n = 6 \|", table) and "| A | " in table and "not run |" in table
+    assert table.endswith("Scope of every verdict: resnet20 (width 16, stem stride 2), cifar10, 20 epochs.")
+
+
+def test_refresh_changes_the_board_and_nothing_else(fixed, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- board -->\nold\n<!-- /board -->\nafter\n")
+    board.refresh(page, arms(MEANS))
+    once = page.read_text()
+    board.refresh(page, arms(MEANS))
+    assert page.read_text() == once
+    assert once.startswith("before\n<!-- board -->\n| claim |") and once.endswith("\n<!-- /board -->\nafter\n")
+    assert "old" not in once
+
+
+def test_a_page_without_a_board_is_an_error(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("no markers")
+    with pytest.raises(TicketError, match="page.md"):
+        board.refresh(page, [])
+
+
+def test_readme_says_what_the_committed_ledger_says():
+    rows = Ledger(book_ledger("laptop")).rows()
+    assert board.table(rows) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_protocol_page_counts_the_pilot_and_then_prints_its_numbers(not_fixed, monkeypatch, tmp_path):
+    pilot = row("smart@0.9", 1000, 70.0, changes={"recipe": 0, "held_out": 5000, "epochs": 5})
+    assert "made 1 of its 63 runs" in pages.protocol_status([pilot, row("smart@0.9", 0, 70.0)])
+    path = tmp_path / "protocol.json"
+    path.write_text(json.dumps(FIXED))
+    monkeypatch.setattr(board, "PROTOCOL", path)
+    assert pages.protocol_status([]) == "**Margin: 1 points. Seeds: 6.** Because."
+    assert pages.protocol_versions() == "- Version 1, 2026-11-22: the first"
+
+
+def test_costs_are_said_to_be_unmeasured_where_no_row_measured_them():
+    table = pages.cost_table([row("smart@0.9", 0, 70.0, images_per_second=2000.0)])
+    assert "| step5 | 12 | 24 |" in table and "of a measured kind" in table
+    assert "not measured" in pages.cost_table([])
+
+
+def test_all_pages_tables_are_tables():
+    for name, text in pages.substitutions().items():
+        assert text and "None" not in text, name
+        if text.startswith("|"):
+            assert len({line.count("|") for line in text.splitlines()}) == 1, name
