@@ -43,13 +43,13 @@ def test_every_claim_is_on_the_board_and_rows_fill_it(fixed):
 
 def test_refresh_changes_the_board_and_nothing_else(fixed, tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- board -->\nold\n<!-- /board -->\nafter\n")
+    page.write_text("before\n<!-- board -->\nstale\n<!-- /board -->\nafter\n")
     board.refresh(page, arms(MEANS))
     once = page.read_text()
     board.refresh(page, arms(MEANS))
     assert page.read_text() == once
     assert once.startswith("before\n<!-- board -->\n| claim |") and once.endswith("\n<!-- /board -->\nafter\n")
-    assert "old" not in once
+    assert "stale" not in once
 
 
 def test_a_page_without_a_board_is_an_error(tmp_path):

@@ -74,6 +74,11 @@ def test_a_collapse_is_counted_and_bars_holds(facts):
     assert "collapsed runs: 1" in judged.rows[0].verdict.sentence and judged.rows[0].verdict.word != "holds"
 
 
+def test_a_rule_that_empties_a_layer_is_not_defined_here():
+    rows = arms(FOUND | {"smart": 80.0}) + arms({"uniform": 70.0}, empty_layers=["conv.weight"])
+    assert [r.verdict.word for r in judge(rows, "C").rows][-1] == "not defined here"
+
+
 @pytest.mark.parametrize("facts", [{"device": "cuda"}, {"threads": 2}, {"versions": {"torch": "3"}}])
 def test_pairs_of_different_machines_are_refused(facts):
     judged = judge(arms(FOUND) + arms(REARRANGED, **facts))

@@ -7,6 +7,7 @@ import numpy as np
 
 from ticketlib import stats, verdicts
 from ticketlib.claims import CLAIMS
+from ticketlib.ratios import RULES
 from ticketlib.runs import PROFILES
 
 MOVED_FLOOR = 0.10  # a rearrangement or shuffle must touch at least this share of the kept weights
@@ -97,6 +98,7 @@ def compare(arms, a, b, sparsities, limit=None):
     flags = verdicts.Flags(
         control_did_nothing=any(control_did_nothing(row, _pretrained(arms, row)) for row in both),
         collapsed=sum(map(collapsed, both)),
+        not_defined=any(row["empty_layers"] and row.config.ticket in RULES for row in both),
         refused=tuple(sorted({what for pair in pairs for what in differing(*pair)})),
     )
     half = len(sparsities)
