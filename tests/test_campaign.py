@@ -9,7 +9,8 @@ from synthetic import CIFAR
 from synthetic import row as synthetic_row
 
 from ticketlib import campaign, grids
-from ticketlib.ledger import Ledger
+from ticketlib.backends import Pool
+from ticketlib.ledger import Ledger, Row
 
 
 def arm(key, seed=0, **changes):
@@ -56,29 +57,96 @@ def test_a_parent_is_made_again_only_if_its_checkpoint_is_needed(tmp_path):
     assert [c.arm for c in campaign.missing([arm("lt@0.9")], ledger, tmp_path)] == ["dense@0", "lt@0.9"]
 
 
+def outcomes(work, configs, workers=1, **options):
+    return list(campaign.carry_out(work, configs, Pool(workers), **options))
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_run_has_an_outcome_and_failures_say_why(workers):
-    configs = [arm("smart@0.9", seed) for seed in (1, 13, 2, 3)]
-    outcomes = {o.config.seed: o for o in campaign.carry_out(quick, configs, workers=workers)}
-    assert outcomes[13].reason == "ValueError: no luck" and outcomes[13].row is None
-    assert {seed for seed, o in outcomes.items() if o.row} == {1, 2, 3}
+    found = {o.config.seed: o for o in outcomes(quick, [arm("smart@0.9", seed) for seed in (1, 13, 2, 3)], workers)}
+    assert found[13].reason == "ValueError: no luck" and found[13].row is None
+    assert {seed for seed, o in found.items() if o.row} == {1, 2, 3}
 
 
 def test_a_killed_worker_costs_no_other_run():
-    configs = [arm("smart@0.9", seed) for seed in (1, 66, 2, 3)]
-    outcomes = {o.config.seed: o for o in campaign.carry_out(quick, configs, workers=2)}
-    assert "killed" in outcomes[66].reason
-    assert {seed for seed, o in outcomes.items() if o.row} == {1, 2, 3}
+    found = {o.config.seed: o for o in outcomes(quick, [arm("smart@0.9", seed) for seed in (1, 66, 2, 3)], 2)}
+    assert "killed" in found[66].reason and found[66].state == "failed"
+    assert {seed for seed, o in found.items() if o.row} == {1, 2, 3}
+
+
+def test_a_worker_killed_while_idle_is_replaced(tmp_path):
+    pool, found = Pool(1), []
+    for outcome in campaign.carry_out(quick, [arm("smart@0.9", seed) for seed in (1, 2)], pool):
+        found.append(outcome.state)
+        for worker in pool.idle:
+            worker.process.kill()
+            worker.process.join()
+    assert found == ["done", "done"]
 
 
 def test_a_child_waits_for_its_parent(tmp_path, monkeypatch):
     monkeypatch.setenv("MARKS", str(tmp_path))
-    configs = [arm("dense"), arm("lt@0.9"), arm("lrr@0.9")]
-    assert all(o.row["parent_done"] for o in campaign.carry_out(slow_parent, configs, workers=2))
+    assert all(o.row["parent_done"] for o in outcomes(slow_parent, [arm("dense"), arm("lt@0.9"), arm("lrr@0.9")], 2))
+
+
+def test_children_of_a_parent_that_diverged_or_failed_are_not_tried():
+    for spoilt, word in ((diverging, "diverged"), (failing, "failed")):
+        found = outcomes(spoilt, [arm("dense"), arm("lt@0.9"), arm("smart@0.9"), arm("imp@0.2"), arm("imp@0.36")])
+        by_arm = {o.config.arm: o for o in found}
+        assert [o.state for o in found].count("done") == 1 and len(found) == 5
+        for child in ("lt@0.9", "imp@0.2", "imp@0.36"):
+            assert by_arm[child].reason == f"dense@0 ({arm('dense').name}), from which {child} starts, {word}"
+
+
+def diverging(config):
+    """Dense nets diverge."""
+    return {"name": config.name, "diverged": config.ticket == "dense"}
+
+
+def failing(config):
+    """Dense nets fail."""
+    if config.ticket == "dense":
+        raise ValueError("no luck")
+    return {"name": config.name}
+
+
+def test_a_parent_that_diverged_is_not_made_again(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.add(synthetic_row("dense", 0, 80.0, "smoke", diverged=True))
+    wanted = [arm("dense"), arm("lt@0.9"), arm("imp@0.36"), arm("smart@0.9")]
+    assert [c.arm for c in campaign.missing(wanted, ledger, tmp_path)] == ["smart@0.9"]
+    assert [o.config.arm for o in campaign.blocked(wanted, ledger)] == ["lt@0.9", "imp@0.36"]
 
 
 def test_nothing_starts_after_the_stop():
-    assert list(campaign.carry_out(quick, [arm("smart@0.9", 1)], stop_at=time.time() - 1)) == []
+    assert outcomes(quick, [arm("smart@0.9", 1)], stop=lambda: True) == []
+
+
+def test_runs_that_are_on_end_after_the_stop():
+    asked = []
+    configs = [arm("smart@0.9", seed) for seed in (1, 2, 3)]
+    found = outcomes(quick, configs, stop=lambda: asked.append(1) or len(asked) > 1)
+    assert [o.config.seed for o in found] == [1]
+
+
+def test_closing_the_generator_ends_the_workers():
+    pool = Pool(1)
+    running = campaign.carry_out(quick, [arm("smart@0.9", seed) for seed in (1, 2)], pool)
+    next(running)
+    [worker] = pool.idle
+    running.close()
+    assert not pool.idle and not pool.busy and worker.process.exitcode is not None
+
+
+def test_a_trained_net_that_comes_out_otherwise_is_said(tmp_path):
+    ledger = Ledger(tmp_path)
+    dense = synthetic_row("dense", 0, 80.0, "smoke", checkpoint="a" * 64)
+    ledger.add(dense)
+    same = synthetic_row("lt@0.9", 0, 80.0, "smoke", parent=dense["name"], parent_checkpoint="a" * 64)
+    other = synthetic_row("lrr@0.9", 0, 80.0, "smoke", parent=dense["name"], parent_checkpoint="b" * 64)
+    again = Row(dense | {"checkpoint": "b" * 64})
+    said = [campaign.record(campaign.Outcome(row.config, row), ledger).warning for row in (same, other, again)]
+    assert said[0] is None and f"{dense['name']} was made again and differs" in said[1] and said[2] == said[1]
 
 
 def test_time_is_estimated_from_measured_speeds_or_not_at_all():

@@ -12,7 +12,7 @@ from ticketlib.ledger import Ledger, Row, name_of, pack_bits, read_row, unpack_b
 
 def row(config=None, **facts):
     config = config or make()
-    return Row(kind="run", name=config.name, config=config.as_dict(), accuracy=50.0, **facts)
+    return Row(kind="run", name=config.name, config=config.as_dict(), **{"accuracy": 50.0, "diverged": False, **facts})
 
 
 def test_a_row_is_read_as_written(tmp_path):

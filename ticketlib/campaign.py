@@ -1,55 +1,106 @@
-"""Many runs: what is missing, in which order, in a pool of single-thread processes that can be stopped and resumed."""
+"""Many runs: what is missing, in which order, and what became of each, on whichever back end."""
 
-import multiprocessing
-import os
-import signal
 import statistics
 import time
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 
 from ticketlib import checkpoints
+from ticketlib.backends import Pool
+from ticketlib.errors import TicketError
 from ticketlib.runs import parent
 from ticketlib.tickets import REWIND_TO, TICKETS
 
 TRIES = 2  # a run whose worker died is tried once more, then listed as failed
+POLL = 1.0  # seconds between two looks at the clock and at what other campaigns do
 
 
 @dataclass
 class Outcome:
-    """What became of one run: its row, or the reason it failed."""
+    """What became of one run: its row, or the reason there is none."""
 
     config: object
     row: dict | None = None
     reason: str | None = None
+    warning: str | None = None  # what else has to be said of it
+
+    @property
+    def state(self):
+        """In one word: done, diverged, failed, or elsewhere (another campaign has made its row)."""
+        if self.reason:
+            return "failed"
+        if self.row is None:
+            return "elsewhere"
+        return "diverged" if self.row.get("diverged") else "done"
+
+
+class Alone:
+    """No other campaign is at these runs."""
+
+    def take(self, config):
+        """Whether this campaign may carry a run out."""
+        return True
+
+    def made(self, config):
+        """The row of a run that somebody else has made meanwhile, None if nobody has."""
+
+    def release(self, config):
+        """Say that a run is over."""
 
 
 @dataclass
 class Queue:
-    """Runs still to do, in order; one becomes ready when its parent is no longer to do."""
+    """Runs still to do, in order; one becomes ready when its parent is neither waiting nor running."""
 
     waiting: list
-    running: dict = field(default_factory=dict)  # future -> config
+    desk: object = field(default_factory=Alone)  # or journal.Desk, where several campaigns meet
     tries: dict = field(default_factory=dict)  # name -> how often started
 
-    def next_ready(self):
-        """Take out the first run whose parent is neither waiting nor running; None if there is none."""
-        busy = {c.name for c in self.waiting} | {c.name for c in self.running.values()}
+    def next_ready(self, running):
+        """Take out the first run that may start; None if there is none."""
+        busy = {c.name for c in [*self.waiting, *running]}
         for config in self.waiting:
             before = parent(config)
-            if before is None or before.name not in busy:
+            if (before is None or before.name not in busy) and self.desk.take(config):
                 self.waiting.remove(config)
                 return config
         return None
+
+    def settle(self, end):
+        """The Outcomes of one finished run: its own, and those of the runs that cannot be made any more."""
+        if end.lost and self.tries[end.config.name] < TRIES:
+            self.waiting.insert(0, end.config)
+            return []
+        outcome = Outcome(end.config, end.row, end.reason)
+        return [outcome, *self.lost_with(end.config, outcome.state)]
+
+    def lost_with(self, config, state):
+        """Take out the runs that start from one that diverged or failed: their Outcomes."""
+        lost = self._descendants(config) if state in ("diverged", "failed") else []
+        self.waiting = [other for other in self.waiting if other not in lost]
+        return [Outcome(other, reason=without_parent(other, config, state)) for other in lost]
+
+    def _descendants(self, config):
+        names, found = {config.name}, []
+        for other in self.waiting:  # parents stand before their children
+            if (before := parent(other)) is not None and before.name in names:
+                names.add(other.name)
+                found.append(other)
+        return found
+
+
+def without_parent(config, before, why):
+    """Why a run cannot be made: the sentence for its outcome."""
+    return f"{before.arm} ({before.name}), from which {config.arm} starts, {why}"
 
 
 def missing(configs, ledger, cache=None):
     """The runs that have to be carried out so that the ledger holds all of `configs`, parents included, in order.
 
-    A parent whose row exists is carried out again only if a missing run needs its checkpoint and the cache has lost it.
+    A parent whose row exists is carried out again only if a missing run needs its checkpoint and the cache has lost
+    it; one that diverged never is: its children are left out, and `blocked` lists them.
     """
     done, needed = set(ledger.names()), {}
+    hopeless = {outcome.config.name for outcome in blocked(configs, ledger)}
 
     def need(config):
         before = parent(config)
@@ -58,95 +109,111 @@ def missing(configs, ledger, cache=None):
         needed.setdefault(config.name, config)
 
     for config in configs:
-        if config.name not in done:
+        if config.name not in done and config.name not in hopeless:
             need(config)
     return list(needed.values())
 
 
-def carry_out(work, configs, *, workers=1, stop_at=None):
-    """Carry out runs in a pool of single-thread processes.
+def blocked(configs, ledger):
+    """The runs that cannot be made because a run they start from diverged: Outcomes that say so."""
+    done, rows, found = set(ledger.names()), {}, []
+    for config in configs:
+        before = None if config.name in done else parent(config)
+        while before is not None:
+            if before.name in done:
+                row = rows.setdefault(before.name, ledger[before.name])
+                if row["diverged"]:
+                    found.append(Outcome(config, reason=without_parent(config, before, "diverged")))
+                    break
+            before = parent(before)
+    return found
 
-    Arguments: work, a picklable function from a configuration to its row; configs, in order; workers, processes;
-        stop_at, time.time() after which no further run is started.
-    Returns: a generator of Outcomes as runs finish. A worker that dies takes no other run's result with it.
+
+def carry_out(work, queue, backend=None, *, stop=lambda: False, tick=lambda running: None):
+    """Carry out runs.
+
+    Arguments: work, a picklable function from a configuration to its row; queue, a Queue, or configurations in order;
+        backend, backends.Pool or backends.Cluster, one process if None; stop, whether to start no further run;
+        tick, called about every second with the configurations being carried out.
+    Returns: a generator of Outcomes as runs finish. A run that cannot be made is never tried for ever.
     """
-    queue = Queue(list(configs))
-    while queue.waiting:
-        try:
-            yield from _one_pool(work, queue, workers, stop_at)
-            return
-        except BrokenProcessPool:
-            lost = list(queue.running.values())
-            queue.running.clear()
-            for config in lost:
-                if queue.tries[config.name] >= TRIES:
-                    yield Outcome(config, reason="the process that carried it out was killed")
-                else:
-                    queue.waiting.insert(0, config)
+    queue = queue if isinstance(queue, Queue) else Queue(list(queue))
+    backend = backend or Pool(1)
+    try:
+        while True:
+            yield from _fill(work, queue, backend, stop)
+            tick(backend.running)
+            if not backend.running:
+                if stop() or not queue.waiting:
+                    return
+                time.sleep(POLL)  # another campaign is at all that could start
+            for end in backend.finished(POLL) if backend.running else ():
+                for outcome in queue.settle(end):
+                    yield outcome
+                    queue.desk.release(outcome.config)  # its row is in the ledger by now
+    finally:
+        backend.close()
 
 
-def _one_pool(work, queue, workers, stop_at):
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_single_thread) as pool:
-        while queue.waiting or queue.running:
-            _fill(pool, work, queue, workers, stop_at)
-            if not queue.running:
-                return
-            for future in wait(queue.running, return_when=FIRST_COMPLETED).done:
-                error = future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    raise error
-                config = queue.running.pop(future)
-                yield Outcome(config, reason=f"{type(error).__name__}: {error}") if error else Outcome(
-                    config, row=future.result()
-                )
+def _fill(work, queue, backend, stop):
+    """Start as many runs as there is room for; yields the Outcomes of those that somebody else has made."""
+    while backend.free and not stop() and (config := queue.next_ready(backend.running)):
+        row = queue.desk.made(config)
+        if row is None:
+            queue.tries[config.name] = queue.tries.get(config.name, 0) + 1
+            backend.start(work, config)
+            continue
+        queue.desk.release(config)
+        yield Outcome(config)
+        yield from queue.lost_with(config, "diverged" if row["diverged"] else "elsewhere")
 
 
-def _fill(pool, work, queue, workers, stop_at):
-    while len(queue.running) < workers and not (stop_at and time.time() > stop_at):
-        config = queue.next_ready()
-        if config is None:
-            return
-        queue.tries[config.name] = queue.tries.get(config.name, 0) + 1
-        queue.running[pool.submit(work, config)] = config
+def record(outcome, ledger):
+    """Add the row of a finished run to the ledger.
+
+    A row that cannot be written fails the run. A checkpoint that is not the one of the row it belongs to is said in
+    the Outcome's `warning`: a net trained again has come out otherwise, and rows made from it cannot be audited.
+    """
+    if not outcome.row:
+        return outcome
+    try:
+        new = ledger.add(outcome.row)
+        outcome.warning = differing_checkpoint(outcome.row, ledger, new)
+    except (OSError, TicketError) as error:
+        said = f"its row was not written: {getattr(error, 'strerror', None) or error}"
+        return Outcome(outcome.config, reason=said)
+    return outcome
 
 
-def _single_thread():
-    import torch
+def differing_checkpoint(row, ledger, new=True):
+    """What is wrong with the trained net a row was made from, or made again, beside the one on record; None."""
+    name, found = (row.get("parent"), row.get("parent_checkpoint")) if new else (row["name"], row.get("checkpoint"))
+    if found is None or name not in ledger:
+        return None
+    on_record = ledger[name].get("checkpoint")
+    if on_record in (None, found):
+        return None
+    return f"the trained net of {name} was made again and differs: {found[:12]}, on record {on_record[:12]}"
 
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the campaign itself stops its workers
-    parent_id = os.getppid()
-    _die_with(parent_id)
 
-
-def _die_with(parent_id):
-    """End this worker when the campaign is gone, so that a killed campaign leaves nothing running."""
-    import threading
-
-    def watch():
-        while os.getppid() == parent_id:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def cost(config):
+    """What a run costs beside others, in epochs."""
+    share = 1 if TICKETS[config.ticket].schedule == "full" else 1 - float(REWIND_TO)
+    return share * config.epochs
 
 
 def speeds(rows):
     """Training images a second measured so far: dict from (network, engine, sparsity) to the median over rows."""
     found = {}
     for row in rows:
-        if row["kind"] == "run":
+        if row["kind"] == "run" and not row["diverged"]:
             found.setdefault(_kind(row.config), []).append(row["images_per_second"])
     return {kind: statistics.median(values) for kind, values in found.items()}
 
 
 def estimate(config, speeds, epoch_size=50_000):
     """Seconds one core needs for a run at the measured speeds; None where its kind was never measured."""
-    if _kind(config) not in speeds:
-        return None
-    share = 1 if TICKETS[config.ticket].schedule == "full" else 1 - float(REWIND_TO)
-    return share * config.epochs * epoch_size / speeds[_kind(config)]
+    return cost(config) * epoch_size / speeds[_kind(config)] if _kind(config) in speeds else None
 
 
 def _kind(config):

@@ -1,8 +1,10 @@
 """Trained networks between two runs: a cache outside the repository, checked by digest, never unpickled."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import torch
@@ -10,8 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ticketlib.data import cache_folder
+from ticketlib.errors import TicketError
 from ticketlib.masks import Mask
 
+ABANDONED = 3600  # seconds after which a file that was never moved into place is swept away
 MASK = "mask/"  # prefix of the mask's tensors in the file
 
 
@@ -30,19 +34,39 @@ def _path(name, folder):
 
 
 def save(name, model, mask, folder=None):
-    """Store a trained network and its mask under a run's name; returns the digest."""
+    """Store a trained network and its mask under a run's name; returns the digest.
+
+    Raises: TicketError if it cannot be written, after which nothing of it is left.
+    """
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     tensors |= {MASK + key: value.to(torch.uint8) for key, value in mask.items()}
-    path = _path(name, folder)
+    path, found = _path(name, folder), digest(tensors)
+    try:
+        _write(tensors, path, found)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise TicketError(f"checkpoint {path.name} cannot be written: {reason}.") from None
+    return found
+
+
+def _write(tensors, path, found):
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     os.close(handle)
     try:
-        save_file(tensors, temporary, metadata={"digest": digest(tensors)})
+        save_file(tensors, temporary, metadata={"digest": found})
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return digest(tensors)
+
+
+def _sweep(folder):
+    """Remove what a process that was killed while it wrote a checkpoint has left behind."""
+    for path in folder.glob(".*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
 
 
 def load(name, wanted=None, folder=None):

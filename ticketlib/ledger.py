@@ -1,11 +1,14 @@
 """The ledger: one small JSON file a run, named by the hash of its configuration, never half-written."""
 
 import base64
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
 import tempfile
+import time
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +19,29 @@ from ticketlib.runs import Config
 
 NAME = re.compile(r"[0-9a-f]{16}")
 KINDS = ("run", "probe")
+LONGEST = 2**22  # bytes of a row's file
+STRING = re.compile(r'"([^"]*)"')
+MARKUP = re.compile(r"[<>&'`$|\\\[\]{}\x00-\x1f\x7f-\U0010ffff]")  # what could mean something to a page
+ABANDONED = 3600  # seconds after which a file that was never moved into place is swept away
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+NUMBER, COUNT, TEXT = "a finite number", "a whole number, at least 0", "text"
+FIELDS = {  # what a field must be, where it is there; others may be anything
+    "arm": TEXT, "device": TEXT, "code": TEXT, "mask_digest": TEXT, "parent": TEXT, "parent_checkpoint": TEXT,
+    "checkpoint": TEXT, "correct": TEXT, "threads": COUNT, "num_test": COUNT, "num_classes": COUNT, "images": COUNT,
+    "accuracy": NUMBER, "best_accuracy": NUMBER, "loss": NUMBER, "seconds": NUMBER, "train_seconds": NUMBER,
+    "eval_seconds": NUMBER, "images_per_second": NUMBER, "achieved_sparsity": NUMBER, "effective_sparsity": NUMBER,
+    "classifier_share": NUMBER, "movable_share": NUMBER, "overlap": NUMBER, "chance": NUMBER, "ceiling": NUMBER,
+    "diverged": "true or false", "curve": "a list", "empty_layers": "a list", "keep_counts": "an object",
+    "control": "an object", "versions": "an object", "sizes": "an object",
+}  # fmt: skip
+SOUND = {
+    TEXT: lambda value: isinstance(value, str),
+    COUNT: lambda value: type(value) is int and value >= 0,
+    NUMBER: lambda value: type(value) in (int, float),
+    "true or false": lambda value: isinstance(value, bool),
+    "a list": lambda value: isinstance(value, list),
+    "an object": lambda value: isinstance(value, dict),
+}
 
 
 def pack_bits(bits):
@@ -36,6 +62,9 @@ def name_of(configuration):
 class Row(dict):
     """One ledger row: a dictionary with keys kind, name, config and what was measured."""
 
+    def __missing__(self, key):
+        raise TicketError(f"row {self.get('name')} has no {key!r}; it was not measured.")
+
     @cached_property
     def config(self):
         """The run's configuration: Config for a run, a plain dictionary for a probe."""
@@ -50,23 +79,60 @@ class Row(dict):
 def read_row(path):
     """Read and check one row.
 
-    Raises: TicketError, naming the file, if it does not parse, lacks a field, or its name is not its hash.
+    Raises: TicketError, naming the file, if it does not parse, lacks a field, has one of another type or with markup in
+        its text, or its name is not its hash.
     """
     path = Path(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(LONGEST + 1)
+        values = json.loads(text, parse_constant=_no_number) if len(text) <= LONGEST else None
+    except (ValueError, OSError, RecursionError) as error:
         raise TicketError(f"ledger row {path.name} cannot be read ({type(error).__name__}); it must be JSON.") from None
-    if not isinstance(values, dict) or values.get("kind") not in KINDS or not isinstance(values.get("config"), dict):
-        raise TicketError(f"ledger row {path.name} is not a row; kind must be run or probe, with a config.")
-    row = Row(values)
     try:
-        name = row.config.name if row["kind"] == "run" else name_of(row["config"])
+        return _checked(values, text, path.stem)
     except TicketError as error:
         raise TicketError(f"ledger row {path.name}: {error}") from None
-    if not name == path.stem == row.get("name"):
-        raise TicketError(f"ledger row {path.name} has a configuration whose hash is {name}; the two must agree.")
+
+
+def _no_number(text):
+    raise ValueError(f"{text} is no number")
+
+
+def _checked(values, text, stem):
+    if not isinstance(values, dict) or values.get("kind") not in KINDS or not isinstance(values.get("config"), dict):
+        raise TicketError("it is not a row; kind must be run or probe, with a config.")
+    _check_text(text)
+    row = Row(values)
+    name = row.config.name if row["kind"] == "run" else name_of(row["config"])
+    if not name == stem == row.get("name"):
+        raise TicketError(f"it has a configuration whose hash is {name}; the two must agree.")
+    for field in row.keys() & FIELDS.keys():
+        if not SOUND[FIELDS[field]](row[field]):
+            raise TicketError(f"it has {field} {row[field]!r:.40}; it must be {FIELDS[field]}.")
+    if row["kind"] == "run":
+        _check_result(row)
     return row
+
+
+def _check_result(row):
+    """A run says whether it diverged, and how good it is if it did not."""
+    if not row["diverged"] and not 0 <= row["accuracy"] <= 100:
+        raise TicketError(f"it has accuracy {row['accuracy']}; it must be in percent, 0 to 100.")
+    if "images_per_second" in row and row["images_per_second"] <= 0:
+        raise TicketError(f"it has images_per_second {row['images_per_second']}; it must be more than 0.")
+    if "correct" in row:
+        octets = -(-row["num_test"] // 8)
+        wanted = 4 * -(-octets // 3)
+        if not re.fullmatch(r"[A-Za-z0-9+/]*={0,2}", row["correct"]) or len(row["correct"]) != wanted:
+            raise TicketError(f"it has correct of {len(row['correct'])} letters; it must be base64 of {octets} bytes.")
+
+
+def _check_text(text):
+    """No text in a row may mean anything to a page that shows it."""
+    found = MARKUP.search("".join(STRING.findall(text)))
+    if found:
+        raise TicketError(f"it has {found[0]!r} in its text; letters, digits and ordinary signs are allowed.")
 
 
 class Ledger:
@@ -103,18 +169,41 @@ class Ledger:
         if row["kind"] not in KINDS:
             raise TicketError(f"row kind {row['kind']!r} is for no ledger; allowed: {', '.join(KINDS)}.")
         path = self.path(row["name"])
+        text = json.dumps(row, sort_keys=True, indent=0, allow_nan=False) + "\n"
+        _check_text(text)
         self.folder.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(row, file, sort_keys=True, indent=0, allow_nan=False)
-                file.write("\n")
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)  # mkstemp's is private
-            os.link(temporary, path)  # fails if the row is there: the first one stays
-            return True
-        except FileExistsError:
-            return False
+            return _settle(temporary, path)
         finally:
-            os.unlink(temporary)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+    def sweep(self):
+        """Remove what a process that was killed while it wrote a row has left behind."""
+        for path in self.folder.glob(".*.part") if self.folder.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > ABANDONED:
+                    path.unlink()
+
+
+def _settle(temporary, path):
+    """Give a finished file its name unless the name is taken; returns whether it was free."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        # A file system without hard links. If two processes come here within microseconds the later row stays: both are
+        # whole, and of the same configuration.
+        if path.exists():
+            return False
+        os.replace(temporary, path)
+    return True

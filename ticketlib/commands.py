@@ -1,0 +1,185 @@
+"""What the command line does: data, plan, run, watch, probe, show, commit-rows, readme."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+from ticketlib import backends, campaign, data, experiment, grids, journal, machine, nb, probes, progress, runs
+from ticketlib.campaign import TRIES
+from ticketlib.errors import TicketError, one_of
+from ticketlib.ledger import Ledger, read_row
+from ticketlib.tickets import TICKETS
+
+BACKENDS = ("pool", "ray")
+DEVICES = ("cpu", "cuda")
+DIRTY = "-dirty"  # how a code version ends that is not a commit's
+
+
+def show_data(options):
+    """Say what image data is found where."""
+    for name in data.NAMES:
+        print(data.describe(name, options.data_root))
+
+
+def _ledger(options):
+    one_of("profile", options.profile, runs.PROFILES)
+    return Ledger(options.ledger or nb.book_ledger() / options.profile)
+
+
+def _grid(options):
+    ledger = _ledger(options)
+    dataset = data.load(runs.PROFILES[options.profile].dataset, options.data_root)
+    configs = grids.grid(options.grid, options.profile, dataset)
+    return dataset, ledger, [c for c in configs if options.only in c.arm]
+
+
+def plan(options):
+    """Show runs done, runs missing, and the time they will take at the speeds measured so far."""
+    _, ledger, configs = _grid(options)
+    rows, to_do = ledger.rows(), campaign.missing(configs, ledger)
+    lost = campaign.blocked(configs, ledger)
+    done = len(configs) - len(to_do) - len(lost)
+    print(f"{len(configs)} runs in grid {options.grid!r}, {done} done, {len(to_do)} to carry out")
+    for outcome in lost:
+        print(f"cannot be made: {outcome.config.arm} (seed {outcome.config.seed}): {outcome.reason}")
+    for row in rows:
+        if row["kind"] == "run" and (said := campaign.differing_checkpoint(row, ledger)):
+            print(f"fails the audit: {row['name']}: {said}")
+    speeds = campaign.speeds(rows)
+    seconds = [campaign.estimate(c, speeds) for c in to_do]
+    known = [s for s in seconds if s is not None]
+    if len(known) < len(to_do):
+        print(f"{len(to_do) - len(known)} of them are of a kind that no row has measured yet: no estimate")
+    if known:
+        print(f"{sum(known) / 3600:.1f} core-hours for {len(known)} runs, from the images/s of rows made so far")
+
+
+def run(options):
+    """Carry out the missing runs of a grid, resuming where the last call stopped."""
+    backend = _backend(options)
+    stop = progress.Stop(progress.stop_time(options.until, options.hours))
+    _refuse_dirty(options)
+    dataset, ledger, configs = _grid(options)
+    journal.folder(ledger)  # refused now if it cannot be written to
+    ledger.sweep()
+    to_do, lost = _to_do(options, ledger, configs)
+    print(f"{len(to_do)} runs to carry out; rows go to {ledger.folder}", flush=True)
+    for name, said in lost.items():
+        print(f"not tried: {name}: {said}", flush=True)
+    if not to_do:
+        return 1 if lost else 0
+    work = experiment.Work(dataset.name, options.data_root, options.device)
+    running = backend()
+    with stop:  # after the back end: Ray puts in signal handlers of its own
+        end = progress.conduct(ledger, work, to_do, running, stop)
+    for what, said in (("diverged", end.diverged), ("warning", end.warnings), ("failed", end.failed)):
+        for line in said:
+            print(f"{what}: {line}", file=sys.stderr)
+    if end.left:
+        print(f"stopped, as {stop.reason}: {len(end.left)} runs are left; the same command goes on with them")
+    return 1 if end.failed or lost else 0
+
+
+def _to_do(options, ledger, configs):
+    """The runs to carry out; and those that are not tried, dict from their name to the reason."""
+    lost = {f"{o.config.arm} (seed {o.config.seed})": o.reason for o in campaign.blocked(configs, ledger)}
+    given_up = {} if options.retry_failed else journal.Journal(ledger).given_up()
+    queue = campaign.Queue(campaign.missing(configs, ledger))
+    for config in list(queue.waiting):
+        if config.name in given_up and config in queue.waiting:
+            queue.waiting.remove(config)
+            reason = f"failed {TRIES} times with this code ({given_up[config.name]}); --retry-failed tries again"
+            lost |= {f"{config.arm} (seed {config.seed})": reason}
+            lost |= {f"{o.config.arm} (seed {o.config.seed})": o.reason for o in queue.lost_with(config, "failed")}
+    return queue.waiting, lost
+
+
+def _backend(options):
+    """A function that starts the back end asked for; what is asked for is checked at once."""
+    one_of("backend", options.backend, BACKENDS)
+    one_of("device", options.device, DEVICES)
+    for what, value in (("workers", options.workers), ("per-gpu", options.per_gpu)):
+        if value is not None and value < 1:
+            raise TicketError(f"{what} {value} is not allowed; it must be at least 1.")
+    if options.backend == "ray":
+        return lambda: backends.Cluster(options.address, options.workers, options.device == "cuda" and options.per_gpu)
+    devices = backends.gpu_slots(options.per_gpu) if options.device == "cuda" else ("",)
+    return lambda: backends.Pool(options.workers or len(devices), devices)
+
+
+def _refuse_dirty(options):
+    """Rows that count say which commit made them; a row of the smoke profile may come from code under change."""
+    if options.profile != "smoke" and not options.allow_dirty and machine.code_version().endswith(DIRTY):
+        raise TicketError(
+            f"code version {machine.code_version()} is not a commit's; commit first, run from a git worktree at a tag, "
+            "or say --allow-dirty, which every row will show."
+        )
+
+
+def watch(options):
+    """Say how far the campaigns on a ledger are, from any terminal."""
+    ledger = _ledger(options)
+    while True:
+        found = journal.campaigns(ledger)
+        print(f"{len(ledger.names())} rows in {ledger.folder}; {len(found)} campaigns")
+        for facts in found:
+            print("\n".join(progress.summary(facts)), flush=True)
+        if not options.every or all(map(progress.ended, found)):
+            return
+        time.sleep(max(options.every, 1))
+
+
+def probe(options):
+    """Find the masks of the probe grid, and of the grid's own tickets where the cache has their trained nets."""
+    _refuse_dirty(options)
+    dataset, ledger, configs = _grid(options)
+    prober, began = probes.Prober(dataset), time.time()
+    found = grids.probes(options.profile, dataset, options.seeds)
+    trained = [c for c in configs if TICKETS[c.ticket].needs_trained and c.check == "none" and prober.trained(c)]
+    to_do = [c for c in found + trained if probes.name(c) not in ledger]
+    print(f"{len(to_do)} probes to make; rows go to {ledger.folder}", flush=True)
+    for done, config in enumerate(to_do, 1):
+        row = prober.measure(config)
+        ledger.add(row)
+        left = (time.time() - began) / done * (len(to_do) - done)
+        where = f"{config.network}, seed {config.seed}"
+        print(f"[{done}/{len(to_do)}] {config.arm} ({where}): {row['seconds']:.0f} s; about {left / 60:.0f} min left")
+
+
+def show(options):
+    """Print one row of the ledger."""
+    folders = [options.ledger] if options.ledger else sorted(p for p in nb.book_ledger().iterdir() if p.is_dir())
+    for ledger in map(Ledger, folders):
+        if options.name in ledger:
+            print(json.dumps(ledger[options.name], indent=1, sort_keys=True))
+            return 0
+    raise TicketError(f"row {options.name!r} is not in {', '.join(str(f) for f in folders)}.")
+
+
+def commit_rows(options):
+    """Copy finished rows into the book's ledger, refresh README's table, and commit both."""
+    root, added = nb.book_ledger().parent.parent, 0
+    for path in sorted(options.source.glob("*/*.json")):
+        read_row(path)  # refused if unsound, before anything is copied
+        target = nb.book_ledger() / path.parent.name / path.name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+            added += 1
+    if not added:
+        print("no new rows")
+        return
+    readme(options)
+    paths = [f"{nb.book_ledger().relative_to(root)}/*.json", "README.md"]  # git's own star, which crosses folders
+    subprocess.run(["git", "add", *paths], cwd=root, check=True)
+    subprocess.run(["git", "commit", "-q", "-m", f"Ledger: {added} rows", "--", *paths], cwd=root, check=True)
+    print(f"{added} new rows committed")
+
+
+def readme(options):
+    """Refresh the verdict table in README.md."""
+    from ticketlib import board
+
+    board.refresh(nb.book_ledger().parent.parent / "README.md")
