@@ -168,10 +168,10 @@ def verdict(run, claim_id):
 
 def no_claim(run):
     """What a page that judges no claim can show, as Markdown: what it trains, how often, and how little that proves."""
-    made = f"{evidence.scope(run.profile)}, {seeds(run)} seeds"
+    said = f"**No claim is judged on this page.** It trains {evidence.scope(run.profile)}, with {seeds(run)} seeds."
     if run.profile == "smoke":
-        made += f"; {len(images(run).train)} training images, and seconds of training. That proves nothing"
-    return f"**No claim is judged on this page.** It compares three networks: {made}."
+        said += " Seconds of training on tiny images show how things work. They prove nothing about the paper."
+    return said
 
 
 def accuracy_table(rows, book=()):

@@ -14,9 +14,9 @@ from ticketlib.plots import style
 SPARSITIES = ("0.9", "0.95", "0.98")  # decimal text
 SCORED = ("snip", "grasp", "synflow")  # their keep counts follow from scores taken before any training
 GROUPS = {
-    "other powers of depth": ("linear", "cubic", "ascending"),
+    "of another power of depth": ("linear", "cubic", "ascending"),
     "from the layers' shapes": ("er", "erk", "igq", "balanced"),
-    "flat or geometric": ("uniform", "uniform_plus", "pyramidal"),
+    "that is flat or geometric": ("uniform", "uniform_plus", "pyramidal"),
 }
 
 
@@ -173,29 +173,55 @@ def _seconds(wanted, rows):
 
 
 def table_of(found):
-    """What the methods keep, beside the rules.
+    """What the methods keep, beside the rules: a line a network and method.
 
     Arguments: found, as `measured` gives.
-    Returns: (column titles, lines): network, method, sparsity, seeds; mean distance from the smart ratio with its range
-        over seeds; the nearest rule and the distance from it; the classifier's share of the kept weights; the most
-        layers that were left empty.
+    Returns: (column titles, lines): seeds; for each sparsity the mean distance from the smart ratio, its range over
+        seeds, and the nearest rule with its mean distance; for all of them in order, the classifier's share of the kept
+        weights and the most layers left empty in a seed.
     """
-    head = ["network", "method", "sparsity", "seeds", "from smart ratio", "nearest rule", "classifier's share", "empty"]
-    return head, [[key[0], style(key[1]).label, key[2], *_line(rows, key[2])] for key, rows in found.items()]
+    head = ["network", "method", "seeds", *SPARSITIES, "classifier's share, %", "empty layers"]
+    names = dict.fromkeys(key[:2] for key in found)
+    return head, [
+        [network, style(ticket).label, *_line([found[network, ticket, sparsity] for sparsity in SPARSITIES])]
+        for network, ticket in names
+    ]
 
 
-def _line(rows, sparsity):
+def _line(found):  # one {seed: Row} a sparsity
+    of = [list(rows.values()) for rows in found]
+    seeds = sorted({len(rows) for rows in of})
+    share = [f"{100 * np.mean([row['classifier_share'] for row in rows]):.0f}" for rows in of if rows]
+    empty = [str(max(len(row["empty_layers"]) for row in rows)) for rows in of if rows]
+    cells = [_cell(rows, sparsity) for rows, sparsity in zip(of, SPARSITIES, strict=True)]
+    return [" or ".join(map(str, seeds)), *cells, ", ".join(share), ", ".join(empty)]
+
+
+def _cell(rows, sparsity):
     if not rows:
-        return [0, verdicts.NOT_RUN, "", "", ""]
-    rows = list(rows.values())
+        return verdicts.NOT_RUN
+    far = _far(rows, sparsity)
+    smart, nearest = far.get("smart"), min(far, key=lambda rule: np.mean(far[rule]))
+    said = verdicts.NOT_DEFINED if smart is None else f"{np.mean(smart):.2f}"
+    said += f" ({min(smart):.2f} to {max(smart):.2f})" if smart and len(rows) > 1 else ""
+    return f"{said}; {style(nearest).label} {np.mean(far[nearest]):.2f}"
+
+
+def _far(rows, sparsity):
+    """Distance of each row's keep counts from every rule that is defined: dict rule -> list."""
     rules = rule_counts(network_of(rows[0]), sparsity)
-    far = {rule: [distance(row["keep_counts"], counts) for row in rows] for rule, counts in rules.items() if counts}
-    nearest = min(far, key=lambda rule: np.mean(far[rule]))
-    spread = f" ({min(far['smart']):.2f} to {max(far['smart']):.2f})" if len(rows) > 1 else ""
-    smart = f"{np.mean(far['smart']):.2f}{spread}" if "smart" in far else verdicts.NOT_DEFINED
-    share = 100 * np.mean([row["classifier_share"] for row in rows])
-    empty = max(len(row["empty_layers"]) for row in rows)
-    return [len(rows), smart, f"{style(nearest).label}, {np.mean(far[nearest]):.2f}", f"{share:.0f} %", empty]
+    return {rule: [distance(row["keep_counts"], counts) for row in rows] for rule, counts in rules.items() if counts}
+
+
+def reading(found):
+    """Which rules are nearest to what the methods keep, counted over the measured cells, as one Markdown sentence."""
+    far = [_far(list(rows.values()), key[2]) for key, rows in found.items() if rows]
+    nearest = [min(of, key=lambda rule: np.mean(of[rule])) for of in far]
+    if not nearest:
+        return f"**{verdicts.NOT_RUN.capitalize()}.** This ledger has no probe."
+    said = [f"the smart ratio in {nearest.count('smart')}"]
+    said += [f"a rule {group} in {sum(rule in rules for rule in nearest)}" for group, rules in GROUPS.items()]
+    return f"Of {len(nearest)} cells with rows, the nearest rule is {', '.join(said)}."
 
 
 def panels(found):
