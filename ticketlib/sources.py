@@ -1,0 +1,73 @@
+"""The sources of the published accuracies: who measured, which epoch was taken, what to keep in mind."""
+
+from typing import NamedTuple
+
+NETWORKS = {"vgg16": "VGG-16", "vgg19": "VGG-19", "resnet18": "ResNet-18", "resnet20": "ResNet-20",
+            "resnet32": "ResNet-32", "resnet50": "ResNet-50", "resnet56": "ResNet-56"}  # fmt: skip
+DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "tiny-imagenet": "Tiny-ImageNet", "imagenet": "ImageNet"}
+
+
+class Source(NamedTuple):
+    """Where a block of rows comes from."""
+
+    label: str
+    epoch: str  # which epoch's test accuracy it gives
+    caveat: str
+
+
+STUDENTS = "EPFL reproduction"
+SOURCES = {
+    "su2020": Source(
+        "the paper",
+        "not known",
+        "the reproduction's value minus the bracket printed beside it; that the bracket is reproduction minus paper is "
+        "inferred",
+    ),
+    "epfl_random": Source(
+        f"{STUDENTS}, random tickets",
+        "not known",
+        "no training log; weight decay, batch and the constants of the smart ratio differ from the paper's code",
+    ),
+    "epfl_snip": Source(
+        f"{STUDENTS}, SNIP",
+        "last",
+        "scores come from one batch of 64, on a copy of the network drawn again; pixels are shuffled less than in the "
+        "paper's code; VGG-19 at 0.98 is near collapse; one log is damaged half-way",
+    ),
+    "epfl_grasp": Source(
+        f"{STUDENTS}, GraSP",
+        "last",
+        "read from printed notebook output; pixels are shuffled less than in the paper's code",
+    ),
+    "epfl_partial": Source(
+        f"{STUDENTS}, LRR and hybrid",
+        "last",
+        "magnitudes are ranked over convolutions and classifier together; retraining takes 160 epochs",
+    ),
+    "grasp2020": Source(
+        "Wang et al. 2020",
+        "not known",
+        "quoted by a third party, who may have mixed in cells of another paper's table",
+    ),
+    "granet2021": Source(
+        "Liu et al. 2021", "not known", "quoted by a third party; CIFAR-10 trains on 45,000 images"
+    ),
+    "lottery_jackpots": Source(
+        "Zhang et al. 2023", "not known", "searches a mask on a trained network whose weights stay as they are"
+    ),
+    "synflow2020": Source(
+        "Tanaka et al. 2020",
+        "best on test, which was seen for one of six sets and is assumed for the others",
+        "*uniform random* draws random scores over the whole network; it is not the smart ratio",
+    ),
+    "renda2020": Source(
+        "Renda et al. 2020",
+        "best of ten retraining lengths, chosen on test",
+        "medians, so slightly optimistic; some test images were held out",
+    ),
+    "comp6258": Source(
+        "COMP6258 student re-run",
+        "not known",
+        "80 epochs; most GraSP and magnitude cells have no stored output to check against",
+    ),
+}
