@@ -1,0 +1,162 @@
+"""What the checks found on a pruner from outside: its comparisons, judged, in a table and a figure."""
+
+import statistics
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from ticketlib import evidence, pages, plots, stats, verdicts
+from ticketlib.claims import Claim, Comparison, Part
+
+MARGIN = 1.0  # points
+NAMES = {
+    "own": "as found",
+    "own+both": "found on corrupted data",
+    "own+rearranged": "rearranged",
+    "own+shuffled": "weights shuffled",
+    "own+reinitialised": "re-initialised",
+    "mean": "random mask, its average keep-counts",
+    "synflow": "SynFlow",
+    "smart": "random mask, smart ratios",
+    "uniform": "random mask, uniform ratios",
+}
+CHECKS = Claim("own", "What a score function finds", "10_bring_your_own", (
+    Part("equivalence", (
+        Comparison("both", "random labels and pixels in its batch change nothing", "own+both", "own"),
+        Comparison("rearranged", "moving kept weights within their layer changes nothing", "own+rearranged", "own"),
+        Comparison("shuffled", "shuffling the kept weights' values changes nothing", "own+shuffled", "own"),
+        Comparison("reinitialised", "fresh initial weights change nothing", "own+reinitialised", "own"),
+    )),
+    Part("noninferiority", (
+        Comparison("own", "a random mask with its keep-counts, averaged over other seeds, does as well", "mean", "own"),
+        Comparison("synflow", "SynFlow, which sees no data, does as well", "synflow", "own"),
+        Comparison("smart", "a random mask with smart ratios does as well", "smart", "own"),
+    )),
+    Part("superiority", (
+        Comparison("uniform", "it beats a random mask with uniform ratios", "own", "uniform"),
+    )),
+))  # fmt: skip
+CONTROL = Claim("control", "Keep-counts matter here", "10_bring_your_own", (
+    Part("superiority", (
+        Comparison("uniform", "positive control: smart ratios beat uniform ones", "smart", "uniform"),
+    )),
+))  # fmt: skip
+SHOWN = {"moved_share": "positions moved", "changed_share": "values changed", "label_agreement": "labels unchanged",
+         "pixel_correlation": "pixel correlation"}  # fmt: skip
+
+
+class Finding(NamedTuple):
+    """What was found on one comparison."""
+
+    comparison: Comparison
+    points: np.ndarray  # arm a minus arm b, one a seed
+    estimate: stats.Estimate  # of their mean, before Holm's adjustment
+    verdict: verdicts.Verdict
+    control: str  # what the manipulation check measured
+
+
+@dataclass(frozen=True)
+class SanityCheck:
+    """What the checks found on one pruner; shows itself in a notebook."""
+
+    name: str
+    scope: str  # where it applies, and what it takes to be a verdict
+    findings: tuple[Finding, ...]
+    arms: dict  # arm with sparsity -> {seed: ledger.Row}
+
+    @property
+    def table(self):
+        """Every comparison with its verdict, or why there is none yet, as Markdown."""
+        lines = [(f.comparison.label, _found(f), f.control) for f in self.findings]
+        return pages.table(("statement", "what we found", "the control did"), lines)
+
+    @property
+    def accuracies(self):
+        """Every arm with the accuracy of each seed, as Markdown."""
+        lines = [[*_arm(key), *_facts(list(rows.values()))] for key, rows in self.arms.items()]
+        titles = ("mask", "sparsity", "accuracy of each seed, %", "mean, %", "classifier's share", "empty layers")
+        return pages.table(titles, lines)
+
+    def figure(self, ax=None):
+        """Draw every difference: each seed a dot, the estimate with its interval, the margin a band; returns `ax`."""
+        ax = plt.subplots(figsize=(7, 0.5 * len(self.findings) + 1))[1] if ax is None else ax
+        widest = max([2 * MARGIN, *(abs(point) for f in self.findings for point in f.points)])
+        ax.axvspan(-MARGIN, MARGIN, color="0.9", linewidth=0, zorder=0)
+        ax.axvline(0, color="0.4", linewidth=0.8, zorder=1)
+        for place, (comparison, points, estimate, _, _) in enumerate(self.findings):
+            look = plots.style(comparison.key)
+            ax.plot(points, [place + 0.25] * len(points), ".", color=look.colour, alpha=0.6, markersize=4)
+            if estimate.low is not None:
+                ax.plot([estimate.low, estimate.high], [place] * 2, color=look.colour, linewidth=1.5)
+            if estimate.point is not None:
+                ax.plot([estimate.point], [place], look.marker, color=look.colour)
+        names = [f"{NAMES[c.a]}\nminus {NAMES[c.b]}" for c in (f.comparison for f in self.findings)]
+        ax.set_yticks(range(len(names)), names, fontsize=8)
+        ax.set(ylim=(len(names) - 0.4, -0.6), xlim=(-1.2 * widest, 1.2 * widest))  # wider intervals leave the picture
+        ax.set_xlabel("difference in accuracy, points")
+        return ax
+
+    def __str__(self):
+        return f"{self.scope}\n\n{self.table}\n\n{self.accuracies}"
+
+    _repr_markdown_ = __str__
+
+
+def judge(arms, sparsities, needed, undefined=()):
+    """Judge every comparison, the positive control apart from the others, which Holm adjusts together.
+
+    Arguments: arms, dict arm with sparsity -> {seed: Row}; sparsities, decimal texts; needed, the seeds of a verdict;
+        undefined, the arms of NAMES that cannot be made here.
+    Returns: tuple of Finding.
+    """
+    return tuple(f for claim in (CHECKS, CONTROL) for f in _judged(claim, arms, sparsities, needed, undefined))
+
+
+def _judged(claim, arms, sparsities, needed, undefined):
+    found = {c.key: evidence.compare(arms, c.a, c.b, sparsities) for c in claim.comparisons}
+    points = {key: values for key, (values, _) in found.items()}
+    not_defined = {c.key: c.a in undefined or c.b in undefined for c in claim.comparisons}
+    flags = {key: replace(flags, not_defined=not_defined[key]) for key, (_, flags) in found.items()}
+    for row in verdicts.judge(replace(claim, sparsities=sparsities), points, MARGIN, needed, flags).rows:
+        ours, theirs = ([arms.get(f"{arm}@{s}", {}) for s in sparsities] for arm in row.comparison[2:])
+        verdict = _same_mask(ours, theirs) if row.comparison.key == "both" else None
+        yield Finding(row.comparison, points[row.comparison.key], row.estimate, verdict or row.verdict, _control(ours))
+
+
+def _same_mask(ours, theirs):
+    """The verdict where corrupted data gave the same mask at every seed: no training can then differ."""
+    pairs = [(a[seed], b[seed]) for a, b in zip(ours, theirs, strict=True) for seed in a.keys() & b.keys()]
+    if pairs and all(a["mask_digest"] == b["mask_digest"] for a, b in pairs):
+        return verdicts.Verdict("same mask", "same mask, weight for weight: this score makes no use of its batch")
+    return None
+
+
+def _control(ours):
+    """What the manipulation checks of an arm measured, means over its rows, in words."""
+    rows = [row.get("control", {}) for by_seed in ours for row in by_seed.values()]
+    shown = {said: [row[what] for row in rows if what in row] for what, said in SHOWN.items()}
+    return ", ".join(f"{said}: {statistics.mean(values):.2f}" for said, values in shown.items() if values)
+
+
+def _found(finding):
+    """A verdict with its numbers; before there is one, the numbers so far."""
+    sentence = finding.verdict.sentence
+    so_far = finding.verdict.word == verdicts.PROVISIONAL
+    return f"{sentence}; so far {verdicts.effect(finding.estimate)}" if so_far else sentence
+
+
+def _arm(key):
+    name, _, sparsity = key.partition("@")
+    return NAMES[name], sparsity
+
+
+def _facts(rows):
+    """Accuracies, their mean, the classifier's share of the kept weights, and empty layers, of an arm's rows."""
+    if not rows:
+        return [verdicts.NOT_RUN] * 4
+    found = [evidence.accuracy(row) for row in rows]
+    share = statistics.mean(row["classifier_share"] for row in rows)
+    empty = max(len(row["empty_layers"]) for row in rows)
+    return [", ".join(f"{a:.2f}" for a in found), f"{statistics.mean(found):.2f}", f"{share:.3f}", empty]
