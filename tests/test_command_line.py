@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from datetime import datetime
 
 import pytest
 from synthetic import row
 
 from ticketlib import __main__ as command_line
+from ticketlib import campaign, data, grids, journal, machine, progress
 from ticketlib.ledger import Ledger
 
 
@@ -32,6 +36,13 @@ def test_data_says_what_is_found(tmp_path):
         (["show", "xyz"], "'xyz'"),
         (["show", "0" * 16], "0" * 16),
         (["run", "--profile", "smoke", "--workers", "0"], "workers 0"),
+        (["run", "--profile", "smoke", "--per-gpu", "0"], "per-gpu 0"),
+        (["run", "--profile", "smoke", "--until", "25:00"], "'25:00'"),
+        (["run", "--profile", "smoke", "--hours", "-1"], "hours -1"),
+        (["run", "--profile", "smoke", "--hours", "nan"], "hours nan"),
+        (["run", "--profile", "smoke", "--device", "gpu"], "'gpu'"),
+        (["run", "--profile", "smoke", "--backend", "dask"], "'dask'"),
+        (["watch", "--profile", "smoky"], "'smoky'"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, said, capsys, tmp_path):
@@ -48,6 +59,7 @@ def test_run_resumes_and_plan_counts(tmp_path, monkeypatch):
     names = Ledger(tmp_path / "rows").names()
     assert f"{len(names)} runs to carry out" in done.stdout and len(names) == 4
     assert "0 runs to carry out" in call("run", *options, env=env, cwd=tmp_path).stdout
+    assert f"4 rows in {tmp_path / 'rows'}" in call("watch", *options[:2], *options[-2:]).stdout
     shown = call("show", names[0], "--ledger", tmp_path / "rows")
     assert json.loads(shown.stdout)["name"] == names[0]
 
@@ -63,3 +75,54 @@ def test_a_spoilt_row_stops_the_plan_by_name(tmp_path, capsys):
     path.write_text(path.read_text()[:100])
     assert command_line.main(["plan", "--profile", "smoke", "--ledger", str(tmp_path)]) == 2
     assert path.name in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "probe"])
+def test_code_that_is_no_commits_is_refused_where_rows_count(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(machine, "code_version", lambda: "v1-0-gabc-dirty")
+    options = [command, "--profile", "paper", "--ledger", str(tmp_path), "--data-root", str(tmp_path)]
+    assert command_line.main(options) == 2
+    assert "v1-0-gabc-dirty" in capsys.readouterr().err
+    assert command_line.main([*options, "--allow-dirty"]) == 2  # goes on, and finds no images
+    assert "cifar10" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_failed_twice_is_listed_and_not_tried_again(tmp_path, capsys, monkeypatch):
+    configs = [c for c in grids.grid("pilot", "smoke", data.load("digits")) if c.arm == "dense@0"][:1]
+    book = journal.Journal(Ledger(tmp_path))
+    for _ in range(2):
+        book.note(campaign.Outcome(configs[0], reason="no luck"))
+    monkeypatch.setattr(progress, "conduct", lambda ledger, work, to_do, *_: tried.append(to_do) or pytest.fail())
+    tried = []
+    options = ["run", "--profile", "smoke", "--ledger", str(tmp_path), "--only", "dense"]
+    monkeypatch.setitem(grids.GRIDS, "pilot", lambda *_: configs)
+    assert command_line.main(options) == 1 and not tried
+    assert "failed 2 times with this code (no luck)" in capsys.readouterr().out
+
+
+def test_one_signal_stops_cleanly_and_two_at_once(tmp_path):
+    stop = progress.Stop()
+    with stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop() and stop.reason == "SIGTERM came"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_time_to_stop():
+    now = datetime(2026, 1, 31, 22, 0)
+    assert progress.stop_time(now=now) is None
+    assert progress.stop_time("02:30", now=now) == datetime(2026, 2, 1, 2, 30)
+    assert progress.stop_time("22:30", 2, now) == datetime(2026, 1, 31, 22, 30)
+    assert progress.Stop(datetime(2020, 1, 1, 2, 30))() and not progress.Stop(datetime(2999, 1, 1))()
+
+
+def test_watch_tells_the_living_from_the_silent(tmp_path, capsys):
+    status = journal.Status(Ledger(tmp_path), {})
+    status.write(total=3, done=1, running=["a"], failed=["b: no luck"], diverged=[], over=False, left_seconds=60.0)
+    assert command_line.main(["watch", "--profile", "smoke", "--ledger", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 3 runs, 1 running, 0 diverged, 1 failed" in said and "failed: b: no luck" in said
+    assert "killed" in "".join(progress.summary(dict(status.facts, updated=time.time() - 100)))

@@ -16,6 +16,7 @@ from multiprocessing import connection
 
 from ticketlib.errors import TicketError
 
+GRACE = 5  # seconds an idle process has to end by itself
 KILLED = "the process that carried it out was killed"
 
 
@@ -101,6 +102,10 @@ class Pool:
 
     def close(self):
         """End every process; a run that is still on is given up."""
+        for worker in self.idle:
+            worker.pipe.close()  # an idle process ends by itself when its pipe does
+        for worker in self.idle:
+            worker.process.join(GRACE)
         for worker in [*self.idle, *self.busy.values()]:
             self._end(worker)
         self.idle.clear()

@@ -123,7 +123,7 @@ def watch(options):
     ledger = _ledger(options)
     while True:
         found = journal.campaigns(ledger)
-        print(f"{len(ledger.names())} rows in {ledger.folder}; {len(found)} campaigns")
+        print(f"{len(ledger.names())} rows in {ledger.folder}; campaigns: {len(found)}")
         for facts in found:
             print("\n".join(progress.summary(facts)), flush=True)
         if not options.every or all(map(progress.ended, found)):
