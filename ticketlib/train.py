@@ -113,7 +113,6 @@ def fit(net, config, dataset, streams, *, schedule="full", epoch_size=None, prog
     """
     machine.keep_memory()
     size = dataset.train.images.shape[-1]
-    padded = data.pad(dataset.train.images, config.padding)
     labels = torch.tensor(dataset.train.labels)
     per_epoch = math.ceil((epoch_size or len(labels)) / config.batch)
     total = config.epochs * per_epoch
@@ -125,7 +124,8 @@ def fit(net, config, dataset, streams, *, schedule="full", epoch_size=None, prog
     last = min(total, start + steps) if steps else total
     updates = tqdm(range(start, last), disable=None if progress else True, unit="step", leave=False)
     for update, index in zip(updates, indices, strict=False):
-        images = data.crop_flip(padded, index, augment, size, config.flip)
+        padded = data.pad(dataset.train.images[index.numpy()], config.padding)  # the map stays shared
+        images = data.crop_flip(padded, torch.arange(len(index)), augment, size, config.flip)
         losses.append(net.step(data.normalise(images, dataset.mean, dataset.std), labels[index]))
         net.update(rate(config, schedule, update, total), config.momentum, config.weight_decay)
         result.images += len(index)
