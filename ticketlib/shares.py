@@ -133,10 +133,11 @@ def _is_plain_probe(row, profile):
 def probe_configs(profile, dataset, seeds):
     """Configurations whose masks the chapter measures, in order: scored tickets on the paper's networks, LT on ours.
 
-    The profile `smoke` has no part of the paper's networks, which are too large for it.
+    The profile `smoke` has no part of the paper's networks, which are too large for it. Scores are the book's own
+    (variant "default") on every network.
     """
     return [
-        runs.config(of, ticket, sparsity, seed, dataset=dataset, network=network)
+        runs.config(of, ticket, sparsity, seed, dataset=dataset, network=network, variant="default")
         for seed in range(seeds)
         for of, network, ticket in _probed(profile)
         for sparsity in SPARSITIES
