@@ -64,6 +64,7 @@ def run(options):
     dataset, ledger, configs = _grid(options)
     journal.folder(ledger)  # refused now if it cannot be written to
     ledger.sweep()
+    ledger.rows()  # an unsound one is named now, not when the book is built
     to_do, lost = _to_do(options, ledger, configs)
     print(f"{len(to_do)} runs to carry out; rows go to {ledger.folder}", flush=True)
     for name, said in lost.items():

@@ -1,0 +1,142 @@
+"""Rows as other versions, other people and bad merges leave them; and very many of them."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from synthetic import CIFAR, row
+
+from ticketlib import __main__ as command_line
+from ticketlib import campaign, evidence, grids
+from ticketlib.errors import TicketError
+from ticketlib.ledger import Ledger, Row, read_row
+
+REFUSED = "refused by name in one sentence; the file is left as it is"
+
+
+def written(folder, values, name=None):
+    """A row's file as somebody might have left it: its path."""
+    path = Path(folder) / f"{name or values['name']}.json"
+    path.write_text(json.dumps(values))
+    return path
+
+
+def other_recipe(recipe):
+    """A row of the same arm under another recipe version."""
+    config = grids.arm("laptop", "smart@0.9", 0, CIFAR, recipe=recipe)
+    return Row(row("smart@0.9", 0, 10.0) | {"name": config.name, "config": config.as_dict()})
+
+
+@pytest.mark.fault("rows of an older and of a later recipe version lie in the ledger", "read, and never mixed")
+def test_other_recipe_versions(tmp_path):
+    ledger = Ledger(tmp_path)
+    for other in (other_recipe(0), other_recipe(99), row("smart@0.9", 0, 80.0)):
+        ledger.add(other)
+    assert len(ledger.rows()) == 3
+    assert evidence.select(ledger.rows(), "laptop")["smart@0.9"][0]["accuracy"] == 80.0
+
+
+@pytest.mark.fault("a row has fields that this version does not know", "read; a field of the configuration: refused")
+def test_extra_fields(tmp_path):
+    path = written(tmp_path, row("smart@0.9", 0, 80.0) | {"tomorrow": {"a": [1, None]}})
+    assert read_row(path)["tomorrow"] == {"a": [1, None]}
+    values = json.loads(path.read_text())
+    values["config"]["optimiser"] = "adam"
+    with pytest.raises(TicketError, match=f"{path.name}: configuration field 'optimiser'"):
+        read_row(written(tmp_path, values))
+
+
+@pytest.mark.fault("a row lacks a field", "refused when it is read, or where the field is first needed, by name")
+def test_missing_fields(tmp_path, tried):
+    whole = row("smart@0.9", 0, 80.0)
+    for field in whole:
+        values = {key: value for key, value in whole.items() if key != field}
+        path = written(tmp_path, values, whole["name"])
+        try:
+            campaign.speeds([read_row(path)])
+            evidence.collapsed(read_row(path))
+        except TicketError as error:
+            assert whole["name"] in str(error) and "\n" not in str(error)
+    tried(len(whole))
+
+
+@pytest.mark.fault("a merge conflict is left in a row", REFUSED)
+def test_a_merge_conflict(tmp_path, capsys):
+    path = written(tmp_path, row("smart@0.9", 0, 80.0))
+    text = path.read_text()
+    half = len(text) // 2
+    conflict = f"{text[:half]}\n<<<<<<< HEAD\n{text[half:]}\n=======\n{text[half:]}\n>>>>>>> theirs\n"
+    path.write_text(conflict)
+    with pytest.raises(TicketError, match=f"{path.name} cannot be read"):
+        Ledger(tmp_path).rows()
+    assert command_line.main(["run", "--profile", "smoke", "--ledger", str(tmp_path)]) == 2
+    assert path.name in capsys.readouterr().err
+    assert path.read_text() == conflict
+
+
+@pytest.mark.fault("a row's text carries markup or a script", "refused when it is written and when it is read")
+@pytest.mark.parametrize(
+    "text", ["<script>alert(1)</script>", "[x](java:y)", "{{ secrets }}", "$`rm`", "a|b", "&lt;", "a\nb", "\u202e"]
+)
+def test_markup(text, tmp_path):
+    for field in ("device", "code", "note"):
+        spoilt = row("smart@0.9", 0, 80.0) | {field: text}
+        with pytest.raises(TicketError, match="in its text"):
+            Ledger(tmp_path).add(Row(spoilt))
+        with pytest.raises(TicketError, match="in its text"):
+            read_row(written(tmp_path, spoilt))
+    with pytest.raises(TicketError, match="in its text"):
+        Ledger(tmp_path).add(Row(row("smart@0.9", 0, 80.0) | {"keep_counts": {text: 1}}))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"accuracy": "80"}, {"accuracy": 101.0}, {"accuracy": True}, {"accuracy": None}, {"diverged": "no"},
+        {"images_per_second": 0}, {"seconds": []}, {"keep_counts": [1]}, {"correct": "AAAA"}, {"correct": 7},
+        {"num_test": -1}, {"device": 3}, {"versions": "2"},
+    ],
+)  # fmt: skip
+def test_a_field_of_another_type_is_refused(spoil, tmp_path):
+    path = written(tmp_path, row("smart@0.9", 0, 80.0) | spoil)
+    with pytest.raises(TicketError, match=f"{path.name}: it has {next(iter(spoil))}"):
+        read_row(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000, '{"kind": NaN}', '{"a": 1e999}', "\x00", " " * 2**23])
+def test_text_that_is_no_row(text, tmp_path):
+    (tmp_path / f"{'a' * 16}.json").write_text(text)
+    with pytest.raises(TicketError, match="a" * 16):
+        Ledger(tmp_path).rows()
+
+
+def many(count, folder):
+    """So many sound rows, written without syncing each."""
+    dense = row("dense", 0, 80.0, correct="A" * 1668)
+    for seed in range(count):
+        config = grids.arm("laptop", "smart@0.9", seed, CIFAR)
+        written(folder, dense | {"name": config.name, "config": config.as_dict(), "arm": config.arm})
+
+
+@pytest.mark.slow
+@pytest.mark.fault("the ledger has 10,000 rows", "loaded and planned from")
+def test_ten_thousand_rows(tmp_path, capsys, tried):
+    many(10_000, tmp_path)
+    began = time.process_time()
+    rows = Ledger(tmp_path).rows()
+    loaded = time.process_time()
+    configs = [grids.arm("laptop", "smart@0.9", seed, CIFAR) for seed in range(10_010)]
+    made = time.process_time()
+    missing = campaign.missing(configs, Ledger(tmp_path))
+    planned = time.process_time()
+    assert len(rows) == 10_000 and len(missing) == 10
+    with capsys.disabled():
+        print(f"\n10,000 rows: loaded in {loaded - began:.2f} s, planned from in {planned - made:.2f} s of CPU time")
+    tried(10_000)
+
+
+def test_a_few_hundred_rows(tmp_path):
+    many(300, tmp_path)
+    configs = [grids.arm("laptop", "smart@0.9", seed, CIFAR) for seed in range(310)]
+    assert len(Ledger(tmp_path).rows()) == 300 and len(campaign.missing(configs, Ledger(tmp_path))) == 10

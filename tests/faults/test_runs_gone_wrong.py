@@ -1,0 +1,96 @@
+"""Runs that diverge or find no memory, and image files that change while they are read."""
+
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from image_files import write_cifar10
+from workshop import Here, Toy, conduct, toy_configs
+
+from ticketlib import backends, campaign, data, experiment, grids, images, journal
+from ticketlib.errors import TicketError
+from ticketlib.ledger import Ledger
+
+ROOM = 256 * 2**20  # bytes beyond those in use
+ASKED = 2**33
+
+
+def little_memory(config):
+    """A run that asks for far more memory than its process may have; even seeds by numpy, odd ones by torch."""
+    if config.ticket != "dense":
+        return Toy(0)(config)
+    used = 4096 * int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    try:
+        return np.zeros(ASKED, np.uint8) + 1 if config.seed % 2 == 0 else torch.ones(ASKED, dtype=torch.uint8)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+@pytest.mark.fault("a worker finds no memory", "its run fails with that reason, the others are made")
+def test_no_memory(tried):
+    configs = [config for config in toy_configs(2) if config.ticket in ("dense", "smart")]
+    found = {o.config.name: o for o in campaign.carry_out(little_memory, configs, backends.Pool(1))}
+    dense = [found[config.name] for config in configs if config.ticket == "dense"]
+    assert dense[0].reason.startswith(("MemoryError", "numpy")) and "memory" in dense[1].reason
+    assert [o.state for o in found.values()] == ["failed", "done", "failed", "done"]
+    tried(2)
+
+
+@pytest.mark.fault("a run diverges", "its row says so; what starts from it fails with the reason; it is not made again")
+def test_a_run_that_diverges(tmp_path):
+    digits, backend, ledger = data.load("digits"), Here(), Ledger(tmp_path / "rows")
+    keys = ("dense", "lt@0.9", "imp@0.36")
+    configs = [grids.arm("smoke", key, 0, digits, epochs=1, lr=1e30) for key in keys]
+    work = experiment.Work("digits", None, "cpu")
+    end = conduct(ledger, work, configs, backend)
+    [row] = ledger.rows()
+    assert row["diverged"] and "accuracy" not in row and "checkpoint" not in row
+    assert len(end.diverged) == 1 and len(end.failed) == 3  # imp brings its first round along
+    assert all("from which" in said and said.endswith("diverged") for said in end.failed)
+    again = conduct(ledger, work, configs, backend)
+    assert backend.started == ["dense@0"] and again.total == 0
+    assert {o.config.arm for o in campaign.blocked(configs, ledger)} == {"lt@0.9", "imp@0.36"}
+
+
+@pytest.mark.fault("a run fails every time", "given up after two campaigns with the same code, and listed")
+def test_a_run_that_always_fails(tmp_path):
+    ledger, configs = Ledger(tmp_path / "rows"), toy_configs(1)[2:]
+
+    def broken(config):
+        raise ValueError("no luck")
+
+    for _ in range(2):
+        assert conduct(ledger, broken, configs).failed == ["smart@0.9 (seed 0, 6 epochs): ValueError: no luck"]
+    assert journal.Journal(ledger).given_up() == {configs[0].name: "ValueError: no luck"}
+
+
+def test_a_journal_line_cut_short_is_passed_over(tmp_path):
+    book = journal.Journal(Ledger(tmp_path))
+    config = toy_configs(1)[0]
+    book.note(campaign.Outcome(config, reason="first"))
+    with open(book.path, "a", encoding="utf-8") as file:
+        file.write('{"what": "failed", "na')
+    book.note(campaign.Outcome(config, reason="second"))
+    assert [entry["said"] for entry in book.entries()] == ["first", "second"]
+
+
+@pytest.mark.fault("an image file shrinks while it is read", "refused in one sentence; nothing is cached")
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_data_file_that_shrinks(share, tmp_path, cache, monkeypatch):
+    write_cifar10(tmp_path / "root")
+    [shard] = (tmp_path / "root").rglob("test-*.parquet")
+    read = images.read_parquet
+
+    def shrink_while_reading(paths, num_classes):
+        if paths[0] != shard:  # the other split is read first
+            raw = shard.read_bytes()
+            shard.write_bytes(raw[: int(share * len(raw))])
+        return read(paths, num_classes)
+
+    monkeypatch.setattr(images, "read_parquet", shrink_while_reading)
+    with pytest.raises(TicketError, match="parquet|changed"):
+        data.load("cifar10", tmp_path / "root")
+    assert not cache.exists()

@@ -1,0 +1,112 @@
+"""What fault tests share: quick stand-ins for runs, a back end without processes, and rows without their timing."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from ticketlib import campaign, checkpoints, data, experiment, grids, journal, progress
+from ticketlib.backends import Finished, Pool
+from ticketlib.ledger import Ledger
+from ticketlib.masks import Mask
+from ticketlib.runs import parent, streams
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from synthetic import CIFAR, row  # noqa: E402
+
+TIMED = {"seconds", "train_seconds", "eval_seconds", "images_per_second"}
+ARMS = ("dense", "lt@0.9", "smart@0.9")
+
+
+def toy_configs(seeds=4):
+    """Configurations for `Toy`: as a campaign orders them, seed by seed."""
+    return [grids.arm("smoke", key, seed, CIFAR) for seed in range(seeds) for key in ARMS]
+
+
+class Toy:
+    """A run that trains nothing: its row and checkpoint follow from its configuration, and it takes a moment."""
+
+    def __init__(self, seconds=0.1, log=None):
+        self.seconds, self.log = seconds, log
+
+    def __call__(self, config):
+        """Wait, store or load a small net, return a row that depends on it."""
+        if self.log:
+            with open(self.log, "a", encoding="utf-8") as file:
+                file.write(config.name + "\n")
+        time.sleep(self.seconds)
+        net = torch.nn.Linear(8, 8, bias=False)
+        torch.nn.init.normal_(net.weight, generator=streams(config)("init"))
+        facts = {}
+        if config.ticket == "dense":
+            facts["checkpoint"] = checkpoints.save(config.name, net, Mask({"weight": torch.ones(8, 8).bool()}))
+        elif before := parent(config):
+            if checkpoints.load(before.name) is None:
+                self(before)
+            facts = {"parent": before.name, "parent_checkpoint": checkpoints.load(before.name)[2]}
+        return row(config.arm, config.seed, 50.0, "smoke", loss=net.weight[0, 0].item(), **facts)
+
+
+class Here:
+    """A back end that carries out one run at a time, in this process."""
+
+    def __init__(self):
+        self.jobs, self.started = [], []
+
+    free = property(lambda self: not self.jobs)
+    running = property(lambda self: [config for _, config in self.jobs])
+
+    def start(self, work, config):
+        """Remember a run."""
+        self.jobs.append((work, config))
+        self.started.append(config.arm)
+
+    def finished(self, timeout):
+        """Carry out what was remembered."""
+        (work, config), self.jobs = self.jobs[0], []
+        try:
+            return [Finished(config, work(config))]
+        except Exception as error:  # as the pool does
+            return [Finished(config, reason=f"{type(error).__name__}: {error}")]
+
+    def close(self):
+        """Nothing to end."""
+
+
+def conduct(ledger, work, configs, backend=None, stop=None):
+    """A campaign in this process; returns progress.Progress."""
+    return progress.conduct(ledger, work, campaign.missing(configs, ledger), backend or Here(), stop or progress.Stop())
+
+
+def untimed(ledger):
+    """All rows of a ledger by name, minus what a clock measured."""
+    return {row["name"]: {k: v for k, v in row.items() if k not in TIMED} for row in ledger.rows()}
+
+
+def bytes_of(ledger):
+    """The rows of a ledger as they lie on disk: dict from name to bytes."""
+    return {name: ledger.path(name).read_bytes() for name in ledger.names()}
+
+
+def smoke_configs(digits):
+    """A few real runs, each under a second."""
+    return [grids.arm("smoke", key, seed, digits, epochs=1) for seed in range(2) for key in ARMS]
+
+
+def main(kind, folder, log):
+    """A campaign to be killed: `toy` or `smoke` runs in two processes, until the ledger has them all."""
+    ledger = Ledger(folder)
+    if kind == "toy":
+        work, configs = Toy(log=log or None), toy_configs()
+    else:
+        work, configs = experiment.Work("digits", None, "cpu"), smoke_configs(data.load("digits"))
+    journal.folder(ledger)
+    progress.conduct(ledger, work, campaign.missing(configs, ledger), Pool(2), progress.Stop())
+
+
+if __name__ == "__main__":
+    os.environ["TQDM_DISABLE"] = "1"
+    main(*sys.argv[1:])
