@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LIVE = ("00_quick_start",)  # pages whose runs are made afresh at every build
+LIVE = ("00_quick_start", "10_bring_your_own")  # pages whose runs are made afresh at every build
 PARAMETERS = {True: {"profile": "smoke", "source": "run"}, False: {"profile": "laptop", "source": "stored"}}
 WORKERS = 2
 CELL_SECONDS = 300

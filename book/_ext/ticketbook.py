@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sphinx.errors import ExtensionError
 
-from ticketlib import board, evidence
+from ticketlib import board, pages
 from ticketlib.claims import CLAIMS
 from ticketlib.ledger import Ledger
 from ticketlib.nb import book_ledger
@@ -22,22 +22,22 @@ BUTTONS = ("use_repository_button", "use_source_button", "use_edit_page_button",
 
 
 def substitutions(app, config):
-    """Make {{ board }} the verdict board, computed from the book's rows now."""
-    config.myst_substitutions = {**(config.myst_substitutions or {}), "board": board_table(Path(app.srcdir))}
+    """Compute {{ board }}, and the tables and sentences of prose pages, from the book's code and rows now."""
+    found = {**pages.substitutions(), "board": board_table(Path(app.srcdir))}
+    config.myst_substitutions = {**(config.myst_substitutions or {}), **found}
 
 
 def board_table(book):
     """The verdict board as a Markdown table; until the protocol has fixed margin and n, no claim can be judged."""
-    judged = board.judged(Ledger(book_ledger("laptop")).rows()) if board.PROTOCOL.is_file() else {}
+    found = board.found(Ledger(book_ledger("laptop")).rows())
     lines = ["| | what the paper says | what we found |", "| --- | --- | --- |"]
     for name, claim in CLAIMS.items():
-        word, sentence = (judged[name].word, judged[name].sentence) if judged else ("not run", "not run")
+        word, sentence = found[name]
         is_there = (book / "claims" / f"{claim.notebook}.ipynb").is_file()
         says = f"[{claim.sentence}](claims/{claim.notebook})" if is_there else claim.sentence
-        found = f"{{bdg-{BADGES.get(word, 'info')}}}`{word}` {sentence.removeprefix(word).lstrip(',: ')}"
-        lines.append(f"| {name} | {says} | {found.replace('|', '/')} |")
-    scope = ["", f"Scope of every verdict: {evidence.scope('laptop')}."] if judged else []
-    return "\n".join(lines + scope)
+        badge = f"{{bdg-{BADGES.get(word, 'info')}}}`{word}` {sentence.removeprefix(word).lstrip(',: ')}"
+        lines.append(f"| {name} | {says} | {badge.replace('|', '/')} |")
+    return "\n".join([*lines, *board.scope()])
 
 
 def source_read(app, docname, source):
