@@ -177,11 +177,18 @@ def test_steps_are_taken_within_common_seeds():
     ([6.0, 2.0, 0.4, 0.3], 20), ([1.0, 1.5, 1.2, 1.9], 5), ([1.0, 1.5, 1.2, 2.2], None), ([1.0], None), ([], None),
 ])  # fmt: skip
 def test_flat_from(means, flat):
-    assert pilot.flat_from({epochs: {0: mean} for epochs, mean in zip((5, 10, 20, 40), means, strict=False)}) == flat
+    curve = {epochs: {0: mean, 1: mean} for epochs, mean in zip((5, 10, 20, 40), means, strict=False)}
+    assert pilot.flat_from(curve) == flat
 
 
-def test_a_step_without_common_seeds_is_not_flat():
+def test_a_step_of_fewer_than_two_common_seeds_is_not_flat():
     assert pilot.flat_from({5: {0: 1.0}, 10: {1: 1.0}}) is None
+    assert pilot.flat_from({5: {0: 1.0, 1: 1.0}, 10: {1: 1.0}}) is None
+
+
+def test_nothing_is_flat_by_a_length_that_was_not_measured(tmp_path):
+    run = notebook(fill(tmp_path, [row for row in pilot_rows() if row.config.epochs < 20]))
+    assert "Flat by then, by the rule below: nothing." in budget.verdict(run, pilot.pilot_rows(run))
 
 
 def test_spreads_need_two_seeds(whole):
@@ -200,6 +207,7 @@ def test_the_words_follow_the_numbers(whole, monkeypatch):
     monkeypatch.setattr(pilot.board, "protocol", lambda: None)
     arms = pilot.pilot_rows(whole)
     assert budget.verdict(whole, arms).startswith("**63 of 63 runs are here.** The runs that count train for 20 epochs")
+    assert "below: LT − LT" not in budget.verdict(whole, arms) and "below: SNIP − SNIP" in budget.verdict(whole, arms)
     said = budget.sentences(arms).splitlines()
     assert said[0].startswith("- LT − LT rearranged: +6.00 points after 5 epochs, +0.40 after 20. It shrinks.")
     assert "hardly moves" in said[1] and "zero outside" in said[1] and "(n = 3)" in said[1]

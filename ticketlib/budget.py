@@ -14,7 +14,7 @@ def verdict(run, arms):
         return f"**{verdicts.NOT_RUN.capitalize()}.** The pilot plans {planned} runs; this ledger has none of them."
     counting, longest = runs.PROFILES[run.profile].training["epochs"], max(max(of, default=0) for of in arms.values())
     curves = {contrast.label: paired(arms, contrast) for contrast in CONTRASTS}
-    flat = [label for label, curve in curves.items() if (flat_from(curve) or counting + 1) <= counting]
+    flat = [label for label, curve in curves.items() if counting in curve and (flat_from(curve) or counting) < counting]
     rest = [label for label in curves if label not in flat]
     lines = [f"**{there} of {planned} runs are here.** The runs that count train for {counting} epochs."]
     lines += [f"Flat by then, by the rule below: {'; '.join(flat) or 'nothing'}."]

@@ -141,7 +141,7 @@ def steps(curve):
 
 
 def flat_from(curve):
-    """The shortest training from which every later step changes the mean by less than FLAT points.
+    """The shortest training from which every later step moves the mean by less than FLAT, over two seeds or more.
 
     The longest training that was measured cannot be vouched for, since no longer one is there to compare.
 
@@ -149,7 +149,7 @@ def flat_from(curve):
     """
     found = None
     for (a, _), step in reversed(steps(curve).items()):
-        if step.point is None or abs(step.point) >= FLAT:
+        if step.n < 2 or abs(step.point) >= FLAT:
             break
         found = a
     return found

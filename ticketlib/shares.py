@@ -104,11 +104,8 @@ def measured(run):
     if run.source == "run":
         _make(run, chapters.images(run))
     wanted = {(*runs.PROFILES[of].networks[network], ticket) for of, network, ticket in _probed(run.profile)}
-    found = {
-        (runs.PROFILES[of].networks[network][0], ticket, sparsity): {}
-        for of, network, ticket in _probed(run.profile)
-        for sparsity in SPARSITIES
-    }
+    kinds = [(runs.PROFILES[of].networks[network][0], ticket) for of, network, ticket in _probed(run.profile)]
+    found = {(*kind, sparsity): {} for kind in kinds for sparsity in SPARSITIES}
     for row in _rows(run):
         values = row["config"]
         key = values["network"], values["ticket"], values["sparsity"]
@@ -177,9 +174,9 @@ def table_of(found):
     """What the methods keep, beside the rules: a line a network and method.
 
     Arguments: found, as `measured` gives.
-    Returns: (column titles, lines): seeds; for each sparsity the mean distance from the smart ratio, its range over
-        seeds, and the nearest rule with its mean distance; for all of them in order, the classifier's share of the kept
-        weights and the most layers left empty in a seed.
+    Returns: (column titles, lines): seeds; for each sparsity the mean distance from the smart ratio, and the nearest
+        rule with its mean distance; for all of them in order, the classifier's share of the kept weights and the most
+        layers left empty in a seed.
     """
     head = ["network", "method", "seeds", *SPARSITIES, "classifier's share, %", "empty layers"]
     names = dict.fromkeys(key[:2] for key in found)
@@ -201,11 +198,10 @@ def _line(found):  # one {seed: Row} a sparsity
 def _cell(rows, sparsity):
     if not rows:
         return verdicts.NOT_RUN
-    far = _far(rows, sparsity)
-    smart, nearest = far.get("smart"), min(far, key=lambda rule: np.mean(far[rule]))
-    said = verdicts.NOT_DEFINED if smart is None else f"{np.mean(smart):.2f}"
-    said += f" ({min(smart):.2f} to {max(smart):.2f})" if smart and len(rows) > 1 else ""
-    return f"{said}; {style(nearest).label} {np.mean(far[nearest]):.2f}"
+    far = {rule: np.mean(values) for rule, values in _far(rows, sparsity).items()}
+    nearest = min(far, key=far.get)
+    smart = f"{far['smart']:.2f}" if "smart" in far else verdicts.NOT_DEFINED
+    return f"{smart}; {style(nearest).label} {far[nearest]:.2f}"
 
 
 def _far(rows, sparsity):
@@ -215,14 +211,16 @@ def _far(rows, sparsity):
 
 
 def reading(found):
-    """Which rules are nearest to what the methods keep, counted over the measured cells, as one Markdown sentence."""
+    """Which rules are nearest to what the methods keep, and how much seeds differ, over the measured cells."""
     far = [_far(list(rows.values()), key[2]) for key, rows in found.items() if rows]
     nearest = [min(of, key=lambda rule: np.mean(of[rule])) for of in far]
     if not nearest:
         return f"**{verdicts.NOT_RUN.capitalize()}.** This ledger has no probe."
     said = [f"the smart ratio in {nearest.count('smart')}"]
     said += [f"a rule {group} in {sum(rule in rules for rule in nearest)}" for group, rules in GROUPS.items()]
-    return f"Of {len(nearest)} cells with rows, the nearest rule is {', '.join(said)}."
+    spread = max((np.ptp(of["smart"]) for of in far if "smart" in of), default=0.0)
+    said = f"Of {len(nearest)} cells with rows, the nearest rule is {', '.join(said)}."
+    return f"{said} Over the seeds of a cell, the distance from the smart ratio varies by {spread:.2f} at most."
 
 
 def panels(found):
