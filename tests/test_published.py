@@ -117,7 +117,7 @@ def test_a_span_in_words():
         "hybrid − LRR: -2.13 to +82.93 points, 7 of 12 within ±1; beside a collapsed network: 1"
     )
     assert published.span(CORRUPTED, dataset="cifar100") == (
-        "corrupted data − clean data: -0.77 to +0.20 points, 6 of 6 within ±1"
+        "corrupted data − clean data (CIFAR-100): -0.77 to +0.20 points, 6 of 6 within ±1"
     )
 
 

@@ -20,6 +20,8 @@ NO_IMAGES = SimpleNamespace(name="cifar10", fingerprint="0" * 16)  # a grid's si
 
 def substitutions():
     """Names that pages may write as {{ name }}: dict from name to Markdown."""
+    from ticketlib import replies  # it makes its tables with this module
+
     rows = Ledger(book_ledger("laptop")).rows()
     return {
         "protocol_status": protocol_status(rows),
@@ -30,6 +32,7 @@ def substitutions():
         "control_table": control_table(),
         "protocol_versions": protocol_versions(),
         "trials_table": trials_table(),
+        **replies.substitutions(rows),
     }
 
 

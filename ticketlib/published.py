@@ -186,7 +186,9 @@ def span(panel, dataset=None, source=None):
         raise TicketError(f"No difference of {panel!r} on {dataset} from {source}; ask for one that was measured.")
     points, broken = [cell.points for cell in found], sum(cell.collapsed for cell in found)
     small = sum(abs(value) <= NEAR for value in points)
-    said = f"{panel}: {min(points):+.2f} to {max(points):+.2f} points, {small} of {len(points)} within ±{NEAR:g}"
+    which = ", ".join(filter(None, (DATASETS.get(dataset), source and SOURCES[source].label)))
+    what = f"{panel} ({which})" if which else panel
+    said = f"{what}: {min(points):+.2f} to {max(points):+.2f} points, {small} of {len(points)} within ±{NEAR:g}"
     return said + f"; beside a collapsed network: {broken}" * bool(broken)
 
 

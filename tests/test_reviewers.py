@@ -1,0 +1,229 @@
+"""The reviewers' page: every item is there, every link resolves, and nothing is answered without rows behind it."""
+
+import re
+
+import pytest
+from synthetic import CIFAR, arms, row
+
+from ticketlib import answers, board, grids, models, observations, pages, ratios, replies, verdicts
+from ticketlib.answers import Answer, Facts, Need, Pair, Piece
+from ticketlib.errors import TicketError
+from ticketlib.ledger import Row
+from ticketlib.reviewers import ITEMS, TOTAL
+from ticketlib.runs import PROFILES
+
+IDS = (
+    [f"R1.{k}" for k in range(1, 5)] + [f"R2.{k}" for k in range(1, 15)] + [f"R3.{k}" for k in range(1, 4)]
+    + [f"R3.C{k}" for k in range(7)] + ["R3.P1", "R3.F1"]
+)  # fmt: skip
+BY_ID = {item.id: item for item in ITEMS}
+LINK = re.compile(r"\[[^\]]+\]\(([^)]+)\)")
+SEEDS = PROFILES["laptop"].seeds
+
+
+def answer(item_id, rows=(), pages=None):
+    return answers.answer(BY_ID[item_id], Facts(rows, pages))
+
+
+def counts(rule, sparsity="0.98", network="resnet"):
+    name, width, stride = PROFILES["laptop"].networks[network]
+    return ratios.keep_counts(models.build(name, 10, width=width, stem_stride=stride), rule, sparsity)
+
+
+@pytest.fixture(scope="module")
+def empty():
+    """What the page says while the ledger is empty: dict from name to Markdown."""
+    return replies.substitutions([])
+
+
+def test_all_thirty_items_are_there():
+    assert [item.id for item in ITEMS] == IDS and len(IDS) == 30
+
+
+def test_every_item_has_one_line_in_the_tables(empty):
+    assert re.findall(r"^\| (R\d\.\w+) \|", empty["reviewers"], re.M) == IDS
+
+
+def test_every_link_resolves(root, empty):
+    texts = [*empty.values(), (root / "book" / "reviewers.md").read_text(encoding="utf-8")]
+    links = [link for text in texts for link in LINK.findall(text)]
+    assert len(links) > 10
+    for link in links:
+        assert replies.page_path(link.removesuffix(".md")).is_file(), link
+
+
+def test_a_page_that_is_not_there_is_not_linked():
+    assert replies.link(BY_ID["R1.1"], {}) == "no page yet"
+    found = replies.link(BY_ID["R1.1"], {"claims/09_published": ""})
+    assert found == "[published](claims/09_published)"
+
+
+def test_without_rows_nothing_that_needs_runs_is_answered(empty):
+    found = replies.answered(Facts([], replies.listed_pages()))
+    measured = [answer for item, answer in found if item.kind == answers.MEASURED]
+    assert len(measured) == 18 and {answer.word for answer in measured} == {verdicts.NOT_RUN}
+    assert not any(answer.answered or answer.rows for answer in measured)
+    assert "answered by rows of the ledger: 0 of 18; in part: 0" in empty["reviewers_summary"]
+
+
+@pytest.mark.parametrize("word", answers.SETTLED)
+def test_no_word_of_an_answer_without_rows(word):
+    with pytest.raises(TicketError, match="R2.7 is called"):
+        answers.checked(BY_ID["R2.7"], Answer(word, "All is well."), Facts([]))
+
+
+def test_rows_that_are_not_in_the_ledger_are_no_rows():
+    found = Answer(answers.DESCRIBED, "All is well.", frozenset({"f" * 16}), (3,))
+    with pytest.raises(TicketError, match="without rows"):
+        answers.checked(BY_ID["R2.7"], found, Facts([]))
+
+
+def test_what_is_not_run_is_in_the_table_of_runs(empty):
+    listed = set(re.findall(r"^\| (R\d\.\w+) \|", empty["reviewers_runs"], re.M))
+    assert listed == {item.id for item in ITEMS if item.kind == answers.MEASURED}
+
+
+def sparse_end(seeds=range(3), **options):
+    means = {arm: 60.0 for t in ("snip", "lt", "lrr") for arm in (t, f"{t}+rearranged")}
+    return [row(f"{arm}@0.995", seed, mean, keep_counts=counts("smart", "0.995"), **options)
+            for arm, mean in means.items() for seed in seeds]  # fmt: skip
+
+
+def test_with_its_rows_an_item_is_answered_and_leaves_the_table_of_runs():
+    rows = sparse_end()
+    found = answer("R2.7", rows)
+    assert found.answered and found.word == answers.DESCRIBED and found.n == (3,)
+    assert found.rows == {r["name"] for r in rows}
+    assert "snip rearranged +0.00 (+0.00 to +0.00)" in found.text
+    lines = list(replies.open_runs(BY_ID["R2.7"], Facts(rows)))
+    assert [line[1] for line in lines] == ["3 of 21"]  # the dense nets that LT and LRR start from
+
+
+def test_with_some_rows_it_is_described_in_part():
+    found = answer("R2.7", [r for r in sparse_end() if "lrr" not in r["arm"]])
+    assert found.word == answers.PARTLY and not found.answered and "not run: lrr rearranged" in found.text
+    assert answer("R2.7", sparse_end(range(2))).word == answers.PARTLY
+
+
+def test_pairs_of_two_machines_are_not_read():
+    rows = [Row(r | {"device": "another"}) if r["arm"] == "snip@0.995" else r for r in sparse_end()]
+    found = answer("R2.7", rows)
+    assert "snip rearranged not read, because of device" in found.text and not found.answered
+
+
+def test_a_control_that_did_nothing_is_not_read():
+    found = answer("R2.7", sparse_end(control={"moved_share": 0.0}))
+    assert "because of a control that did nothing" in found.text and found.word == answers.PARTLY
+
+
+def test_collapsed_runs_are_counted():
+    rows = [row("hybrid@0.995", 0, 60.0), row("lrr@0.995", 0, 10.0)]
+    assert "hybrid over LRR at 0.995 +50.00 (one seed), collapsed runs: 1" in answer("R2.4", rows).text
+
+
+def test_a_claim_gives_its_word(monkeypatch):
+    rows = arms({"hybrid": 80.0, "lrr": 75.0})
+    assert answer("R1.1", rows).word == verdicts.NOT_RUN  # the protocol has fixed no margin
+    monkeypatch.setattr(board, "protocol", lambda: {"margin": 1.0, "seeds": 6})
+    found = answer("R1.1", rows)
+    assert found.word == "holds" and found.answered and found.n == (6,) and len(found.rows) == 24
+    assert answer("R1.1", arms({"hybrid": 75.0, "lrr": 75.0})).word == "undecided"
+    assert answer("R1.1", arms({"hybrid": 80.0, "lrr": 75.0}, seeds=range(2))).word == "provisional"
+    assert not answer("R1.1", arms({"hybrid": 80.0, "lrr": 75.0}, seeds=range(2))).answered
+    equal = [row(f"smart@{s}", seed, 70.0, changes={"epochs": TOTAL}) for s in ("0.9", "0.98") for seed in range(6)]
+    part, whole = answer("R1.4", rows), answer("R1.4", rows + equal)
+    assert part.word == whole.word == "holds" and not part.answered and whole.answered
+    assert "hybrid over smart ratio, as many epochs in all +10" in whole.text
+
+
+def test_costs_are_measured_or_said_not_to_be():
+    need = Need((Pair("", "hybrid", "lrr"),), ("0.98",), "step1", 2)
+    to_do, planned = answers.missing(need, Facts([]))
+    assert [config.arm for config in planned[:3]] == ["dense@0", "hybrid@0.98", "lrr@0.98"] and len(planned) == 6
+    assert answers.cost(to_do, Facts([])) == ("5", "not measured")  # two dense, and four at three quarters
+    measured = Facts([row("dense@0", 7, 80.0, images_per_second=1000.0)])
+    epochs = PROFILES["laptop"].training["epochs"]
+    assert answers.cost(to_do, measured) == (
+        "5", f"{2 * epochs * 50 / 3600:.1f} for the 2 of 6 runs of a measured kind"
+    )  # fmt: skip
+    assert answers.cost([], measured) == ("0", "0")
+
+
+def test_iterative_pruning_counts_every_round():
+    [config] = [grids.arm("laptop", "imp@0.9", 0, CIFAR)]
+    line = answers.lineage([config])
+    assert line[0].ticket == "dense" and line[-1] == config and len(line) == 12  # 0.8 ** 10 > 0.1 > 0.8 ** 11
+    assert len(answers.lineage([config, config])) == 12
+
+
+def test_runs_that_are_said_to_be_in_a_grid_are_in_it():
+    facts = Facts([])
+    planned = {name: {c.name for c in grids.grid(name, "laptop", facts.images())} for name in grids.GRIDS}
+    for item in ITEMS:
+        for need in item.needs:
+            names = {c.name for c in answers.missing(need, facts)[1]}
+            if need.grid:
+                assert names <= planned[need.grid] | planned["step1"], item.id  # dense nets are made in step 1
+            else:
+                assert not any(names <= configs for configs in planned.values()), item.id
+
+
+def test_advice_is_followed_where_the_page_shows_it():
+    item = BY_ID["R3.C3"]
+    assert answer(item.id).word == answers.NOT_FOLLOWED
+    assert answer(item.id, pages={"protocol": "nothing of the kind"}).word == answers.NOT_FOLLOWED
+    assert answer(item.id, pages={"protocol": f"... {item.phrase} ..."}).answered
+
+
+@pytest.mark.parametrize("item", [i for i in ITEMS if i.kind == answers.EDITORIAL], ids=lambda item: item.id)
+def test_advice_names_a_page_and_words_on_it(item):
+    assert item.pages and item.phrase and item.text and not item.needs
+
+
+def mask_rows(ticket, rule, seeds=range(SEEDS), arm=None, **facts):
+    return [row(f"{arm or ticket}@0.98", seed, 70.0, keep_counts=counts(rule), **facts) for seed in seeds]
+
+
+def test_masks_are_compared_with_the_smart_ratio():
+    rows = mask_rows("snip", "smart") + mask_rows("grasp", "uniform", range(2))
+    found = answer("R2.12", rows)
+    assert "SNIP 0.00, GraSP 0." in found.text and found.word == answers.PARTLY and found.n == (2, SEEDS)
+    whole = [r for method in observations.METHODS for r in mask_rows(method, "smart")]
+    assert answer("R2.12", whole).answered and answer("R3.C5", whole).answered
+    assert "SNIP -1.00" in answer("R2.6", whole).text  # the smart ratio falls from layer to layer
+
+
+def test_corrupted_scores_are_compared_with_clean_ones():
+    clean = mask_rows("snip", "smart", range(2)) + mask_rows("grasp", "smart", range(2))
+    shared = dict(overlap=0.4, chance=0.1, ceiling=0.8)
+    bad = [r for t in ("snip", "grasp") for r in mask_rows(t, "smart", range(2), f"{t}+both", **shared)]
+    found = answer("R2.10", clean + bad)
+    assert "SNIP: 0.00 of the kept weights change layer, and the masks share 0.40 (by chance 0.10, two" in found.text
+    assert found.word == answers.PARTLY and answer("R2.10", clean).word == verdicts.NOT_RUN
+
+
+def test_seeds_and_stability_are_read_from_the_rows():
+    found = answer("R2.11", arms({"snip": 70.0, "lt": 70.0}, seeds=range(3)))
+    assert found.word == answers.PARTLY and found.text.startswith("0 to 3 seeds behind each of the")
+    rates = answer("R1.2", [row("snip@0.9", 0, 70.0), row("snip@0.9", 1, 72.0), row("lt@0.9", 0, 9.0)])
+    assert rates.text.startswith("at the recipe's rate 1 of 3 runs collapsed, and `snip@0.9` varies most over seeds")
+    assert "(SD 1.41 points)" in rates.text
+
+
+def test_what_the_code_alone_says():
+    assert observations.weight_of_initial_tickets(Facts([])).text.startswith("10 of the 14 comparisons")
+    text = observations.confounded(Facts([])).text
+    assert re.search(r"place with its size: 0\.\d\d in resnet20, 0\.\d\d in vgg16$", text)
+    assert answer("R3.2").text == text and answer("R3.2").word == verdicts.NOT_RUN
+    assert answer("R3.F1").answered
+
+
+def test_pieces_without_rows_do_not_make_an_answer():
+    item = BY_ID["R3.2"]
+    found = answers.measured(item, Facts([]))
+    assert found.word == verdicts.NOT_RUN and found.open and Piece("x").rows == frozenset()
+
+
+def test_the_page_writes_what_the_build_fills_in(root, empty):
+    names = re.findall(r"\{\{ (\w+) \}\}", (root / "book" / "reviewers.md").read_text(encoding="utf-8"))
+    assert set(names) == set(empty) <= set(pages.substitutions())

@@ -1,0 +1,174 @@
+"""What ledger rows say beside paired differences: collapses, seeds, masks. Each function gives an answers.Piece."""
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from ticketlib import evidence, grids, models, ratios, shares
+from ticketlib.answers import Piece
+from ticketlib.claims import CLAIMS
+from ticketlib.plots import style
+from ticketlib.runs import DEFAULTS, PROFILES
+from ticketlib.tickets import TICKETS
+
+SPARSITY = "0.98"  # at which masks are compared
+METHODS = ("snip", "grasp", "synflow", "magnitude", "lt")
+
+
+def stability(facts):
+    """Collapsed runs of the claims' arms at the recipe's learning rate, and the arm that varies most over seeds."""
+    arms = _claim_arms(facts)
+    rows = [row for of in arms.values() for row in of.values()]
+    spreads = {
+        arm: np.std([evidence.accuracy(row) for row in of.values()], ddof=1) for arm, of in arms.items() if len(of) > 1
+    }
+    if not spreads:
+        return Piece("", complete=False)
+    wide = max(spreads, key=spreads.get)
+    text = f"at the recipe's rate {sum(map(evidence.collapsed, rows))} of {len(rows)} runs collapsed, and `{wide}` "
+    return Piece(
+        f"{text}varies most over seeds (SD {spreads[wide]:.2f} points)", _names(rows), _counts(arms), _full(arms, facts)
+    )
+
+
+def seeds(facts):
+    """How many seeds stand behind each arm of the claims."""
+    arms = _claim_arms(facts)
+    counts = [len(of) for of in arms.values()]
+    if not any(counts):
+        return Piece("", complete=False)
+    text = f"{min(counts)} to {max(counts)} seeds behind each of the {len(counts)} arms of the claims"
+    rows = [row for of in arms.values() for row in of.values()]
+    return Piece(text, _names(rows), tuple(sorted(set(counts) - {0})), _full(arms, facts))
+
+
+def _claim_arms(facts):
+    return {key: facts.arms.get(key, {}) for key in (k if "@" in k else f"{k}@0" for k in grids.claim_arms())}
+
+
+def _full(arms, facts):
+    return all(len(of) >= PROFILES[facts.profile].seeds for of in arms.values())
+
+
+def _names(rows):
+    return frozenset(row["name"] for row in rows)
+
+
+def _counts(arms):
+    return tuple(sorted({len(of) for of in arms.values() if of}))
+
+
+def masks_of(facts, ticket, corruption="none", sparsity=SPARSITY):
+    """Rows, runs or probes, with a ticket's mask as found on the profile's residual network: dict seed -> Row."""
+    profile = PROFILES[facts.profile]
+    name, width, stem_stride = profile.networks["resnet"]
+    plain = {what: DEFAULTS[what] for what in ("check", "linear", "variant", "min_per_layer", "held_out")}
+    wanted = plain | dict(network=name, width=width, stem_stride=stem_stride, dataset=profile.dataset, ticket=ticket,
+                          corruption=corruption, sparsity=sparsity, recipe=profile.training["recipe"])  # fmt: skip
+    return {
+        row["config"]["seed"]: row
+        for row in sorted(facts.rows, key=lambda row: row["kind"], reverse=True)  # probes last: they say more
+        if row.get("keep_counts")
+        and all(row["config"].get(what, DEFAULTS.get(what)) == value for what, value in wanted.items())
+    }
+
+
+def _each_method(facts, measure, before, methods=METHODS):
+    """Mean over seeds of `measure(row, model)` for every method that has masks, as a Piece."""
+    found = {method: masks_of(facts, method) for method in methods}
+    rows = [row for of in found.values() for row in of.values()]
+    if not rows:
+        return Piece("", complete=False)
+    model = shares.network_of(rows[0])
+    said = [
+        f"{style(method).label} {np.mean([measure(row, model) for row in of.values()]):.2f}"
+        for method, of in found.items()
+        if of
+    ]
+    return Piece(before + ", ".join(said), _names(rows), _counts(found), _full(found, facts))
+
+
+def depth(facts):
+    """Rank correlation of a convolution's place with its keep-ratio, for every method."""
+
+    def measure(row, model):
+        kept = [row["keep_counts"][layer.name] / layer.size for layer in ratios.layers(model) if not layer.linear]
+        return spearmanr(range(len(kept)), kept).statistic
+
+    return _each_method(facts, measure, f"at {SPARSITY}, rank correlation of a layer's place with its keep-ratio: ")
+
+
+def distances(facts):
+    """Share of the kept weights that lie in other layers than the smart ratio's, for every method."""
+    smart = {}
+
+    def measure(row, model):
+        smart.setdefault("counts", ratios.keep_counts(model, "smart", SPARSITY))
+        return shares.distance(row["keep_counts"], smart["counts"])
+
+    return _each_method(facts, measure, f"at {SPARSITY}, share of kept weights not where the smart ratio has them: ")
+
+
+def recorded(facts):
+    """How many rows keep the keep-counts of every layer."""
+    rows = [row for row in facts.rows if row.get("keep_counts") and row["config"].get("recipe")]
+    methods = {row["config"]["ticket"] for row in rows} - {"dense"}
+    if not methods:
+        return Piece("", complete=False)
+    seeds = {row["config"]["seed"] for row in rows}
+    text = f"{len(rows)} rows keep the counts of every layer, of {len(methods)} kinds of ticket"
+    return Piece(text, _names(rows), (len(seeds),), set(METHODS) <= methods)
+
+
+def corruption(facts):
+    """How far keep-ratios and masks move when the scoring batch is corrupted, between chance and two clean batches."""
+    said, used, counts = [], [], []
+    for method in ("snip", "grasp"):
+        clean, bad = masks_of(facts, method), masks_of(facts, method, "both")
+        pairs = [(clean[seed], bad[seed]) for seed in sorted(set(clean) & set(bad)) if "overlap" in bad[seed]]
+        if pairs:
+            far = np.mean([shares.distance(a["keep_counts"], b["keep_counts"]) for a, b in pairs])
+            measured = ("overlap", "chance", "ceiling")
+            shared, chance, ceiling = (np.mean([b[what] for _, b in pairs]) for what in measured)
+            said.append(
+                f"{style(method).label}: {far:.2f} of the kept weights change layer, and the masks share {shared:.2f} "
+                f"(by chance {chance:.2f}, two clean batches {ceiling:.2f})"
+            )
+            used += [row for pair in pairs for row in pair]
+            counts.append(len(pairs))
+    if not said:
+        return Piece("", complete=False)
+    full = len(counts) == 2 and min(counts) >= PROFILES[facts.profile].seeds
+    return Piece(f"at {SPARSITY}, {'; '.join(said)}", _names(used), tuple(sorted(set(counts))), full)
+
+
+def confounded(facts):
+    """How closely place and size of a layer go together in the profile's networks; computed from the networks alone."""
+    said = []
+    for network, (name, width, stride) in PROFILES[facts.profile].networks.items():
+        options = {"stem_stride": stride} if network == "resnet" else {}
+        far = shares.depth_and_size(models.build(name, 10, width=width, **options))
+        said.append(f"{far:.2f} in {name}")
+    return Piece(f"rank correlation of a layer's place with its size: {', '.join(said)}")
+
+
+def movable(facts):
+    """Share of the kept weights that rearranging can move at the sparse end, from SNIP's keep-counts."""
+    found = masks_of(facts, "snip", sparsity="0.995")
+    if not found:
+        return Piece("", complete=False)
+    model = shares.network_of(next(iter(found.values())))
+    sizes = {layer.name: layer.size for layer in ratios.layers(model)}
+    share = np.mean([_movable(row["keep_counts"], sizes) for row in found.values()])
+    return Piece(f"{share:.2f} of SNIP's kept weights can move at 0.995", _names(found.values()), (len(found),))
+
+
+def _movable(counts, sizes):
+    return sum(k * (1 - k / sizes[name]) for name, k in counts.items()) / sum(counts.values())
+
+
+def weight_of_initial_tickets(facts):
+    """How many of the claims' comparisons are about tickets that train from their initial weights."""
+    compared = [c for claim in CLAIMS.values() for c in claim.comparisons]
+    initial = [c for c in compared if TICKETS[c.a.partition("+")[0]].start == "initial"]
+    return Piece(f"{len(initial)} of the {len(compared)} comparisons of the claims are about tickets that train from "
+                 "their initial weights")  # fmt: skip

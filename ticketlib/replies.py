@@ -1,0 +1,156 @@
+"""The reviewers' page: every question with its answer from the book's rows, and the runs that are still to be made."""
+
+import json
+import re
+
+from ticketlib import answers, grids, pages, probes, published
+from ticketlib.answers import COMPUTED, EDITORIAL, MEASURED, Need, Pair
+from ticketlib.claims import CLAIMS
+from ticketlib.nb import ROOT
+from ticketlib.observations import SPARSITY
+from ticketlib.reviewers import BOTH, ITEMS
+from ticketlib.runs import PROFILES
+
+REVIEWERS = {"1": "Reviewer 1", "2": "Reviewer 2", "3": "Reviewer 3"}
+
+
+def listed_pages():
+    """Every page of the book that is in its contents and there: dict name -> its source, white space made even."""
+    contents = (ROOT / "book" / "_toc.yml").read_text(encoding="utf-8")
+    names = re.findall(r"(?:root|file): +(\S+)", contents)
+    return {name: _source(path) for name in names if (path := page_path(name)).is_file()}
+
+
+def page_path(name):
+    """The file of a page that _toc.yml names: prose in book/, or a source notebook."""
+    if name.startswith("claims/"):
+        return ROOT / "notebooks" / f"{name.removeprefix('claims/')}.ipynb"
+    return ROOT / "book" / f"{name}.md"
+
+
+def _source(path):
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+    return " ".join(text.split())
+
+
+def link(item, listed):
+    """Markdown link to the first of an item's pages that is there; words where none is."""
+    name = next((name for name in item.pages if name in listed), None)
+    if name is None:
+        return "no page yet"
+    words = re.sub(r"^\d+_", "", name.rpartition("/")[2]).replace("_", " ").replace("index", "front page")
+    return f"[{words}]({name if name.startswith('claims/') else name + '.md'})"
+
+
+def answered(facts):
+    """Every item with its answer: list of (Item, Answer)."""
+    return [(item, answers.answer(item, facts)) for item in ITEMS]
+
+
+def table_of(found, facts):
+    """The items as Markdown: a table for each reviewer, a line for each item."""
+    parts = []
+    for number, name in REVIEWERS.items():
+        lines = [_line(item, answer, facts) for item, answer in found if item.id[1] == number]
+        parts += [f"**{name}**", pages.table(["", "asked", "answer", "word", "n", "shown in"], lines)]
+    return "\n\n".join(parts)
+
+
+def _line(item, answer, facts):
+    text = answer.text[:1].upper() + answer.text[1:]
+    others = "; ".join(published.span(*arguments) for arguments in item.others)
+    text = " ".join([text.rstrip(".") + "." if text else "", f"*Others, at full scale:* {others}." if others else ""])
+    seeds = " to ".join(map(str, dict.fromkeys((answer.n[0], answer.n[-1])))) if answer.n else ""
+    return [item.id, item.question, text.strip(), answer.word, seeds, link(item, facts.pages)]
+
+
+def summary(found):
+    """How many items are answered, by rows, by code and on the page, as one sentence."""
+    kinds = {kind: [answer.answered for item, answer in found if item.kind == kind] for kind in answers.KINDS}
+    part = sum(bool(answer.rows) and answer.open for _, answer in found)
+    runs, advice, code = (f"{sum(kinds[kind])} of {len(kinds[kind])}" for kind in (MEASURED, EDITORIAL, COMPUTED))
+    return (
+        f"There are {len(found)} items. Needing runs, and answered by rows of the ledger: {runs}; in part: {part}. "
+        f"Advice on the text, and followed: {advice}. Answered by the code alone: {code}."
+    )
+
+
+def runs_table(facts):
+    """Which runs would settle what is open, as a Markdown table: how many, which, in which grid, and their cost."""
+    lines = [line for item in ITEMS for line in open_runs(item, facts)]
+    return pages.table(["item", "runs missing", "which", "grid", "units", "core-hours"], lines)
+
+
+def open_runs(item, facts):
+    """The lines of `runs_table` for one item."""
+    for part in (_claimed, _whole_grid, _needs, _probes):
+        yield from part(item, facts)
+
+
+def _claimed(item, facts):
+    if item.claim:
+        pairs = tuple(Pair(c.label, c.a, c.b) for c in CLAIMS[item.claim].comparisons)
+        yield from _need(item, Need(pairs, BOTH, "step1"), facts)
+
+
+def _whole_grid(item, facts):
+    planned = grids.grid(item.grid, facts.profile, facts.images()) if item.grid else []
+    to_do = [config for config in planned if config.name not in facts.by_name]
+    if to_do:
+        yield [item.id, f"{len(to_do)} of {len(planned)}", "all", item.grid, *answers.cost(to_do, facts)]
+
+
+def _needs(item, facts):
+    for need in item.needs:
+        yield from _need(item, need, facts)
+
+
+def _need(item, need, facts):
+    to_do, planned = answers.missing(need, facts)
+    if to_do:
+        grid = need.grid or "in no grid yet"
+        yield [item.id, f"{len(to_do)} of {len(planned)}", _which(need), grid, *answers.cost(to_do, facts)]
+
+
+def _which(need):
+    arms = dict.fromkeys(_named(arm, extra) for p in need.pairs for arm, extra in ((p.a, ()), (p.b, p.b_changes)))
+    where = [need.dataset.replace("_", "-"), "slim VGG" if need.network == "vgg" else ""]
+    changed = [f"{what} {value:g}" for what, value in need.changes]
+    last = (need.seeds or PROFILES["laptop"].seeds) - 1
+    texts = [", ".join(arms), *filter(None, where), *changed, f"at {' and '.join(need.sparsities)}, seeds 0 to {last}"]
+    return "; ".join(texts)
+
+
+def _named(arm, changes):
+    return f"`{arm}`" + "".join(f" ({what} {value})" for what, value in changes)
+
+
+def _probes(item, facts):
+    if "lt" in item.probed:  # its masks need trained nets, so they come with the runs
+        yield from _need(item, Need((Pair("", "lt", "lt"),), (SPARSITY,), "step1"), facts)
+    planned = [config for config in grids.probes(facts.profile, facts.images())
+               if config.ticket in item.probed and config.seed < PROFILES[facts.profile].seeds
+               and config.network == PROFILES[facts.profile].networks["resnet"][0]]  # fmt: skip
+    to_do = [config for config in planned if probes.name(config) not in facts.by_name]
+    if to_do:
+        which = ", ".join(f"`{ticket}`" for ticket in dict.fromkeys(config.ticket for config in to_do))
+        yield [item.id, f"{len(to_do)} of {len(planned)} probes", f"masks of {which}", "probes", "0, no training",
+               _probe_hours(to_do, facts)]  # fmt: skip
+
+
+def _probe_hours(to_do, facts):
+    took = [row["seconds"] for row in facts.rows if row["kind"] == "probe"]
+    return f"{len(to_do) * sum(took) / len(took) / 3600:.1f}" if took else "not measured"
+
+
+def substitutions(rows):
+    """Names that the page writes as {{ name }}: dict from name to Markdown."""
+    facts = answers.Facts(rows, listed_pages())
+    found = answered(facts)
+    return {
+        "reviewers_summary": summary(found),
+        "reviewers": table_of(found, facts),
+        "reviewers_runs": runs_table(facts),
+    }
