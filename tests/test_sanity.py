@@ -262,6 +262,12 @@ def test_a_score_without_data_is_told_as_such():
     assert found.verdict.word == "same mask" and "no use of its batch" in found.verdict.sentence
 
 
+def test_two_collapsed_arms_are_not_compared():
+    found, _ = judged({"own": 10, "own+rearranged": 10})
+    assert found["rearranged"].verdict.sentence == "nothing to compare: both collapsed in every run"
+    assert "collapsed runs: 8" in found["smart"].verdict.sentence and found["smart"].verdict.word == "undecided"
+
+
 def test_a_function_sees_its_batch_through_batch_norm_and_leaves_no_trace(model, batch):
     state, seen = {name: t.clone() for name, t in model.state_dict().items()}, []
 

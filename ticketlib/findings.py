@@ -57,7 +57,7 @@ class Finding(NamedTuple):
     control: str  # what the manipulation check measured
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SanityCheck:
     """What the checks found on one pruner; shows itself in a notebook."""
 
@@ -98,6 +98,9 @@ class SanityCheck:
         ax.set_xlabel("difference in accuracy, points")
         return ax
 
+    def __repr__(self):
+        return f"SanityCheck({self.name!r}, {len(self.findings)} comparisons)"
+
     def __str__(self):
         return f"{self.scope}\n\n{self.table}\n\n{self.accuracies}"
 
@@ -121,14 +124,16 @@ def _judged(claim, arms, sparsities, needed, undefined):
     flags = {key: replace(flags, not_defined=not_defined[key]) for key, (_, flags) in found.items()}
     for row in verdicts.judge(replace(claim, sparsities=sparsities), points, MARGIN, needed, flags).rows:
         ours, theirs = ([arms.get(f"{arm}@{s}", {}) for s in sparsities] for arm in row.comparison[2:])
-        verdict = _same_mask(ours, theirs) if row.comparison.key == "both" else None
+        verdict = _beforehand(row.comparison.key, ours, theirs)
         yield Finding(row.comparison, points[row.comparison.key], row.estimate, verdict or row.verdict, _control(ours))
 
 
-def _same_mask(ours, theirs):
-    """The verdict where corrupted data gave the same mask at every seed: no training can then differ."""
+def _beforehand(key, ours, theirs):
+    """What stands before any difference: both arms collapsed in every run, or corruption left every mask as it was."""
     pairs = [(a[seed], b[seed]) for a, b in zip(ours, theirs, strict=True) for seed in a.keys() & b.keys()]
-    if pairs and all(a["mask_digest"] == b["mask_digest"] for a, b in pairs):
+    if pairs and all(evidence.collapsed(row) for pair in pairs for row in pair):
+        return verdicts.Verdict("collapsed", "nothing to compare: both collapsed in every run")
+    if key == "both" and pairs and all(a["mask_digest"] == b["mask_digest"] for a, b in pairs):
         return verdicts.Verdict("same mask", "same mask, weight for weight: this score makes no use of its batch")
     return None
 
