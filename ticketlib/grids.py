@@ -101,10 +101,13 @@ def step5(profile, dataset):
 
 
 def probes(profile, dataset, seeds=10):
-    """Masks of every method that looks at data or weights, on both networks: clean, and found on corrupted data."""
+    """Masks of every method that looks at data or weights, on both networks: clean, and found on corrupted data.
+
+    They use the book's own scores in every profile.
+    """
     methods = ("snip", "snip+both", "grasp", "grasp+both", "magnitude", "synflow")
     return [
-        arm(profile, f"{method}@{sparsity}", seed, dataset, network=network)
+        arm(profile, f"{method}@{sparsity}", seed, dataset, network=network, variant="default", scoring="book")
         for seed in range(seeds)
         for network in PROFILES[profile].networks
         for method in methods
