@@ -58,8 +58,8 @@ def check(namespace):
     _check_names(namespace)
     given = {name: namespace[name] for name in PARAMETERS}
     for name in ("profile", "source", "ledger", "device", "data_root"):
-        if not isinstance(given[name], str):
-            raise TicketError(f"{name} {given[name]!r} is not allowed; it must be text.")
+        if not isinstance(given[name], str) or not given[name].isprintable():
+            raise TicketError(f"{name} {given[name]!r} is not allowed; it must be text of one line.")
     one_of("profile", given["profile"], PROFILES)
     one_of("source", given["source"], SOURCES)
     _check_seeds(given["seeds"])
@@ -99,11 +99,15 @@ def _check_device(device):
 
 
 def _ledger(named, source, profile):
+    try:
+        folder = Path(named).expanduser().resolve() if named else None
+    except (OSError, RuntimeError) as error:  # a loop of links, a home that nobody has
+        raise TicketError(f"ledger {named!r} is not allowed ({error}); it must be the path of a folder.") from None
     if source == "stored":
-        if named and not Path(named).expanduser().is_dir():
+        if named and not folder.is_dir():
             raise TicketError(f"ledger {named!r} is not a folder; stored rows need one, or '' for the book's own.")
-        return Path(named).expanduser().resolve() if named else book_ledger(profile)
-    folder = (Path(named).expanduser() if named else run_ledger(profile)).resolve()
+        return folder or book_ledger(profile)
+    folder = folder or run_ledger(profile).resolve()
     if book_ledger().resolve() in (folder, *folder.parents):
         raise TicketError(f"ledger {str(folder)!r} is the book's own, which no notebook writes; name another folder.")
     if folder.exists() and not folder.is_dir():
