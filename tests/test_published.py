@@ -29,6 +29,7 @@ def test_the_books_table_has_every_row_and_the_five_that_are_banned_are_in_no_ce
     assert len(whole) == 429 and len(published.rows()) == 424 and len(banned) == 5
     assert {(row["source"], row["method"]) for row in banned} == {("comp6258", "synflow"), ("grasp2020", "snip")}
     shown = "\n".join([published.full_scale(claim) for claim in CLAIMS] + [published.summary()])
+    shown += published.left_out_list() + published.source_list()
     assert "92.59" not in shown and "SynFlow: rearranged" not in shown
     assert not [c for c in CONTRASTS if c.source == "comp6258" and "synflow" in (c.a[0], c.b[0])]
 

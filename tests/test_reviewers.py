@@ -81,6 +81,8 @@ def test_rows_that_are_not_in_the_ledger_are_no_rows():
 def test_what_is_not_run_is_in_the_table_of_runs(empty):
     listed = set(re.findall(r"^\| (R\d\.\w+) \|", empty["reviewers_runs"], re.M))
     assert listed == {item.id for item in ITEMS if item.kind == answers.MEASURED}
+    assert "*Open:* 21 runs, 19.5 units (step3)." in empty["reviewers"]  # R2.7
+    assert empty["reviewers"].count("*Open:*") == 18
 
 
 def sparse_end(seeds=range(3), **options):
@@ -95,8 +97,11 @@ def test_with_its_rows_an_item_is_answered_and_leaves_the_table_of_runs():
     assert found.answered and found.word == answers.DESCRIBED and found.n == (3,)
     assert found.rows == {r["name"] for r in rows}
     assert "snip rearranged +0.00 (+0.00 to +0.00)" in found.text
-    lines = list(replies.open_runs(BY_ID["R2.7"], Facts(rows)))
-    assert [line[1] for line in lines] == ["3 of 21"]  # the dense nets that LT and LRR start from
+    [part] = replies.open_runs(BY_ID["R2.7"], Facts(rows))
+    assert {config.ticket for config in part.to_do} == {"dense"} and (len(part.to_do), part.planned) == (3, 21)
+    dense = [row("dense@0", seed, 80.0) for seed in range(3)]
+    assert replies.open_runs(BY_ID["R2.7"], Facts(rows + dense)) == []
+    assert replies.waiting(BY_ID["R2.7"], Facts(rows + dense)) == ""
 
 
 def test_with_some_rows_it_is_described_in_part():
@@ -122,15 +127,16 @@ def test_collapsed_runs_are_counted():
 
 
 def test_a_claim_gives_its_word(monkeypatch):
-    rows = arms({"hybrid": 80.0, "lrr": 75.0})
+    rows = arms({"hybrid": 80.0, "lrr": 75.0}, seeds=range(SEEDS))
     assert answer("R1.1", rows).word == verdicts.NOT_RUN  # the protocol has fixed no margin
-    monkeypatch.setattr(board, "protocol", lambda: {"margin": 1.0, "seeds": 6})
+    monkeypatch.setattr(board, "protocol", lambda: {"margin": 1.0, "seeds": SEEDS})
     found = answer("R1.1", rows)
-    assert found.word == "holds" and found.answered and found.n == (6,) and len(found.rows) == 24
-    assert answer("R1.1", arms({"hybrid": 75.0, "lrr": 75.0})).word == "undecided"
+    assert found.word == "holds" and found.answered and found.n == (SEEDS,) and len(found.rows) == 4 * SEEDS
+    assert answer("R1.1", arms({"hybrid": 75.0, "lrr": 75.0}, seeds=range(SEEDS))).word == "undecided"
     assert answer("R1.1", arms({"hybrid": 80.0, "lrr": 75.0}, seeds=range(2))).word == "provisional"
     assert not answer("R1.1", arms({"hybrid": 80.0, "lrr": 75.0}, seeds=range(2))).answered
-    equal = [row(f"smart@{s}", seed, 70.0, changes={"epochs": TOTAL}) for s in ("0.9", "0.98") for seed in range(6)]
+    longer = {"epochs": TOTAL}
+    equal = [row(f"smart@{s}", seed, 70.0, changes=longer) for s in ("0.9", "0.98") for seed in range(SEEDS)]
     part, whole = answer("R1.4", rows), answer("R1.4", rows + equal)
     assert part.word == whole.word == "holds" and not part.answered and whole.answered
     assert "hybrid over smart ratio, as many epochs in all +10" in whole.text

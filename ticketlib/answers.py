@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from ticketlib import board, campaign, evidence, grids, stats, verdicts
 from ticketlib.claims import CLAIMS
-from ticketlib.data import CLASSES
 from ticketlib.errors import TicketError, one_of
 from ticketlib.runs import PROFILES, parent
 
@@ -116,10 +115,6 @@ class Images(NamedTuple):
 
     name: str
     fingerprint: str
-
-    @property
-    def classes(self):
-        return range(CLASSES[self.name])
 
 
 def couples(need, pair, facts):

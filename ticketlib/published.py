@@ -100,6 +100,14 @@ def left_out():
     return [(row, row["note"].split(BANNED + ": ")[-1]) for row in _table() if BANNED in row["note"]]
 
 
+def left_out_list():
+    """The rows that must not be printed and why, without their accuracies, as a Markdown list."""
+    return "\n".join(
+        f"- {SOURCES[row['source']].label}, {NETWORKS[row['network']]}, {row['method']}, {row['sparsity']} removed: {why}"
+        for row, why in left_out()
+    )
+
+
 def cells(contrast):
     """All differences of a contrast, in the order of the file: list of Cell.
 

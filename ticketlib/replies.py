@@ -2,13 +2,14 @@
 
 import json
 import re
+from typing import NamedTuple
 
 from ticketlib import answers, grids, pages, probes, published
 from ticketlib.answers import COMPUTED, EDITORIAL, MEASURED, Need, Pair
 from ticketlib.claims import CLAIMS
 from ticketlib.nb import ROOT
 from ticketlib.observations import SPARSITY
-from ticketlib.reviewers import BOTH, ITEMS
+from ticketlib.reviewers import ITEMS
 from ticketlib.runs import PROFILES
 
 REVIEWERS = {"1": "Reviewer 1", "2": "Reviewer 2", "3": "Reviewer 3"}
@@ -54,16 +55,22 @@ def table_of(found, facts):
     parts = []
     for number, name in REVIEWERS.items():
         lines = [_line(item, answer, facts) for item, answer in found if item.id[1] == number]
-        parts += [f"**{name}**", pages.table(["", "asked", "answer", "word", "n", "shown in"], lines)]
+        parts += [f"**{name}**", pages.table(["item", "asked", "answer", "word", "n", "shown in"], lines)]
     return "\n\n".join(parts)
 
 
 def _line(item, answer, facts):
     text = answer.text[:1].upper() + answer.text[1:]
     others = "; ".join(published.span(*arguments) for arguments in item.others)
-    text = " ".join([text.rstrip(".") + "." if text else "", f"*Others, at full scale:* {others}." if others else ""])
+    open_part = waiting(item, facts)
+    sentences = [
+        f"{text.rstrip('.')}." if text else "",
+        f"*Open:* {open_part}." if open_part else "",
+        f"*Others, at full scale:* {others}." if others else "",
+    ]
     seeds = " to ".join(map(str, dict.fromkeys((answer.n[0], answer.n[-1])))) if answer.n else ""
-    return [item.id, item.question, text.strip(), answer.word, seeds, link(item, facts.pages)]
+    said = " ".join(filter(None, sentences))
+    return [item.id, item.question, said, answer.word, seeds, link(item, facts.pages)]
 
 
 def summary(found):
@@ -77,41 +84,69 @@ def summary(found):
     )
 
 
+class Open(NamedTuple):
+    """Runs, or probes, that an item still waits for."""
+
+    which: str
+    grid: str
+    to_do: list  # of Config
+    planned: int
+    probe: bool = False  # masks only: nothing is trained
+
+
 def runs_table(facts):
     """Which runs would settle what is open, as a Markdown table: how many, which, in which grid, and their cost."""
-    lines = [line for item in ITEMS for line in open_runs(item, facts)]
+    lines = [
+        [item.id, f"{len(part.to_do)} of {part.planned}", part.which, part.grid, *_cost(part, facts)]
+        for item in ITEMS
+        for part in open_runs(item, facts)
+    ]
     return pages.table(["item", "runs missing", "which", "grid", "units", "core-hours"], lines)
 
 
+def _cost(part, facts):
+    if not part.probe:
+        return answers.cost(part.to_do, facts)
+    took = [row["seconds"] for row in facts.rows if row["kind"] == "probe"]
+    return "0", f"{len(part.to_do) * sum(took) / len(took) / 3600:.1f}" if took else "not measured"
+
+
+def waiting(item, facts):
+    """What an item still waits for, in one phrase; "" if it waits for nothing."""
+    parts = list(open_runs(item, facts))
+    runs = {config.name: config for part in parts if not part.probe for config in part.to_do}
+    masks = sum(len(part.to_do) for part in parts if part.probe)
+    said = [f"{len(runs)} runs, {grids.units(list(runs.values()), facts.profile):g} units"] if runs else []
+    said += [f"{masks} probes"] if masks else []
+    return f"{' and '.join(said)} ({', '.join(dict.fromkeys(part.grid for part in parts))})" if said else ""
+
+
 def open_runs(item, facts):
-    """The lines of `runs_table` for one item."""
-    for part in (_claimed, _whole_grid, _needs, _probes):
-        yield from part(item, facts)
+    """Everything that an item still waits for: list of Open."""
+    parts = [_need(need, facts) for need in (*_claimed(item), *item.needs)]
+    if item.grid:
+        planned = grids.grid(item.grid, facts.profile, facts.images())
+        parts.append(Open("all", item.grid, _missing(planned, facts), len(planned)))
+    if "lt" in item.probed:  # its masks need trained nets, so they come with the runs
+        parts.append(_need(Need((Pair("", "lt", "lt"),), (SPARSITY,), "step1"), facts))
+    parts.append(_probes(item, facts))
+    return [part for part in parts if part.to_do]
 
 
-def _claimed(item, facts):
-    if item.claim:
-        pairs = tuple(Pair(c.label, c.a, c.b) for c in CLAIMS[item.claim].comparisons)
-        yield from _need(item, Need(pairs, BOTH, "step1"), facts)
+def _missing(planned, facts):
+    return [config for config in planned if config.name not in facts.by_name]
 
 
-def _whole_grid(item, facts):
-    planned = grids.grid(item.grid, facts.profile, facts.images()) if item.grid else []
-    to_do = [config for config in planned if config.name not in facts.by_name]
-    if to_do:
-        yield [item.id, f"{len(to_do)} of {len(planned)}", "all", item.grid, *answers.cost(to_do, facts)]
+def _claimed(item):
+    if not item.claim:
+        return ()
+    claim = CLAIMS[item.claim]
+    return (Need(tuple(Pair(c.label, c.a, c.b) for c in claim.comparisons), claim.sparsities, "step1"),)
 
 
-def _needs(item, facts):
-    for need in item.needs:
-        yield from _need(item, need, facts)
-
-
-def _need(item, need, facts):
+def _need(need, facts):
     to_do, planned = answers.missing(need, facts)
-    if to_do:
-        grid = need.grid or "in no grid yet"
-        yield [item.id, f"{len(to_do)} of {len(planned)}", _which(need), grid, *answers.cost(to_do, facts)]
+    return Open(_which(need), need.grid or "in no grid yet", to_do, len(planned))
 
 
 def _which(need):
@@ -128,21 +163,12 @@ def _named(arm, changes):
 
 
 def _probes(item, facts):
-    if "lt" in item.probed:  # its masks need trained nets, so they come with the runs
-        yield from _need(item, Need((Pair("", "lt", "lt"),), (SPARSITY,), "step1"), facts)
-    planned = [config for config in grids.probes(facts.profile, facts.images())
-               if config.ticket in item.probed and config.seed < PROFILES[facts.profile].seeds
-               and config.network == PROFILES[facts.profile].networks["resnet"][0]]  # fmt: skip
+    profile = PROFILES[facts.profile]
+    planned = [config for config in grids.probes(facts.profile, facts.images(), profile.seeds)
+               if config.ticket in item.probed and config.network == profile.networks["resnet"][0]]  # fmt: skip
     to_do = [config for config in planned if probes.name(config) not in facts.by_name]
-    if to_do:
-        which = ", ".join(f"`{ticket}`" for ticket in dict.fromkeys(config.ticket for config in to_do))
-        yield [item.id, f"{len(to_do)} of {len(planned)} probes", f"masks of {which}", "probes", "0, no training",
-               _probe_hours(to_do, facts)]  # fmt: skip
-
-
-def _probe_hours(to_do, facts):
-    took = [row["seconds"] for row in facts.rows if row["kind"] == "probe"]
-    return f"{len(to_do) * sum(took) / len(took) / 3600:.1f}" if took else "not measured"
+    which = ", ".join(f"`{ticket}`" for ticket in dict.fromkeys(config.ticket for config in to_do))
+    return Open(f"masks of {which}, no training", "probes", to_do, len(planned), probe=True)
 
 
 def substitutions(rows):

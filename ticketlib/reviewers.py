@@ -82,7 +82,7 @@ ITEMS = (
     Item("R2.13", "Say in Figure 2 what every arrow means.", EDITORIAL, ("pipeline",),
          text="In our picture of the pipeline every arrow has its words.", phrase="arrow"),
     Item("R2.14", "Cite the data-free method that appeared at the same time.", EDITORIAL, ("glossary",),
-         text="SynFlow is cited and measured. That it was meant is our guess: the review names no title.",
+         text="SynFlow is cited, and is one of this book's methods. That it was meant is a guess.",
          phrase="{cite:p}`tanaka2020`"),
     Item("R3.1", "Does it hold at the scale of ImageNet?", MEASURED, (OTHERS,),
          others=((published.UNIFORM, "tiny-imagenet"), (published.ITERATED, "imagenet")),
