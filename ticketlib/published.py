@@ -102,10 +102,11 @@ def left_out():
 
 def left_out_list():
     """The rows that must not be printed and why, without their accuracies, as a Markdown list."""
-    return "\n".join(
-        f"- {SOURCES[row['source']].label}, {NETWORKS[row['network']]}, {row['method']}, {row['sparsity']} removed: {why}"
-        for row, why in left_out()
-    )
+    lines = []
+    for row, reason in left_out():
+        where = f"{SOURCES[row['source']].label}, {NETWORKS[row['network']]}"
+        lines.append(f"- {where}, {row['method']}, {row['sparsity']} removed: {reason}")
+    return "\n".join(lines)
 
 
 def cells(contrast):
