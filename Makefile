@@ -1,6 +1,8 @@
 # make book       run every notebook, build the site into _build/html
 # make test       lint, unit tests, every notebook, the site (what .ci/run calls)
 # make test-all   the same with the slow tests
+# make faults     try every fault and write the table that the book shows
+# make test-ray   the tests of the Ray engine, which is installed for them
 # make bench      speed figures
 # make clean      remove what the commands above made, the environment included
 PYTHON ?= python3.11
@@ -8,7 +10,7 @@ BIN := .venv/bin
 export TQDM_DISABLE := 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: book test test-all bench clean
+.PHONY: book test test-all faults test-ray bench clean
 
 book: .venv/ready
 	$(BIN)/python book/_ext/make_book.py
@@ -20,6 +22,13 @@ test: .venv/ready
 test-all: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
+
+faults: .venv/ready
+	TICKETLIB_FAULTS=book/reference/faults.json $(BIN)/python -m pytest tests/faults
+
+test-ray: .venv/ready
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-ray.txt
+	TICKETLIB_RAY_LOG=book/reference/two_nodes.json $(BIN)/python -m pytest tests/faults/ray/two_nodes.py
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/run.py

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from ticketlib.data import cache_folder
 from ticketlib.errors import TicketError
+from ticketlib.ledger import NAME
 from ticketlib.masks import Mask
 
 ABANDONED = 3600  # seconds after which a file that was never moved into place is swept away
@@ -30,6 +31,8 @@ def digest(tensors):
 
 
 def _path(name, folder):
+    if not NAME.fullmatch(name):
+        raise TicketError(f"checkpoint {name!r} is not allowed; it must be a run's name, 16 hexadecimal digits.")
     return (Path(folder) if folder else cache_folder()) / "checkpoints" / f"{name}.safetensors"
 
 

@@ -164,6 +164,7 @@ def commit_rows(options):
     root, added = nb.book_ledger().parent.parent, 0
     for path in sorted(options.source.glob("*/*.json")):
         read_row(path)  # refused if unsound, before anything is copied
+        one_of("profile (the folder's name)", path.parent.name, runs.PROFILES)
         target = nb.book_ledger() / path.parent.name / path.name
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)

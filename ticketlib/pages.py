@@ -20,7 +20,7 @@ NO_IMAGES = SimpleNamespace(name="cifar10", fingerprint="0" * 16)  # a grid's si
 
 def substitutions():
     """Names that pages may write as {{ name }}: dict from name to Markdown."""
-    from ticketlib import replies  # it makes its tables with this module
+    from ticketlib import faults, replies  # they make their tables with this module
 
     rows = Ledger(book_ledger("laptop")).rows()
     return {
@@ -32,7 +32,8 @@ def substitutions():
         "control_table": control_table(),
         "protocol_versions": protocol_versions(),
         "trials_table": trials_table(),
-        **replies.substitutions(rows),
+        **replies.substitutions(rows, Ledger(book_ledger("paper")).rows()),
+        **faults.substitutions(),
     }
 
 

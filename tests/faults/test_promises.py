@@ -1,0 +1,144 @@
+"""What SECURITY.md promises and no other test holds."""
+
+import ast
+import getpass
+import importlib.util
+import inspect
+import json
+import os
+import re
+import socket
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from workshop import smoke_configs
+
+import ticketlib
+from ticketlib import backends, checkpoints, data, experiment, faults
+from ticketlib.errors import TicketError
+from ticketlib.ledger import STRING, Ledger, Row
+from ticketlib.nb import ROOT
+
+SOURCES = sorted(Path(ticketlib.__file__).parent.glob("*.py")) + sorted((ROOT / "book" / "_ext").glob("*.py"))
+UNSAFE_MODULES = {"cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+READERS = {f"{module}.{name}" for module in ("pickle", "_pickle") for name in ("load", "loads", "Unpickler")}
+UNSAFE_CALLS = {"eval", "exec", "compile", "os.system", "os.popen", "yaml.load"} | READERS
+
+
+def calls(path):
+    """Every call in a source file: (its name, ast.Call)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_nothing_is_unpickled_or_evaluated(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+    imported = {alias.name.split(".")[0] for node in imports for alias in node.names}
+    renamed = {alias.name for node in imports for alias in node.names if alias.asname}
+    drawn = {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not (imported | drawn) & UNSAFE_MODULES and "pickle" not in renamed | drawn
+    for name, call in calls(path):
+        options = {word.arg: ast.unparse(word.value) for word in call.keywords}
+        assert name not in UNSAFE_CALLS and options.get("shell") is None
+        if name == "torch.load":
+            assert options["weights_only"] == "True"
+        if name in ("np.load", "numpy.load"):
+            assert options["allow_pickle"] == "False"
+
+
+def test_a_checkpoint_cannot_leave_its_folder(tmp_path):
+    for name in ("../secret", "/etc/passwd", "a" * 15, "A" * 16, "a" * 16 + "\n", ""):
+        with pytest.raises(TicketError, match="16 hexadecimal"):
+            checkpoints.load(name, folder=tmp_path)
+
+
+def test_the_build_takes_no_path(monkeypatch):
+    spec = importlib.util.spec_from_file_location("make_book", ROOT / "book" / "_ext" / "make_book.py")
+    make_book = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_book)
+    assert not inspect.signature(make_book.main).parameters and make_book.ROOT == ROOT
+    assert "argv" not in inspect.getsource(make_book)
+
+
+def machine_words():
+    """What would give the machine away: its name, the user's, and folders."""
+    words = {socket.gethostname(), getpass.getuser(), str(Path.home()), str(ROOT), os.getcwd(), "/tmp", "/home"}
+    return {word for word in words if len(word) > 3}
+
+
+def test_a_row_does_not_give_the_machine_away(cache):
+    digits = data.load("digits")
+    for config in smoke_configs(digits)[:2]:
+        row = experiment.execute(config, digits, progress=False)
+        text = json.dumps({key: value for key, value in row.items() if key != "correct"})
+        assert not [word for word in machine_words() if word in text]
+        Ledger(cache / "rows").add(Row(row))
+
+
+def test_committed_rows_hold_no_path():
+    for path in (ROOT / "book" / "ledger").rglob("*.json"):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        row.pop("correct", None)
+        assert not [text for text in STRING.findall(json.dumps(row)) if re.search(r"/\w+/|\\\\|://", text)], path.name
+
+
+class FakeRay(types.ModuleType):
+    """Remembers how Ray would have been started."""
+
+    started = None
+
+    def init(self, **options):
+        self.started = options, dict(os.environ)
+
+    def remote(self, **options):
+        return lambda function: types.SimpleNamespace(options=options)
+
+
+@pytest.fixture
+def fake_ray(monkeypatch):
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    fake = FakeRay("ray")
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    return fake
+
+
+def test_ray_starts_on_loopback_with_a_token_and_reports_nothing(fake_ray):
+    cluster = backends.Cluster(per_gpu=4)
+    options, environment = fake_ray.started
+    assert options["address"] == "local" and options["_node_ip_address"] == "127.0.0.1"
+    assert not options["include_dashboard"]
+    assert environment["RAY_AUTH_MODE"] == "token" and re.fullmatch(r"[0-9a-f]{64}", environment["RAY_AUTH_TOKEN"])
+    assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert cluster.task.options["num_gpus"] == 0.25 and cluster.task.options["max_calls"] == 1
+
+
+def test_a_token_is_never_made_up_for_a_cluster_that_is_there(fake_ray):
+    backends.Cluster("10.0.0.1:6379")
+    assert "RAY_AUTH_TOKEN" not in fake_ray.started[1] and fake_ray.started[1]["RAY_AUTH_MODE"] == "token"
+
+
+def test_without_ray_one_sentence_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(TicketError, match=r"requirements-ray\.txt"):
+        backends.Cluster()
+
+
+def test_every_dependency_is_pinned_and_states_its_licence():
+    pinned = faults.requirements()
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    assert len(pinned) == len(lines) > 20
+    assert all(licence for _, _, licence in faults.licence_lines()[1])
+    assert list(faults.requirements("requirements-ray.txt")) == ["ray"]
+
+
+def test_every_promise_names_a_test_that_is_there():
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/.]+)`", text)
+    assert len(named) >= 10 and all((ROOT / path).exists() for path in named)

@@ -1,0 +1,73 @@
+"""Faults that were tried and what came of them, and what the project stands on: tables for pages."""
+
+import json
+import re
+import textwrap
+from importlib.metadata import distribution
+
+from ticketlib import gpus, pages
+from ticketlib.errors import TicketError
+from ticketlib.nb import ROOT
+
+FAULTS = ROOT / "book" / "reference" / "faults.json"  # written by `make faults`, from the tests' outcomes
+TWO_NODES = ROOT / "book" / "reference" / "two_nodes.json"  # written by `make test-ray`
+REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)==(\S+)")
+
+
+def fault_lines():
+    """(column titles, lines) of a table: each fault, how often it was tried, what had to come of it, whether it did."""
+    found = json.loads(FAULTS.read_text(encoding="utf-8"))
+    lines = [[f["fault"], f"{f['tried']:,}", f["promise"], "yes" if f["held"] else "**no**"] for f in found]
+    return ["fault", "times", "what must come of it", "held"], lines
+
+
+def two_nodes():
+    """The run on two Ray nodes, one of which was removed, in a sentence."""
+    log = json.loads(TWO_NODES.read_text(encoding="utf-8"))
+    fewer, more = log["on_each"]
+    return (
+        f"Ray {log['ray']}, two nodes of one core on loopback, {log['runs']} short runs: one node was removed when "
+        f"{log['removed_after']} were done. The removed node had made {fewer}, the other made {more}; "
+        f"{log['failed']} failed, and the ledger had all {log['runs']} rows after {log['seconds']} s."
+    )
+
+
+def requirements(name="requirements.txt"):
+    """Pinned packages of a requirements file: dict from name to version."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    lines = [line.split("#")[0].strip() for line in text.splitlines()]
+    return {found[1]: found[2] for line in lines if (found := REQUIREMENT.fullmatch(line))}
+
+
+def licence(name):
+    """A package's licence as its metadata states it, in a few words. Raises: TicketError if it states none."""
+    metadata = distribution(name).metadata
+    stated = [metadata.get("License-Expression"), *_classifiers(metadata), metadata.get("License")]
+    for text in stated:
+        if text and text.strip() not in ("", "UNKNOWN"):
+            return textwrap.shorten(text.strip().splitlines()[0], 60, placeholder=" ...")
+    raise TicketError(f"package {name!r} states no licence; it must not be used until that is clear.")
+
+
+def _classifiers(metadata):
+    found = [line for line in metadata.get_all("Classifier", []) if line.startswith("License ::")]
+    return [", ".join(line.split(" :: ")[-1] for line in found)]
+
+
+def licence_lines():
+    """(column titles, lines) of a table: every direct dependency, its pinned version, its licence."""
+    return ["package", "version", "licence"], [[name, pin, licence(name)] for name, pin in requirements().items()]
+
+
+def substitutions():
+    """Names that pages may write as {{ name }}: dict from name to Markdown."""
+    dataset = pages.NO_IMAGES
+    pace = " and ".join(f"{100 * share:g} %" for share in gpus.UTILISATION)
+    return {
+        "fault_table": pages.table(*fault_lines()),
+        "two_nodes": two_nodes(),
+        "licence_table": pages.table(*licence_lines()),
+        "gpu_hours_table": pages.table(*gpus.hours_lines(dataset)),
+        "gpu_days_table": pages.table(*gpus.wall_lines(dataset)),
+        "gpu_pace": f"{pace} of {gpus.PEAK / 1e12:g} float32 TFLOP/s, the data-sheet peak of an NVIDIA A100",
+    }
