@@ -2,9 +2,11 @@
 
 import contextlib
 import functools
+import importlib.util
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -47,12 +49,12 @@ def model():
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """One epoch instead of six, and two seeds whose keep-counts are averaged."""
+    """Two epochs instead of six, and two seeds whose keep-counts are averaged."""
     make_short(monkeypatch)
 
 
 def make_short(monkeypatch):
-    monkeypatch.setattr(grids, "arm", functools.partial(grids.arm, epochs=1))
+    monkeypatch.setattr(grids, "arm", functools.partial(grids.arm, epochs=2))
     monkeypatch.setattr(sanity, "RATIO_SEEDS", range(10_000, 10_002))
 
 
@@ -157,7 +159,9 @@ def test_an_unseen_function_goes_through_every_check(whole):
     assert made == {"snip": 5, "snip-mean": 1, "synflow": 1, "smart": 1, "uniform": 1}
     lines = said().splitlines()
     assert re.fullmatch(r"9 runs to carry out, expected to take \d+ (s|min)\.", lines[0]) and "all there" in lines[-1]
-    assert len(result.findings) == 9 and all("provisional, 1 of 6" in f.verdict.sentence for f in result.findings)
+    words = Counter(f.verdict.word for f in result.findings)
+    assert words.total() == 9 and words["provisional"] >= 1 and set(words) <= {"provisional", "collapsed"}
+    assert "provisional, 1 of 6" in result.table
     assert "one seed, no interval" in result.table and "6 epochs; sparsity 0.9" in result.scope
     assert "decide nothing" in result._repr_markdown_() and result.accuracies in str(result)
 
@@ -206,11 +210,14 @@ def test_nothing_stays_registered(whole):
 
 
 def test_an_interrupted_check_goes_on_where_it_was(whole, tmp_path, monkeypatch):
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+    for path in sorted(tmp_path.rglob("*.json"))[:3]:
+        path.unlink()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        count_runs(patch, most=4)
+        count_runs(patch, most=1)
         check(snip, tmp_path)
     made = count_runs(monkeypatch)
-    assert str(check(snip, tmp_path)) == str(whole[3]) and made.total() == 5
+    assert str(check(snip, tmp_path)) == str(whole[3]) and made.total() == 2
 
 
 def test_a_changed_function_is_run_again_and_its_yardsticks_are_not(whole, monkeypatch):
@@ -326,15 +333,16 @@ def test_a_name_follows_what_a_function_computes():
     assert len({identity()[1], identity(power=2)[1], identity(rate=2)[1]}) == 3
 
 
-def test_a_name_is_the_same_in_another_process(tmp_path):
+def test_a_name_is_the_same_in_another_process(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(SOURCE.format(**PLAIN))
     code = "import mine\nfrom ticketlib import scorers\nprint(scorers.identity(mine.pruner))"
-    found = {
-        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONHASHSEED": str(seed)},
-                       capture_output=True, text=True, check=True).stdout
-        for seed in (1, 2)
-    }  # fmt: skip
-    assert len(found) == 1
+    there = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONHASHSEED": "1"},
+                           capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
+    spec = importlib.util.spec_from_file_location("mine", tmp_path / "mine.py")
+    mine = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "mine", mine)
+    spec.loader.exec_module(mine)
+    assert scorers.identity(mine.pruner) == there
 
 
 def test_what_cannot_be_read_is_refused():
