@@ -186,26 +186,56 @@ def test_advice_names_a_page_and_words_on_it(item):
     assert item.pages and item.phrase and item.text and not item.needs
 
 
-def mask_rows(ticket, rule, seeds=range(SEEDS), arm=None, **facts):
-    return [row(f"{arm or ticket}@0.98", seed, 70.0, keep_counts=counts(rule), **facts) for seed in seeds]
+def mask_rows(ticket, place, kept, seeds=range(3), suffix="", **facts):
+    """Rows with the mask of a ticket on one of the networks that masks are compared on."""
+    profile, network = observations.PLACES[place]
+    book = {"variant": "default", "scoring": "book", "network": network}
+    return [row(f"{ticket}{suffix}@0.98", seed, 70.0, profile, changes=book, keep_counts=kept, **facts)
+            for seed in seeds]  # fmt: skip
 
 
-def test_masks_are_compared_with_the_smart_ratio():
-    rows = mask_rows("snip", "smart") + mask_rows("grasp", "uniform", range(2))
+@pytest.fixture(scope="module")
+def smart():
+    """The smart ratio's keep-counts: dict from the name of a network to its counts."""
+    found = {}
+    for place, (profile, network) in observations.PLACES.items():
+        name, width, stride = PROFILES[profile].networks[network]
+        options = {"stem_stride": stride} if network == "resnet" else {}
+        found[place] = ratios.keep_counts(models.build(name, 10, width=width, **options), "smart", "0.98")
+    return found
+
+
+def test_masks_are_compared_with_the_smart_ratio(smart):
+    other = counts("uniform")
+    rows = mask_rows("snip", "ResNet-32", smart["ResNet-32"]) + mask_rows("lt", "ResNet-20", other, range(2))
     found = answer("R2.12", rows)
-    assert "SNIP 0.00, GraSP 0." in found.text and found.word == answers.PARTLY and found.n == (2, SEEDS)
-    whole = [r for method in observations.METHODS for r in mask_rows(method, "smart")]
+    assert "ResNet-32 SNIP 0.00; ResNet-20 LT 0." in found.text and "ResNet-20 LT 0.00" not in found.text
+    assert found.word == answers.PARTLY and found.n == (2, 3)
+    wanted = [(method, place) for place, methods in observations.REQUIRED.items() for method in methods]
+    whole = [r for method, place in wanted for r in mask_rows(method, place, smart[place])]
     assert answer("R2.12", whole).answered and answer("R3.C5", whole).answered
-    assert "SNIP -1.00" in answer("R2.6", whole).text  # the smart ratio falls from layer to layer
+    assert "ResNet-32 SNIP -1.00" in answer("R2.6", whole).text  # the smart ratio falls from layer to layer
 
 
-def test_corrupted_scores_are_compared_with_clean_ones():
-    clean = mask_rows("snip", "smart", range(2)) + mask_rows("grasp", "smart", range(2))
+def test_masks_of_other_scores_or_recipes_are_not_mixed_in(smart):
+    facts = Facts(mask_rows("snip", "ResNet-32", smart["ResNet-32"]))
+    assert len(observations.masks_of(facts, "snip", "ResNet-32")) == 3
+    for what, value in (("variant", "authors"), ("recipe", 0), ("check", "rearranged"), ("held_out", 5000)):
+        rows = [Row(r | {"config": r["config"] | {what: value}}) for r in facts.rows]
+        assert observations.masks_of(Facts(rows), "snip", "ResNet-32") == {}
+
+
+def test_corrupted_scores_are_compared_with_clean_ones(smart):
     shared = dict(overlap=0.4, chance=0.1, ceiling=0.8)
-    bad = [r for t in ("snip", "grasp") for r in mask_rows(t, "smart", range(2), f"{t}+both", **shared)]
+    places = [(t, place) for t in ("snip", "grasp") for place in ("ResNet-32", "VGG-19")]
+    clean = [r for t, place in places for r in mask_rows(t, place, smart[place])]
+    bad = [r for t, place in places for r in mask_rows(t, place, smart[place], suffix="+both", **shared)]
     found = answer("R2.10", clean + bad)
-    assert "SNIP: 0.00 of the kept weights change layer, and the masks share 0.40 (by chance 0.10, two" in found.text
-    assert found.word == answers.PARTLY and answer("R2.10", clean).word == verdicts.NOT_RUN
+    assert "SNIP on VGG-19 0.00, 0.40 (by chance 0.10, two clean batches 0.80)" in found.text
+    assert observations.corruption(Facts(clean + bad)).complete
+    assert not observations.corruption(Facts(clean + bad[:-1])).complete
+    assert found.word == answers.PARTLY and "not run: LT on corrupted data, twice the epochs" in found.text
+    assert answer("R2.10", clean).word == verdicts.NOT_RUN
 
 
 def test_seeds_and_stability_are_read_from_the_rows():

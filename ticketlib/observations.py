@@ -12,6 +12,9 @@ from ticketlib.tickets import TICKETS
 
 SPARSITY = "0.98"  # at which masks are compared
 METHODS = ("snip", "grasp", "synflow", "magnitude", "lt")
+PLACES = {"ResNet-32": ("paper", "resnet"), "VGG-19": ("paper", "vgg"), "ResNet-20": ("laptop", "resnet")}
+REQUIRED = {"ResNet-32": METHODS[:-1], "VGG-19": METHODS[:-1], "ResNet-20": ("lt",)}  # LT needs trained nets
+MASK_SEEDS = 3  # seeds of the probes
 
 
 def stability(facts):
@@ -57,13 +60,14 @@ def _counts(arms):
     return tuple(sorted({len(of) for of in arms.values() if of}))
 
 
-def masks_of(facts, ticket, corruption="none", sparsity=SPARSITY):
-    """Rows, runs or probes, with a ticket's mask as found on the profile's residual network: dict seed -> Row."""
-    profile = PROFILES[facts.profile]
-    name, width, stem_stride = profile.networks["resnet"]
-    plain = {what: DEFAULTS[what] for what in ("check", "linear", "variant", "min_per_layer", "held_out")}
-    wanted = plain | dict(network=name, width=width, stem_stride=stem_stride, dataset=profile.dataset, ticket=ticket,
-                          corruption=corruption, sparsity=sparsity, recipe=profile.training["recipe"])  # fmt: skip
+def masks_of(facts, ticket, place, corruption="none", sparsity=SPARSITY):
+    """Rows, runs or probes, with a ticket's mask as found on a network of PLACES: dict seed -> Row."""
+    of, network = PLACES[place]
+    name, width, stem_stride = PROFILES[of].networks[network]
+    plain = {what: DEFAULTS[what] for what in ("check", "linear", "variant", "min_per_layer", "held_out", "scoring")}
+    wanted = plain | dict(network=name, width=width, stem_stride=stem_stride, dataset=PROFILES[of].dataset,
+                          ticket=ticket, corruption=corruption, sparsity=sparsity,
+                          recipe=PROFILES[of].training["recipe"])  # fmt: skip
     return {
         row["config"]["seed"]: row
         for row in sorted(facts.rows, key=lambda row: row["kind"], reverse=True)  # probes last: they say more
@@ -72,19 +76,22 @@ def masks_of(facts, ticket, corruption="none", sparsity=SPARSITY):
     }
 
 
-def _each_method(facts, measure, before, methods=METHODS):
-    """Mean over seeds of `measure(row, model)` for every method that has masks, as a Piece."""
-    found = {method: masks_of(facts, method) for method in methods}
-    rows = [row for of in found.values() for row in of.values()]
-    if not rows:
+def _each_method(facts, measure, before):
+    """Mean over seeds of `measure(row, model)`, for every network and method that has masks, as a Piece."""
+    said, rows, counts, full = [], [], set(), True
+    for place, required in REQUIRED.items():
+        found = {method: masks_of(facts, method, place) for method in METHODS}
+        full &= all(len(found[method]) >= MASK_SEEDS for method in required)
+        there = {method: of for method, of in found.items() if of}
+        if there:
+            model = shares.network_of(next(iter(next(iter(there.values())).values())))
+            means = {m: np.mean([measure(row, model) for row in of.values()]) for m, of in there.items()}
+            said.append(f"{place} {', '.join(f'{style(m).label} {mean:.2f}' for m, mean in means.items())}")
+            rows += [row for of in there.values() for row in of.values()]
+            counts |= {len(of) for of in there.values()}
+    if not said:
         return Piece("", complete=False)
-    model = shares.network_of(rows[0])
-    said = [
-        f"{style(method).label} {np.mean([measure(row, model) for row in of.values()]):.2f}"
-        for method, of in found.items()
-        if of
-    ]
-    return Piece(before + ", ".join(said), _names(rows), _counts(found), _full(found, facts))
+    return Piece(before + "; ".join(said), _names(rows), tuple(sorted(counts)), full)
 
 
 def depth(facts):
@@ -102,8 +109,10 @@ def distances(facts):
     smart = {}
 
     def measure(row, model):
-        smart.setdefault("counts", ratios.keep_counts(model, "smart", SPARSITY))
-        return shares.distance(row["keep_counts"], smart["counts"])
+        name = row["config"]["network"]
+        if name not in smart:
+            smart[name] = ratios.keep_counts(model, "smart", SPARSITY)
+        return shares.distance(row["keep_counts"], smart[name])
 
     return _each_method(facts, measure, f"at {SPARSITY}, share of kept weights not where the smart ratio has them: ")
 
@@ -122,23 +131,23 @@ def recorded(facts):
 def corruption(facts):
     """How far keep-ratios and masks move when the scoring batch is corrupted, between chance and two clean batches."""
     said, used, counts = [], [], []
-    for method in ("snip", "grasp"):
-        clean, bad = masks_of(facts, method), masks_of(facts, method, "both")
-        pairs = [(clean[seed], bad[seed]) for seed in sorted(set(clean) & set(bad)) if "overlap" in bad[seed]]
-        if pairs:
-            far = np.mean([shares.distance(a["keep_counts"], b["keep_counts"]) for a, b in pairs])
-            measured = ("overlap", "chance", "ceiling")
-            shared, chance, ceiling = (np.mean([b[what] for _, b in pairs]) for what in measured)
-            said.append(
-                f"{style(method).label}: {far:.2f} of the kept weights change layer, and the masks share {shared:.2f} "
-                f"(by chance {chance:.2f}, two clean batches {ceiling:.2f})"
-            )
-            used += [row for pair in pairs for row in pair]
+    for place in ("ResNet-32", "VGG-19"):
+        for method in ("snip", "grasp"):
+            clean, bad = (masks_of(facts, method, place, kind) for kind in ("none", "both"))
+            pairs = [(clean[seed], bad[seed]) for seed in sorted(set(clean) & set(bad)) if "overlap" in bad[seed]]
             counts.append(len(pairs))
+            used += [row for pair in pairs for row in pair]
+            said += [f"{style(method).label} on {place} {_moved(pairs)}"] if pairs else []
     if not said:
         return Piece("", complete=False)
-    full = len(counts) == 2 and min(counts) >= PROFILES[facts.profile].seeds
-    return Piece(f"at {SPARSITY}, {'; '.join(said)}", _names(used), tuple(sorted(set(counts))), full)
+    text = f"at {SPARSITY}, share of kept weights that change layer, and overlap of the masks: {'; '.join(said)}"
+    return Piece(text, _names(used), tuple(sorted(set(counts) - {0})), min(counts) >= MASK_SEEDS)
+
+
+def _moved(pairs):
+    far = np.mean([shares.distance(a["keep_counts"], b["keep_counts"]) for a, b in pairs])
+    shared, chance, ceiling = (np.mean([b[what] for _, b in pairs]) for what in ("overlap", "chance", "ceiling"))
+    return f"{far:.2f}, {shared:.2f} (by chance {chance:.2f}, two clean batches {ceiling:.2f})"
 
 
 def confounded(facts):
@@ -153,7 +162,7 @@ def confounded(facts):
 
 def movable(facts):
     """Share of the kept weights that rearranging can move at the sparse end, from SNIP's keep-counts."""
-    found = masks_of(facts, "snip", sparsity="0.995")
+    found = masks_of(facts, "snip", "ResNet-20", sparsity="0.995")
     if not found:
         return Piece("", complete=False)
     model = shares.network_of(next(iter(found.values())))

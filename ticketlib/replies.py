@@ -8,7 +8,7 @@ from ticketlib import answers, grids, pages, probes, published
 from ticketlib.answers import COMPUTED, EDITORIAL, MEASURED, Need, Pair
 from ticketlib.claims import CLAIMS
 from ticketlib.nb import ROOT
-from ticketlib.observations import SPARSITY
+from ticketlib.observations import MASK_SEEDS, SPARSITY
 from ticketlib.reviewers import ITEMS
 from ticketlib.runs import PROFILES
 
@@ -128,7 +128,7 @@ def open_runs(item, facts):
         planned = grids.grid(item.grid, facts.profile, facts.images())
         parts.append(Open("all", item.grid, _missing(planned, facts), len(planned)))
     if "lt" in item.probed:  # its masks need trained nets, so they come with the runs
-        parts.append(_need(Need((Pair("", "lt", "lt"),), (SPARSITY,), "step1"), facts))
+        parts.append(_need(Need((Pair("", "lt", "lt"),), (SPARSITY,), "step1", MASK_SEEDS), facts))
     parts.append(_probes(item, facts))
     return [part for part in parts if part.to_do]
 
@@ -163,17 +163,19 @@ def _named(arm, changes):
 
 
 def _probes(item, facts):
-    profile = PROFILES[facts.profile]
-    planned = [config for config in grids.probes(facts.profile, facts.images(), profile.seeds)
-               if config.ticket in item.probed and config.network == profile.networks["resnet"][0]]  # fmt: skip
+    planned = [config for config in grids.probes("paper", facts.images(), MASK_SEEDS)
+               if config.ticket in item.probed and config.sparsity == SPARSITY]  # fmt: skip
     to_do = [config for config in planned if probes.name(config) not in facts.by_name]
     which = ", ".join(f"`{ticket}`" for ticket in dict.fromkeys(config.ticket for config in to_do))
-    return Open(f"masks of {which}, no training", "probes", to_do, len(planned), probe=True)
+    return Open(f"masks of {which} on the paper's networks, no training", "probes", to_do, len(planned), probe=True)
 
 
-def substitutions(rows):
-    """Names that the page writes as {{ name }}: dict from name to Markdown."""
-    facts = answers.Facts(rows, listed_pages())
+def substitutions(rows, beside=()):
+    """Names that the page writes as {{ name }}: dict from name to Markdown.
+
+    Arguments: rows, of the profile `laptop`; beside, probes of the paper's networks.
+    """
+    facts = answers.Facts([*rows, *beside], listed_pages())
     found = answered(facts)
     return {
         "reviewers_summary": summary(found),
