@@ -34,11 +34,15 @@ def _conv_plane(arrays, where, pitches, channels, size):
     height, width = size
     x = 0
     while x < width:
-        columns = 4 if width - x >= 4 else 2 if width - x >= 2 else 1
+        columns = 8 if width - x >= 8 else 4 if width - x >= 4 else 2 if width - x >= 2 else 1
         for y in range(0, height, 2):
             here = source + y * pitches[0] + x * LANES, target + y * pitches[1] + x * pitches[2], first
             pair = y + 1 < height
-            if columns == 4 and pair:
+            if columns == 8 and pair:
+                _conv_tiles(2, 8, arrays, here, pitches, channels)
+            elif columns == 8:
+                _conv_tiles(1, 8, arrays, here, pitches, channels)
+            elif columns == 4 and pair:
                 _conv_tiles(2, 4, arrays, here, pitches, channels)
             elif columns == 4:
                 _conv_tiles(1, 4, arrays, here, pitches, channels)
@@ -75,11 +79,15 @@ def _dot_plane(arrays, where, pitches, channels, size):
     height, width = size
     x = 0
     while x < width:
-        columns = 4 if width - x >= 4 else 2 if width - x >= 2 else 1
+        columns = 8 if width - x >= 8 else 4 if width - x >= 4 else 2 if width - x >= 2 else 1
         for y in range(0, height, 2):
             here = source + y * pitches[0] + x * LANES, target + y * pitches[1] + x * LANES, first
             pair = y + 1 < height
-            if columns == 4 and pair:
+            if columns == 8 and pair:
+                _dot_tiles(2, 8, arrays, here, pitches, channels)
+            elif columns == 8:
+                _dot_tiles(1, 8, arrays, here, pitches, channels)
+            elif columns == 4 and pair:
                 _dot_tiles(2, 4, arrays, here, pitches, channels)
             elif columns == 4:
                 _dot_tiles(1, 4, arrays, here, pitches, channels)

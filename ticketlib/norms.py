@@ -74,101 +74,91 @@ def set_slope(net, layer, images):
 
 
 @njit
-def _relu_row(x, where, count, step, scale, shift):
-    """out = max(0, scale * z + shift) over a row of pixels."""
-    z, out = where
-    for i in range(count):
-        value = v.fma(scale, v.load(x, z + i * step), shift)
-        v.store(x, out + i * LANES, v.where_positive(value, value))
-
-
-@njit
-def _relu_add_row(x, where, count, step, scales, shift):
-    """out = max(0, scale * z + shift + rest_scale * rest) over a row of pixels."""
-    z, rest, out = where
-    for i in range(count):
-        value = v.fma(scales[0], v.load(x, z + i * step), shift)
-        value = v.fma(scales[1], v.load(x, rest + i * step), value)
-        v.store(x, out + i * LANES, v.where_positive(value, value))
-
-
-@njit
-def _rest_scale(channels, layer, c):
-    """Scale and shift of what is added: those of a shortcut's norm, else 1 and 0."""
-    if layer.rest_kind == 2:
-        channel = channels[layer.rest_norm + c]
-        return channel.scale, channel.shift
-    return np.float32(1), np.float32(0)
-
-
-@njit
 def activate(net, layer, lanes, block):
     """Write a block of an activation; lanes beyond the batch come out 0."""
-    x, z, out, rest, added = v.address(net.x), layer.z, layer.out, layer.rest, layer.rest_kind > 0
-    step, down = out.split * LANES, out.split * z.pitch
-    for c in range(out.channels):
+    for c in range(layer.out.channels):
         channel = net.channels[layer.norm + c]
-        rest_scale, rest_shift = _rest_scale(net.channels, layer, c)
-        scales = v.splat(channel.scale), v.splat(rest_scale)
-        shift = v.splat(channel.shift + rest_shift) * lanes
-        for phase in range(out.split * out.split):
-            target, top, left, rows, columns = phase_of(out, block, c, phase)
-            source = origin(z, block, c) + top * z.pitch + left * LANES
-            other = origin(rest, block, c) + top * rest.pitch + left * LANES
-            for y in range(rows):
-                here, there = source + y * down, target + y * out.pitch
-                if added:
-                    where = (here, other + y * out.split * rest.pitch, there)
-                    _relu_add_row(x, where, columns, step, scales, shift)
-                else:
-                    _relu_row(x, (here, there), columns, step, scales[0], shift)
+        if layer.rest_kind == 0:
+            _relu(v.address(net.x), layer, block, c, (channel.scale, channel.shift, lanes))
+        elif layer.rest_kind == 1:
+            _relu_add(v.address(net.x), layer, block, c, (channel.scale, np.float32(1), channel.shift, lanes))
+        else:
+            rest = net.channels[layer.rest_norm + c]
+            shift = channel.shift + rest.shift
+            _relu_add(v.address(net.x), layer, block, c, (channel.scale, rest.scale, shift, lanes))
+
+
+@njit
+def _relu(x, layer, block, c, norm):
+    """out = max(0, scale * z + shift) for one channel."""
+    z, out, step = layer.z, layer.out, layer.out.split * LANES
+    scale, shift = v.splat(norm[0]), v.splat(norm[1]) * norm[2]
+    down, across = out.split * z.pitch, out.pitch
+    for phase in range(out.split * out.split):
+        target, top, left, rows, columns = phase_of(out, block, c, phase)
+        source = origin(z, block, c) + top * z.pitch + left * LANES
+        for _ in range(rows):
+            for i in range(columns):
+                value = v.fma(scale, v.load(x, source + i * step), shift)
+                v.store(x, target + i * LANES, v.where_positive(value, value))
+            source, target = source + down, target + across
+
+
+@njit
+def _relu_add(x, layer, block, c, norm):
+    """out = max(0, scale * z + rest_scale * rest + shift) for one channel."""
+    z, rest, out, step = layer.z, layer.rest, layer.out, layer.out.split * LANES
+    scale, rest_scale, shift = v.splat(norm[0]), v.splat(norm[1]), v.splat(norm[2]) * norm[3]
+    down, rest_down, across = out.split * z.pitch, out.split * rest.pitch, out.pitch
+    for phase in range(out.split * out.split):
+        target, top, left, rows, columns = phase_of(out, block, c, phase)
+        source = origin(z, block, c) + top * z.pitch + left * LANES
+        other = origin(rest, block, c) + top * rest.pitch + left * LANES
+        for _ in range(rows):
+            for i in range(columns):
+                value = v.fma(scale, v.load(x, source + i * step), shift)
+                value = v.fma(rest_scale, v.load(x, other + i * step), value)
+                v.store(x, target + i * LANES, v.where_positive(value, value))
+            source, other, target = source + down, other + rest_down, target + across
 
 
 @njit
 def norm_gradient(net, layer, lanes, block):
     """Write a block of dz, the gradient of z, from that behind the ReLU it went into."""
-    x, z, dz, width = v.address(net.x), layer.z, layer.dz, layer.z.width * LANES
+    x, z, dz, dy = v.address(net.x), layer.z, layer.dz, layer.dy
+    pitch, dz_pitch, width = z.pitch, dz.pitch, z.width * LANES
     for c in range(z.channels):
         channel = net.channels[layer.norm + c]
         slope, shift, curve = v.splat(channel.slope[0]), v.splat(channel.slope[1]) * lanes, v.splat(channel.slope[2])
-        upper = c - layer.dy.channels
-        source = origin(layer.dy, block, c) if upper < 0 else origin(layer.upper, block, upper)
-        for y in range(z.height):
-            here, there = y * z.pitch, origin(dz, block, c) + y * dz.pitch
+        source = origin(dy, block, c) if c < dy.channels else origin(layer.upper, block, c - dy.channels)
+        away, target = origin(z, block, c) - source, origin(dz, block, c)
+        for _ in range(z.height):
             for i in range(0, width, LANES):
-                value = v.fma(curve, v.load(x, origin(z, block, c) + here + i), shift)
-                v.store(x, there + i, v.fma(slope, v.load(x, source + here + i), value))
-
-
-@njit
-def _gate_row(x, where, count, step, centre, totals):
-    """dy = dy where the activation is positive, and the running totals of dy and dy * (z - centre)."""
-    out, dy, z = where
-    first, second = totals
-    for i in range(count):
-        value = v.where_positive(v.load(x, out + i * LANES), v.load(x, dy + i * step))
-        v.store(x, dy + i * step, value)
-        first, second = first + value, v.fma(value, v.load(x, z + i * step) - centre, second)
-    return first, second
+                value = v.fma(curve, v.load(x, source + away + i), shift)
+                v.store(x, target + i, v.fma(slope, v.load(x, source + i), value))
+            source, target = source + pitch, target + dz_pitch
 
 
 @njit
 def gate(net, layer, block):
     """Turn a block of the gradient of an activation into that behind its ReLU; add to the sums of the norm before."""
     x, out, dy = v.address(net.x), layer.out, layer.dy
-    step = out.split * LANES
+    step, down, across = out.split * LANES, out.split * dy.pitch, out.pitch
     for c in range(dy.channels):
-        channel = net.channels[layer.norm + c]
-        centre, totals = v.splat(channel.mean), (zero(), zero())
+        channel, away = net.channels[layer.norm + c], origin(layer.z, block, c) - origin(dy, block, c)
+        centre, first, second = v.splat(channel.mean), zero(), zero()
         for phase in range(out.split * out.split):
             source, top, left, rows, columns = phase_of(out, block, c, phase)
-            inside = top * dy.pitch + left * LANES
-            for y in range(rows):
-                here = inside + y * out.split * dy.pitch
-                where = (source + y * out.pitch, origin(dy, block, c) + here, origin(layer.z, block, c) + here)
-                totals = _gate_row(x, where, columns, step, centre, totals)
-        channel.sums[0] += v.total(totals[0])
-        channel.sums[1] += v.total(totals[1])
+            target = origin(dy, block, c) + top * dy.pitch + left * LANES
+            for _ in range(rows):
+                for i in range(columns):
+                    at = target + i * step
+                    value = v.where_positive(v.load(x, source + i * LANES), v.load(x, at))
+                    v.store(x, at, value)
+                    first, second = first + value, v.fma(value, v.load(x, at + away) - centre, second)
+                source, target = source + across, target + down
+        channel.sums[0] += v.total(first)
+        channel.sums[1] += v.total(second)
     if layer.rest_kind == 2:
         _gate_shortcut(net, layer, block)
 
