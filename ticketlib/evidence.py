@@ -14,6 +14,7 @@ MOVED_FLOOR = 0.10  # a rearrangement or shuffle must touch at least this share 
 LABELS_SLACK = 0.05  # corrupted labels agree with the true ones at 1 / classes, give or take this
 PIXELS_CEILING = 0.10  # shuffled pixels correlate with the true ones by at most this
 SAME_IN_A_PAIR = ("device", "threads", "versions")
+LEFT_TO_PAIRS = ("engine", "precision", "eval_every")
 SAME_IN_A_RECIPE = (
     "recipe", "engine", "precision", "batch", "lr", "momentum", "weight_decay", "drops", "padding", "flip", "epochs",
     "fingerprint",
@@ -23,12 +24,13 @@ SAME_IN_A_RECIPE = (
 def select(rows, profile, network="resnet"):
     """The run rows that a profile's verdicts may read, of one of its networks: dict arm -> {seed: Row}.
 
-    Rows of another recipe version, another length or held-out images (the pilot) are left out.
+    Rows of another recipe or recipe version, another length or held-out images (the pilot) are left out; engine and
+    precision are compared within pairs.
     """
     chosen = PROFILES[profile]
     name, width, stem_stride = chosen.networks[network]
     wanted = dict(network=name, width=width, stem_stride=stem_stride, dataset=chosen.dataset, held_out=0)
-    wanted |= {what: chosen.training[what] for what in ("recipe", "epochs")}
+    wanted |= {what: value for what, value in chosen.training.items() if what not in LEFT_TO_PAIRS}
     found = defaultdict(dict)
     for row in rows:
         if row["kind"] == "run" and all(getattr(row.config, what) == value for what, value in wanted.items()):

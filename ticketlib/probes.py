@@ -6,7 +6,7 @@ from dataclasses import replace
 from ticketlib import checkpoints, experiment, machine, masks, paths, tickets
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Row, name_of
-from ticketlib.runs import parent, streams
+from ticketlib.runs import DEFAULTS, parent, streams
 from ticketlib.tickets import TICKETS
 
 FIELDS = (
@@ -19,6 +19,8 @@ def configuration(config):
     """What names the probe of a run's mask: the fields of its Config that decide the mask, and its parent's name."""
     values, before = config.as_dict(), parent(config)
     found = {"probe": "mask"} | {what: values[what] for what in FIELDS}
+    if config.scoring != DEFAULTS["scoring"]:  # a later field: at its default it stays out of the name
+        found["scoring"] = config.scoring
     return found | ({"parent": before.name} if before else {})
 
 
