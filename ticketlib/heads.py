@@ -1,15 +1,14 @@
 """Compiled ends of the sparse engine: images in; mean over space, classifier and cross-entropy out and back."""
 
 import numpy as np
-from numba import njit
 
 from ticketlib import vectors as v
 from ticketlib.layout import origin, phase_of
 from ticketlib.norms import zero
-from ticketlib.vectors import LANES
+from ticketlib.vectors import LANES, inner
 
 
-@njit
+@inner
 def pack(net, images):
     """Lay images, float32 (batch, channels, height, width), out for the first layer; empty lanes get 0."""
     grid, batch = net.layers[0].source, len(images)
@@ -26,7 +25,7 @@ def pack(net, images):
                             net.x[at + i * LANES] = value
 
 
-@njit
+@inner
 def mean_over_space(net, layer, block):
     """Write a block of the features."""
     grid = layer.out
@@ -40,7 +39,7 @@ def mean_over_space(net, layer, block):
         v.store(v.address(net.features), (block * grid.channels + c) * LANES, mean * share)
 
 
-@njit
+@inner
 def spread_over_space(net, layer, block):
     """The way back of mean_over_space: every pixel of dy gets its share of its feature's gradient."""
     grid = layer.dy
@@ -52,7 +51,7 @@ def spread_over_space(net, layer, block):
             v.store(v.address(net.x), i, value)
 
 
-@njit
+@inner
 def classify(net, blocks):
     """Logits of the first blocks from their features."""
     first, classes = len(net.gradient) - len(net.logits) // len(net.mask), len(net.logits) // len(net.mask)
@@ -67,7 +66,7 @@ def classify(net, blocks):
             v.store(v.address(net.logits), at, value)
 
 
-@njit
+@inner
 def cross_entropy(net, labels):
     """The mean loss; turns the logits into its gradient, 0 in lanes beyond the batch."""
     size, batch, loss = len(net.logits) // len(net.mask) * LANES, len(labels), 0.0
@@ -88,7 +87,7 @@ def cross_entropy(net, labels):
     return loss / batch
 
 
-@njit
+@inner
 def classify_back(net, blocks):
     """From the gradient of the logits to those of the classifier and, in place, of the features."""
     classes, width = len(net.logits) // len(net.mask), len(net.features) // len(net.mask)

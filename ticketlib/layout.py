@@ -9,9 +9,8 @@ cheaper to compute twice than to fetch from memory.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from ticketlib.vectors import LANES
+from ticketlib.vectors import LANES, inner
 
 
 def _fields(names, kind):
@@ -70,13 +69,13 @@ class Net(NamedTuple):
     head: np.ndarray  # int64 (kept, 2): class and feature of each of the classifier's weights
 
 
-@njit
+@inner
 def origin(grid, block, channel):
     """The position of a plane's first true pixel, in an undivided grid."""
     return grid.base + block * grid.block + channel * grid.channel + grid.inset
 
 
-@njit
+@inner
 def phase_of(grid, block, channel, phase):
     """Where a phase of a padded plane lies: position, first row and column of its true pixels, how many of each."""
     s = grid.split

@@ -1,21 +1,20 @@
 """Compiled passes between convolutions: batch norm, the residual sum and ReLU, forth and back, a block at a time."""
 
 import numpy as np
-from numba import njit
 
 from ticketlib import vectors as v
 from ticketlib.layout import origin, phase_of
-from ticketlib.vectors import LANES
+from ticketlib.vectors import LANES, inner
 
 MOMENTUM, EPS = 0.1, 1e-5  # torch's batch norm
 
 
-@njit
+@inner
 def zero():
     return v.splat(np.float32(0))
 
 
-@njit
+@inner
 def moments(net, layer, lanes, block):
     """Add up z and its square about the running mean, which keeps float32 sums accurate."""
     x, z = v.address(net.x), layer.z
@@ -36,7 +35,7 @@ def moments(net, layer, lanes, block):
         channel.sums[1] += v.total(second + fourth)
 
 
-@njit
+@inner
 def set_norm(net, layer, images):
     """Turn the sums of z into scale and shift, and update the running statistics."""
     count = images * layer.z.height * layer.z.width
@@ -51,7 +50,7 @@ def set_norm(net, layer, images):
         channel.sums[0] = channel.sums[1] = 0.0
 
 
-@njit
+@inner
 def set_scale(channel, w, mean, inverse):
     """out = scale * z + shift for given statistics."""
     channel.mean, channel.inverse = mean, inverse
@@ -59,7 +58,7 @@ def set_scale(channel, w, mean, inverse):
     channel.shift = w[channel.beta] - mean * channel.scale
 
 
-@njit
+@inner
 def set_slope(net, layer, images):
     """Turn the sums of dy into the slope of dz and the gradients of gamma and beta; that of a bias stays 0."""
     count = images * layer.z.height * layer.z.width
@@ -73,7 +72,7 @@ def set_slope(net, layer, images):
         channel.sums[0] = channel.sums[1] = 0.0
 
 
-@njit
+@inner
 def activate(net, layer, lanes, block):
     """Write a block of an activation; lanes beyond the batch come out 0."""
     for c in range(layer.out.channels):
@@ -88,7 +87,7 @@ def activate(net, layer, lanes, block):
             _relu_add(v.address(net.x), layer, block, c, (channel.scale, rest.scale, shift, lanes))
 
 
-@njit
+@inner
 def _relu(x, layer, block, c, norm):
     """out = max(0, scale * z + shift) for one channel."""
     z, out, step = layer.z, layer.out, layer.out.split * LANES
@@ -104,7 +103,7 @@ def _relu(x, layer, block, c, norm):
             source, target = source + down, target + across
 
 
-@njit
+@inner
 def _relu_add(x, layer, block, c, norm):
     """out = max(0, scale * z + rest_scale * rest + shift) for one channel."""
     z, rest, out, step = layer.z, layer.rest, layer.out, layer.out.split * LANES
@@ -122,7 +121,7 @@ def _relu_add(x, layer, block, c, norm):
             source, other, target = source + down, other + rest_down, target + across
 
 
-@njit
+@inner
 def norm_gradient(net, layer, lanes, block):
     """Write a block of dz, the gradient of z, from that behind the ReLU it went into."""
     x, z, dz, dy = v.address(net.x), layer.z, layer.dz, layer.dy
@@ -139,7 +138,7 @@ def norm_gradient(net, layer, lanes, block):
             source, target = source + pitch, target + dz_pitch
 
 
-@njit
+@inner
 def gate(net, layer, block):
     """Turn a block of the gradient of an activation into that behind its ReLU; add to the sums of the norm before."""
     x, out, dy = v.address(net.x), layer.out, layer.dy
@@ -163,7 +162,7 @@ def gate(net, layer, block):
         _gate_shortcut(net, layer, block)
 
 
-@njit
+@inner
 def _gate_shortcut(net, layer, block):
     """The two sums for the batch norm of a shortcut that was added before the ReLU."""
     x, dy = v.address(net.x), layer.dy

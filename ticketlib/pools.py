@@ -1,20 +1,18 @@
 """Compiled passes of a max-pool over 2 x 2 windows together with the batch norm and ReLU before it."""
 
-from numba import njit
-
 from ticketlib import vectors as v
 from ticketlib.layout import origin
 from ticketlib.norms import zero
-from ticketlib.vectors import LANES
+from ticketlib.vectors import LANES, inner
 
 
-@njit
+@inner
 def _window(z, start, y, x):
     """First position of a window, and how many rows and columns it covers: 2, or 1 at an odd edge."""
     return start + 2 * y * z.pitch + 2 * x * LANES, min(2, z.height - 2 * y), min(2, z.width - 2 * x)
 
 
-@njit
+@inner
 def _largest(x, window, pitch, scale, shift):
     """The largest scale * z + shift of a window, lane by lane, and the z of the first that reaches it."""
     at, rows, columns = window
@@ -27,7 +25,7 @@ def _largest(x, window, pitch, scale, shift):
     return best, won
 
 
-@njit
+@inner
 def activate(net, layer, lanes, block):
     """As norms.activate, each window reduced to its largest."""
     x, z, out = v.address(net.x), layer.z, layer.out
@@ -41,7 +39,7 @@ def activate(net, layer, lanes, block):
                 v.store(x, target, v.where_positive(best, best))
 
 
-@njit
+@inner
 def gate(net, layer, block):
     """As norms.gate; the z of a window is that of its first largest value."""
     x, z, dy = v.address(net.x), layer.z, layer.dy
@@ -60,7 +58,7 @@ def gate(net, layer, block):
         channel.sums[1] += v.total(second)
 
 
-@njit
+@inner
 def norm_gradient(net, layer, lanes, block):
     """As norms.norm_gradient; the gradient of a window goes to its first largest value."""
     x, z, dz, dy = v.address(net.x), layer.z, layer.dz, layer.dy
