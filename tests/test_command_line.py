@@ -12,7 +12,7 @@ import pytest
 from synthetic import row
 
 from ticketlib import __main__ as command_line
-from ticketlib import campaign, data, grids, journal, machine, progress
+from ticketlib import board, campaign, data, grids, journal, machine, nb, progress
 from ticketlib.ledger import Ledger
 
 
@@ -126,3 +126,25 @@ def test_watch_tells_the_living_from_the_silent(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "1 of 3 runs, 1 running, 0 diverged, 1 failed" in said and "failed: b: no luck" in said
     assert "killed" in "".join(progress.summary(dict(status.facts, updated=time.time() - 100)))
+
+
+def test_commit_rows_takes_rows_and_nothing_else(tmp_path, monkeypatch, capsys):
+    book, made = tmp_path / "repository" / "book" / "ledger", tmp_path / "made"
+    book.mkdir(parents=True)
+    (tmp_path / "repository" / "README.md").write_text("board")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=b@c"]
+    subprocess.run([*git, "init", "-q"], cwd=book.parent.parent, check=True)
+    for name, value in (("user.name", "a"), ("user.email", "b@c")):
+        subprocess.run(["git", "config", name, value], cwd=book.parent.parent, check=True)
+    monkeypatch.setattr(nb, "book_ledger", lambda profile="": book / profile)
+    monkeypatch.setattr(board, "refresh", lambda readme: None)
+    Ledger(made / "laptop").add(row("smart@0.9", 0, 80.0))
+    journal.folder(Ledger(made / "laptop"))
+    assert command_line.main(["commit-rows", str(made)]) == 0
+    listed = subprocess.run([*git, "ls-files"], cwd=book.parent.parent, capture_output=True, text=True, check=True)
+    [name] = Ledger(made / "laptop").names()
+    assert listed.stdout.split() == ["README.md", f"book/ledger/laptop/{name}.json"]
+    assert command_line.main(["commit-rows", str(made)]) == 0 and "no new rows" in capsys.readouterr().out
+    (made / "elsewhere").mkdir()
+    (made / "laptop" / f"{name}.json").rename(made / "elsewhere" / f"{name}.json")
+    assert command_line.main(["commit-rows", str(made)]) == 2 and "'elsewhere'" in capsys.readouterr().err
