@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import secrets
 import signal
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from multiprocessing import connection
 
 from ticketlib.errors import TicketError
 
+CONNECT_SECONDS = 10
 GRACE = 5  # seconds an idle process has to end by itself
 KILLED = "the process that carried it out was killed"
 
@@ -155,6 +157,17 @@ def gpu_slots(per_gpu):
     return tuple(found * per_gpu)
 
 
+def _knock(address):
+    """Raise TicketError unless something listens at "host:port"; Ray itself would try for ten minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise TicketError(
+            f"Ray cluster {address!r} cannot be reached ({error}); it must be local, or host:port of one that is there."
+        ) from None
+
+
 class Cluster:
     """A Ray cluster: a fresh process a run, started again if its node is lost.
 
@@ -167,12 +180,10 @@ class Cluster:
     """
 
     RETRIES = 2  # after a lost node or a killed process
-    START_SECONDS = 60
 
     def __init__(self, address="local", workers=None, per_gpu=0):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", str(self.START_SECONDS))
         local = address == "local"
         if local:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -180,6 +191,8 @@ class Cluster:
             self.ray = importlib.import_module("ray")
         except ImportError:
             raise TicketError("backend 'ray' needs Ray; pip install -r requirements-ray.txt.") from None
+        if not local:
+            _knock(address)
         options = dict(include_dashboard=False, _node_ip_address="127.0.0.1") if local else {}
         try:
             self.ray.init(address=address, log_to_driver=False, configure_logging=False, **options)

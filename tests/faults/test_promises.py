@@ -119,8 +119,16 @@ def test_ray_starts_on_loopback_with_a_token_and_reports_nothing(fake_ray):
 
 
 def test_a_token_is_never_made_up_for_a_cluster_that_is_there(fake_ray):
-    backends.Cluster("10.0.0.1:6379")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        backends.Cluster(f"127.0.0.1:{listening.getsockname()[1]}")
     assert "RAY_AUTH_TOKEN" not in fake_ray.started[1] and fake_ray.started[1]["RAY_AUTH_MODE"] == "token"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1", "", "x:y", "127.0.0.1:99999", "a" * 300 + ":1"])
+def test_a_cluster_that_is_not_there_is_one_sentence(address, fake_ray):
+    with pytest.raises(TicketError, match="cannot be reached"):
+        backends.Cluster(address)
+    assert fake_ray.started is None
 
 
 def test_without_ray_one_sentence_says_how_to_get_it(monkeypatch):

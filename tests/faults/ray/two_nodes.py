@@ -88,8 +88,3 @@ def dies(config):
     if config.ticket == "dense":
         raise ValueError("no luck")
     os._exit(9)
-
-
-def test_a_cluster_that_is_not_there_is_one_sentence(cache):
-    with pytest.raises(backends.TicketError, match="127.0.0.1:1"):
-        backends.Cluster("127.0.0.1:1")
