@@ -216,7 +216,8 @@ def config(profile, ticket, sparsity, seed, *, dataset, network="resnet", **chan
     Arguments:
         profile: a name of PROFILES. ticket: a name of tickets.TICKETS. sparsity: fraction removed, decimal text.
         seed: int, at least 0. dataset: the loaded data.Dataset. network: short name in the profile.
-        changes: fields of Config that differ from the profile's.
+        changes: fields of Config that differ from the profile's; engine "auto", here or in the profile, becomes the
+            faster one (speed.engine) before the configuration has a name.
     Returns: Config. A dense net always trains in the dense engine.
     """
     chosen = PROFILES[one_of("profile", profile, PROFILES)]
@@ -229,7 +230,12 @@ def config(profile, ticket, sparsity, seed, *, dataset, network="resnet", **chan
     if profile == "paper" and TICKETS[one_of("ticket", ticket, TICKETS)].needs_batch:
         values |= {"variant": "authors", "scoring": "authors"}
     values.update(ticket=ticket, sparsity=shortest(sparsity), seed=seed, fingerprint=dataset.fingerprint)
-    return Config(**{**values, **changes})
+    values |= changes
+    if values["engine"] == "auto":
+        from ticketlib import speed  # it reads configurations
+
+        values["engine"] = speed.engine(values["network"], values["width"], values["sparsity"])
+    return Config(**values)
 
 
 def shortest(sparsity):

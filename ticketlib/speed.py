@@ -1,0 +1,237 @@
+"""What `make bench` measured: the stored figures, read for the page on speed, for README, and for engine "auto"."""
+
+import json
+import re
+
+import torch
+
+from ticketlib import pages, plots
+from ticketlib.errors import TicketError
+from ticketlib.nb import ROOT
+
+RESULTS = ROOT / "book" / "benchmarks.json"  # written by benchmarks/run.py
+GROUPS = ("dense", "scores", "upkeep", "sparse")
+FIELDS = ("group", "what", "value", "unit", "yardstick", "against", "ratio", "reach", "reached")  # of a stored figure
+TITLES = ("figure", "measured", "yardstick", "ratio", "goal", "")
+NOT_MEASURED = "**Not measured yet.** `make bench`, on an idle machine, writes the file that is read here."
+MARKED = re.compile(r"(<!-- bench -->\n).*?(<!-- /bench -->)", re.S)
+BUSY = 0.1  # share of the processors' time that others may take
+NETWORKS = {  # how the benchmarks name them: what models.build is given
+    "laptop ResNet-20": ("resnet20", 16),
+    "ResNet-32, doubled width": ("resnet32", 32),
+    "slim VGG-16": ("vgg16", 0.25),
+}
+SPARSE_FROM = 0.9  # fraction removed from which "auto" takes the sparse engine where no break-even is stored
+TRAINING = re.compile(rf"({'|'.join(NETWORKS)}), training, (0\.\d+) removed(, each of two processes)?")
+BREAK_EVEN = re.compile(rf"({'|'.join(NETWORKS)}), break-even sparsity")
+PHASES = ("images", "forward", "backward", "masks", "update", "metrics")
+
+
+def load():
+    """The stored figures: dict from group to its date, machine and figures; empty before the first `make bench`.
+
+    Raises: TicketError for a file that is not what benchmarks/run.py writes.
+    """
+    if not RESULTS.is_file():
+        return {}
+    try:
+        found = json.loads(RESULTS.read_text(encoding="utf-8"))
+        sound = all(set(FIELDS) <= set(row) for group in found.values() for row in group["figures"])
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise TicketError(f"{RESULTS.name} is not a file of benchmarks ({error!r}); `make bench` writes one.") from None
+    if not sound:
+        raise TicketError(f"{RESULTS.name} has figures without {', '.join(FIELDS)}; `make bench` writes all.")
+    return found
+
+
+def rows(stored, *groups):
+    """The stored figures of some groups, or of all, in the order in which they were measured."""
+    return [row for group in groups or GROUPS if group in stored for row in stored[group]["figures"]]
+
+
+def cells(row):
+    """One figure as the cells of a table, in the order of TITLES."""
+    word = "" if row["reached"] is None else "reached" if row["reached"] else "missed"
+    held = row["against"] is not None and row["yardstick"] != "goal"  # a goal has a column of its own
+    against = f"{row['yardstick']}: {number(row['against'])}" if held else ""
+    ratio = f"{row['ratio']:.2f}" if held and row["ratio"] is not None else ""
+    what = row["what"] if row["group"] in GROUPS else f"{row['group']}: {row['what']}"
+    return [what, f"{number(row['value'])} {row['unit']}", against, ratio, row["reach"], word]
+
+
+def number(value):
+    """A measured value with three digits, whole from 100 on: 0.0123, 4.56, 1,234."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def table(found):
+    """Figures as a Markdown table; a line that says so where there are none."""
+    return pages.table(TITLES, map(cells, found)) if found else NOT_MEASURED
+
+
+def training(stored, together=False):
+    """Training speeds, images/s: dict network -> {"dense": speed, sparsity (text): speed}.
+
+    Arguments: stored, as `load` gives it; together, whether two processes ran at once (each one's speed).
+    """
+    found = {}
+    for row in rows(stored, "sparse"):
+        name = TRAINING.fullmatch(row["what"])
+        if name and bool(name[3]) == together:
+            found.setdefault(name[1], {"dense": row["against"]})[name[2]] = row["value"]
+    return found
+
+
+def trained_first(speeds):
+    """Images/s of a ticket that needs a trained dense net first, as long as its own training: sparsity -> speed.
+
+    Seconds an image add up: one over the dense speed, and one over the ticket's.
+    """
+    return {s: 1 / (1 / speed + 1 / speeds["dense"]) for s, speed in speeds.items() if s != "dense"}
+
+
+def verdict(stored):
+    """What a ticket's zeros buy, in a few sentences with words chosen by the numbers."""
+    speeds = training(stored)
+    if not speeds:
+        return NOT_MEASURED
+    said = [_bought(network, of) for network, of in speeds.items()]
+    found = [row["reached"] for row in rows(stored) if row["reached"] is not None]
+    count = f"Of {len(found)} goals, {sum(found)} were reached and {len(found) - sum(found)} missed."
+    return " ".join([*said, count, busy(stored)]).strip()
+
+
+def _bought(network, speeds):
+    """One sentence on one network, at the sparsest ticket up to 98 % and at the least sparse one."""
+    sparsities = sorted((s for s in speeds if s != "dense"), key=float)
+    low, high = sparsities[0], max((s for s in sparsities if float(s) <= 0.98), key=float, default=sparsities[0])
+    gains = {s: speeds[s] / speeds["dense"] for s in (high, low)}
+    parts = [f"{gain:.1f} times as fast as the dense one at {100 * float(s):g} %" for s, gain in gains.items()]
+    word = "**pays**" if speeds[high] > speeds["dense"] else "**does not pay**"
+    return f"On the {network} skipping zeros {word}: a step is {' and '.join(parts)} removed."
+
+
+def busy(stored):
+    """A warning where others used the machine while it was measured, else an empty string."""
+    shares = [group["busy"] for group in stored.values() if group.get("busy") is not None]
+    if not shares or max(shares) <= BUSY:
+        return ""
+    return f"**Preliminary: others used up to {100 * max(shares):.0f} % of the machine while this was measured.**"
+
+
+def missed(stored):
+    """The goals that were missed, as a list; or a line that says there is none, or that nothing was measured."""
+    found = [row for row in rows(stored) if row["reached"] is False]
+    lines = [f"- **{cells(row)[0]}**: {cells(row)[1]}; the goal was {row['reach']}" for row in found]
+    return "\n".join(lines) or ("None was missed." if rows(stored) else NOT_MEASURED)
+
+
+def phase_table(stored):
+    """Where a step's time goes in the usual loop and in ours: milliseconds, and the share of the step."""
+    found = {name: {} for name in ("usual loop by phase", "our loop by phase")}
+    for row in rows(stored, "dense"):
+        found.get(row["group"], {})[row["what"]] = row["value"]
+    usual, ours = found.values()
+    if not usual or not ours:
+        return NOT_MEASURED
+    lines = [[phase, *_phase(usual, phase), *_phase(ours, phase)] for phase in PHASES]
+    lines.append(["all", number(sum(usual.values())), "100 %", number(sum(ours.values())), "100 %"])
+    return pages.table(("phase", "usual loop, ms", "share", "ours, ms", "share"), lines)
+
+
+def _phase(times, phase):
+    if phase not in times:
+        return "", ""
+    return number(times[phase]), f"{100 * times[phase] / sum(times.values()):.1f} %"
+
+
+def training_table(stored):
+    """Training speed of every network and sparsity, with the ratio to the dense net, and with a trained net first."""
+    lines = []
+    for together in (False, True):
+        for network, speeds in training(stored, together).items():
+            first, name = trained_first(speeds), network + (", each of two processes" if together else "")
+            lines.append([name, "100 %", number(speeds["dense"]), "1.00", ""])
+            for s in sorted(first, key=float):
+                kept = f"{100 - 100 * float(s):.3g} %"
+                lines.append([name, kept, number(speeds[s]), f"{speeds[s] / speeds['dense']:.2f}", number(first[s])])
+    titles = ("network", "weights kept", "images/s", "times dense", "images/s, trained net first")
+    return pages.table(titles, lines) if lines else NOT_MEASURED
+
+
+def draw(ax, speeds):
+    """Draw images/s over the share of weights kept: tickets known before training, those of a trained net, dense."""
+    for key, found in (("smart", speeds), ("lt", trained_first(speeds))):
+        points = {100 - 100 * float(s): speed for s, speed in found.items() if s != "dense"}
+        kept, look = sorted(points, reverse=True), plots.style(key)
+        line = dict(color=look.colour, marker=look.marker, linestyle=look.linestyle)
+        label = "random ticket" if key == "smart" else "LT, with the net it needs first"
+        ax.plot(kept, [points[x] for x in kept], label=label, **line)
+    ax.axhline(speeds["dense"], color="black", linestyle="--", label="dense")
+    ax.set(xscale="log", yscale="log", xlabel="weights kept, % (log scale)", ylabel="training, images/s (log scale)")
+    ax.invert_xaxis()  # sparser to the right
+    return ax
+
+
+def break_even(stored):
+    """Fraction removed from which the sparse engine is the faster one: dict network -> float."""
+    named = [(BREAK_EVEN.fullmatch(row["what"]), row["value"]) for row in rows(stored, "sparse")]
+    return {name[1]: value for name, value in named if name}
+
+
+def break_even_table(stored):
+    """The break-even sparsity of every network, measured or the default."""
+    found = break_even(stored)
+    lines = [[name, f"{100 * found[name]:.3g} %" if name in found else "not measured yet"] for name in NETWORKS]
+    return pages.table(("network", "fraction removed at which both engines are as fast"), lines)
+
+
+def engine(network, width, sparsity):
+    """What engine "auto" stands for: the faster one for a ticket here, by the stored break-even.
+
+    Arguments: network, width, as models.build takes them; sparsity, fraction removed, decimal text.
+    Returns: "dense" where torch sees a GPU, and below the break-even; else "sparse".
+    """
+    known = {NETWORKS[name]: value for name, value in break_even(load()).items()}
+    from_here = known.get((network, width), SPARSE_FROM)
+    return "dense" if torch.cuda.is_available() or float(sparsity) < from_here else "sparse"
+
+
+def shared(stored):
+    """What sharing the pretraining saves, in a sentence."""
+    for row in rows(stored, "upkeep"):
+        if row["unit"] == "units":
+            return (
+                f"The runs of steps 1 to 4 cost **{number(row['value'])} units**, one unit being one full run. With a "
+                f"script a cell, each training its own dense net first, they would cost {number(row['against'])}: "
+                f"{row['against'] / row['value']:.2f} times as much."
+            )
+    return NOT_MEASURED
+
+
+def made_on(stored):
+    """Where and when each group was measured, as a table."""
+    lines = []
+    for name, group in sorted(stored.items()):
+        facts = group["machine"]
+        versions = ", ".join(f"{what} {facts['versions'][what]}" for what in sorted(facts["versions"]))
+        others = "not known" if group.get("busy") is None else f"{100 * group['busy']:.0f} %"
+        lines.append([name, group["date"], facts["device"], versions, facts["code"], others])
+    titles = ("group", "date", "processor", "versions", "code", "others' use of it")
+    return pages.table(titles, lines) if lines else NOT_MEASURED
+
+
+def readme_section(stored):
+    """README's benchmark section: every figure with a goal."""
+    found = [row for row in rows(stored) if row["reached"] is not None]
+    warning = busy(stored)
+    return table(found) + (f"\n\n{warning}" if warning else "")
+
+
+def refresh(path):
+    """Write the benchmark section between the markers of a Markdown file; nothing else of it changes."""
+    text = path.read_text(encoding="utf-8")
+    if not MARKED.search(text):
+        raise TicketError(f"{path.name} has no benchmarks; it needs the lines <!-- bench --> and <!-- /bench -->.")
+    section = readme_section(load())
+    path.write_text(MARKED.sub(lambda m: m[1] + section + "\n" + m[2], text), encoding="utf-8")
