@@ -6,7 +6,7 @@ import time
 import numpy as np
 import torch
 import torch.nn.functional as F
-from timing import Figure, at_once, seconds, side_by_side
+from timing import Figure, at_once, side_by_side
 from torch.utils.data import DataLoader
 
 from ticketlib import data, machine, masks, models, ratios, train
@@ -70,7 +70,7 @@ def usual_loop(net, sparsity, batches):
     batch = NETS[net][2]
     loader = DataLoader(Images(batch * (batches + 2)), batch, shuffle=True, num_workers=1)
     sgd = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
-    phases = {phase: [] for phase in ("loader", "forward", "backward", "masks", "update", "metrics")}
+    phases = {phase: [] for phase in ("images", "forward", "backward", "masks", "update", "metrics")}
     clock = time.perf_counter()
 
     def lap(phase):
@@ -80,7 +80,7 @@ def usual_loop(net, sparsity, batches):
         clock = now
 
     for images, labels in loader:
-        lap("loader")
+        lap("images")
         outputs = model(images)
         loss = F.cross_entropy(outputs, labels)
         lap("forward")
@@ -104,26 +104,37 @@ def our_loop(net, sparsity, batches, precision="bf16"):
     """Our dense path: images/s, and seconds a step by phase."""
     machine.keep_memory()
     model, mask = ticket(net, sparsity)
-    batch, trainer = NETS[net][2], None
+    batch = NETS[net][2]
     pixels = np.random.default_rng(0).integers(0, 256, (50_000, 3, 32, 32), np.uint8)
     padded, labels = data.pad(pixels, 4), torch.arange(len(pixels)) % 10
     trainer = train.DenseNet(model, mask, precision=precision)
     draw, index = torch.Generator().manual_seed(0), train.batches(len(pixels), batch, torch.Generator().manual_seed(1))
-    phases = {phase: [] for phase in ("data", "step", "update")}
+    phases = {phase: [] for phase in ("images", "forward", "backward", "update")}
+
+    def lap(phase, began):
+        phases[phase].append(time.perf_counter() - began)
+
+    model.register_forward_hook(lambda *_: lap("forward", clock))
     for _ in range(batches + 3):
         clock = time.perf_counter()
         chosen = next(index)
         images = data.normalise(data.crop_flip(padded, chosen, draw, 32), MEAN, STD)
-        phases["data"].append(time.perf_counter() - clock)
+        lap("images", clock)
         clock = time.perf_counter()
         trainer.step(images, labels[chosen])
-        phases["step"].append(time.perf_counter() - clock)
+        lap("backward", clock + phases["forward"][-1])
         clock = time.perf_counter()
         trainer.update(0.1, 0.9, 5e-4)
-        phases["update"].append(time.perf_counter() - clock)
+        lap("update", clock)
     steps = {phase: statistics.median(values[3:]) for phase, values in phases.items()}
-    masking = seconds(lambda: torch._foreach_mul_(trainer.keep, 1.0), 20) / 20
-    return batch / sum(steps.values()), steps | {"of which masks": masking}
+    speed, masking = batch / sum(steps.values()), mask_seconds(trainer.keep)
+    return speed, steps | {"backward": steps["backward"] - masking, "masks": masking}
+
+
+def mask_seconds(keep):
+    """Seconds to multiply all gradients by the mask, which is part of our step."""
+    gradients = [torch.randn_like(kept) for kept in keep]
+    return side_by_side({"masks": lambda: torch._foreach_mul_(gradients, keep)}, 5, 20)["masks"]
 
 
 def evaluation_share(net):
@@ -146,9 +157,10 @@ def measure():
     """All figures of the dense path."""
     torch.set_num_threads(1)
     net = "ResNet-32, doubled width"
-    top = peak(torch.bfloat16)
-    usual, usual_phases = usual_loop(net, "0.95", 12)
-    ours, our_phases = our_loop(net, "0.95", 12)
+    # In turn, three times, so that a slow minute hits all of them; of each the round of median speed counts.
+    works = (lambda: (peak(torch.bfloat16), None), lambda: usual_loop(net, "0.95", 5), lambda: our_loop(net, "0.95", 5))
+    turns = zip(*[[work() for work in works] for _ in range(3)], strict=True)
+    (top, _), (usual, usual_phases), (ours, our_phases) = [sorted(found, key=lambda f: f[0])[1] for found in turns]
     share = ours * 6 * macs(ticket(net, "0.95")[0]) / 1e9 / top
     goal = "65 % of the peak, or 2.2 times the usual loop"
     reached = bool(share >= 0.65 or ours >= 2.2 * usual)
@@ -162,8 +174,8 @@ def measure():
     found = at_once(our_loop, (small, "0.9", 40))
     speed, phases = min(found, key=lambda result: result[0])
     yield Figure("dense", f"{small}, each of two processes", speed, "images/s", "goal", 1900, "1,900", speed >= 1900)
-    total = sum(value for phase, value in phases.items() if phase != "of which masks")
-    parts = (("mask upkeep", phases["of which masks"], 2), ("data and augmentation", phases["data"], 5))
+    total = sum(phases.values())
+    parts = (("mask upkeep", phases["masks"], 2), ("data and augmentation", phases["images"], 5))
     for what, value, most in parts:
         part = 100 * value / total
         yield Figure("dense", f"{small}, {what}", part, "% of a step", "goal", most, f"below {most} %", part < most)

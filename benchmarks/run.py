@@ -1,4 +1,4 @@
-"""All benchmarks in one run: prints one table, keeps it in results.json, from which pages and README are made.
+"""All benchmarks in one run: prints one table and keeps it in book/benchmarks.json, which the book and README read.
 
 Run on an idle machine, by `make bench`, or `python benchmarks/run.py dense sparse` for some of the groups.
 """
@@ -7,33 +7,39 @@ import datetime
 import importlib
 import json
 import sys
-from pathlib import Path
 
-from ticketlib import machine
+from timing import busy_share
 
-RESULTS = Path(__file__).parent / "results.json"
-GROUPS = ("dense", "scores", "upkeep", "sparse")
+from ticketlib import machine, speed
+from ticketlib.errors import one_of
+
+WIDTHS = (62, 18, 30, 7, 42, 8)
 
 
 def main(groups):
     """Measure the named groups; the others keep the figures they have."""
-    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     for group in groups:
+        one_of("benchmark group", group, speed.GROUPS)
+    print(line(speed.TITLES))
+    for group in groups:
+        facts = {"date": datetime.date.today().isoformat(), "busy": busy_share(), "machine": machine.facts("cpu")}
         figures = []
         for figure in importlib.import_module(group).measure():
-            row = figure.row()
-            figures.append(row)
-            print(line(row), flush=True)
-        kept[group] = {"date": datetime.date.today().isoformat(), "machine": machine.facts("cpu"), "figures": figures}
-    RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            figures.append(figure.row())
+            print(line(speed.cells(figures[-1])), flush=True)
+        keep(group, facts | {"figures": figures})
 
 
-def line(row):
-    """One figure in words."""
-    ratio = f", {row['ratio']:.2f} times {row['yardstick']} ({row['against']:.4g})" if row["ratio"] else ""
-    goal = f"; goal {row['reach']}: {'reached' if row['reached'] else 'missed'}" if row["reach"] else ""
-    return f"{row['group']}: {row['what']}: {row['value']:.4g} {row['unit']}{ratio}{goal}"
+def keep(group, found):
+    """Store what a group measured, as soon as it is complete."""
+    kept = speed.load() | {group: found}
+    speed.RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def line(cells):
+    """One line of the printed table."""
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or GROUPS)
+    main(sys.argv[1:] or speed.GROUPS)

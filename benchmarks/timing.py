@@ -4,6 +4,9 @@ import multiprocessing
 import statistics
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
+
+STAT = Path("/proc/stat")
 
 
 @dataclass
@@ -56,3 +59,22 @@ def _one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+def busy_share(wait=2.0):
+    """Share of all processors' time that others use right now, 0 to 1; None where the system does not tell.
+
+    Arguments: wait, seconds during which this process sleeps.
+    """
+    before = _processor_times()
+    time.sleep(wait)
+    both = list(zip(before, _processor_times(), strict=True))
+    passed, idle = (sum(end - start for start, end in part) for part in (both, both[3:5]))
+    return 1 - idle / passed if passed else None
+
+
+def _processor_times():
+    """Ticks since the start in each state, summed over processors; the fourth and fifth are idle."""
+    if not STAT.is_file():
+        return []
+    return [int(ticks) for ticks in STAT.read_text(encoding="ascii").splitlines()[0].split()[1:9]]

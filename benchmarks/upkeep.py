@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 import tempfile
 from types import SimpleNamespace
 
@@ -32,9 +33,16 @@ def full_ledger(folder, count):
     for seed in range(count):
         one = dataclasses.replace(config, seed=seed)
         row = Row(kind="run", name=one.name, config=one.as_dict(), arm=one.arm, diverged=False, accuracy=80.0)
-        row |= {"correct": "A" * 1668, "images_per_second": 2000.0, "curve": [[e, 80.0, 0.5] for e in range(10)]}
+        row |= {"correct": "A" * 1668, "num_test": 10_000, "images_per_second": 2000.0}
+        row |= {"curve": [[epoch, 80.0, 0.5] for epoch in range(10)]}
         ledger.path(one.name).write_text(json.dumps(row))
     return ledger
+
+
+def memory(net, sparsity):
+    """The most memory a process has held after some steps of our dense loop, images included, in MB."""
+    our_loop(net, sparsity, 10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
 def measure():
@@ -52,6 +60,8 @@ def measure():
     alone = at_once(our_loop, ("laptop ResNet-20", "0.9", 40), 1)[0][0]
     both = sum(speed for speed, _ in at_once(our_loop, ("laptop ResNet-20", "0.9", 40), 2))
     yield Figure("upkeep", "two processes on two cores, dense", both, "images/s", "one process", alone)
+    most = at_once(memory, ("laptop ResNet-20", "0.9"), 1)[0]
+    yield Figure("upkeep", "memory of a process that trains, dense, 50,000 images", most, "MB")
     shared = [c for name in ("step1", "step2", "step3", "step4") for c in grids.grid(name, "laptop", SOMEWHERE)]
     units = grids.units(shared, "laptop")
     alone = units + sum(runs.parent(c) is not None for c in shared)
