@@ -26,8 +26,8 @@ def pack(net, images):
 
 
 @inner
-def mean_over_space(net, layer, block):
-    """Write a block of the features."""
+def mean_over_space(net, layer, block, into):
+    """Write block `into` of the features from a block of the last activation."""
     grid = layer.out
     share = v.splat(np.float32(1 / (grid.height * grid.width)))
     for c in range(grid.channels):
@@ -36,7 +36,7 @@ def mean_over_space(net, layer, block):
             row = origin(grid, block, c) + y * grid.pitch
             for i in range(row, row + grid.width * LANES, LANES):
                 mean = mean + v.load(v.address(net.x), i)
-        v.store(v.address(net.features), (block * grid.channels + c) * LANES, mean * share)
+        v.store(v.address(net.features), (into * grid.channels + c) * LANES, mean * share)
 
 
 @inner

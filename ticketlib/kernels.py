@@ -39,11 +39,9 @@ def _norm_gradient(net, layer, lanes, block):
 
 
 @inner
-def _forward(net, images, training):
-    """Logits of a batch. Each layer goes block by block: activate what came before, then convolve it in the cache."""
+def _forward(net, images):
+    """Logits of a batch in training. Each layer goes block by block: activate, then convolve what is in the cache."""
     blocks = (len(images) + LANES - 1) // LANES
-    net.mask[:] = 0
-    net.mask[: len(images)] = 1
     heads.pack(net, images)
     for i in range(len(net.layers)):
         layer = net.layers[i]
@@ -52,14 +50,30 @@ def _forward(net, images, training):
             if i > 0:
                 _activate(net, net.layers[i - 1], lanes, block)
             convolutions.convolve(net, layer, block)
-            if training:
-                norms.moments(net, layer, lanes, block)
-        if training:
-            norms.set_norm(net, layer, len(images))
+            norms.moments(net, layer, lanes, block)
+        norms.set_norm(net, layer, len(images))
     last = net.layers[-1]
     for block in range(blocks):
         _activate(net, last, v.load(v.address(net.mask), block * LANES), block)
-        heads.mean_over_space(net, last, block)
+        heads.mean_over_space(net, last, block, block)
+    heads.classify(net, blocks)
+
+
+@inner
+def _infer(net, images):
+    """Logits of a batch by the running statistics. Each block goes through all layers, always in the first's place."""
+    blocks = (len(images) + LANES - 1) // LANES
+    for i in range(len(net.channels)):
+        channel = net.channels[i]
+        mean = channel.running_mean - net.w[channel.bias]
+        norms.set_scale(channel, net.w, mean, 1 / np.sqrt(channel.running_var + norms.EPS))
+    for block in range(blocks):
+        heads.pack(net, images[block * LANES : (block + 1) * LANES])
+        lanes = v.load(v.address(net.mask), block * LANES)
+        for i in range(len(net.layers)):
+            convolutions.convolve(net, net.layers[i], 0)
+            _activate(net, net.layers[i], lanes, 0)
+        heads.mean_over_space(net, net.layers[-1], 0, block)
     heads.classify(net, blocks)
 
 
@@ -109,15 +123,12 @@ def _run(net, images, labels, weight):
         weight: float32, as long as net.taps.back_index; scratch.
     Returns: the mean cross-entropy, or 0.
     """
-    training = len(labels) > 0
-    if not training:
-        for i in range(len(net.channels)):
-            channel = net.channels[i]
-            mean = channel.running_mean - net.w[channel.bias]
-            norms.set_scale(channel, net.w, mean, 1 / np.sqrt(channel.running_var + norms.EPS))
-    _forward(net, images, training)
-    if not training:
+    net.mask[:] = 0
+    net.mask[: len(images)] = 1
+    if len(labels) == 0:
+        _infer(net, images)
         return 0.0
+    _forward(net, images)
     loss = heads.cross_entropy(net, labels)
     _backward(net, len(images), weight)
     return loss
