@@ -3,7 +3,7 @@
 # make test-all   the same with the slow tests
 # make faults     try every fault and write the table that the book shows
 # make test-ray   the tests of the Ray engine, which is installed for them
-# make bench      speed figures
+# make bench      speed figures, for the book and README; some minutes on an idle machine
 # make clean      remove what the commands above made, the environment included
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -32,6 +32,7 @@ test-ray: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m ticketlib readme
 
 .venv/ready: requirements.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11, or name one with make PYTHON=..." >&2; exit 1; }

@@ -165,7 +165,7 @@ def measure():
     goal = "65 % of the peak, or 2.2 times the usual loop"
     reached = bool(share >= 0.65 or ours >= 2.2 * usual)
     yield Figure("dense", f"{net}, batch 64, 95 %", ours, "images/s", "usual loop", usual, goal, reached)
-    yield Figure("dense", f"{net}, share of the peak", 100 * share, "%", "bf16 product", 100, goal, reached)
+    yield Figure("dense", f"{net}, share of the peak", 100 * share, "%", "bf16 product", 100)
     for phase, value in usual_phases.items():
         yield Figure("usual loop by phase", phase, 1000 * value, "ms a step")
     for phase, value in our_phases.items():
@@ -173,7 +173,8 @@ def measure():
     small = "laptop ResNet-20"
     found = at_once(our_loop, (small, "0.9", 40))
     speed, phases = min(found, key=lambda result: result[0])
-    yield Figure("dense", f"{small}, each of two processes", speed, "images/s", "goal", 1900, "1,900", speed >= 1900)
+    what, goal = f"{small}, each of two processes", "at least 1,900"
+    yield Figure("dense", what, speed, "images/s", "goal", 1900, goal, speed >= 1900)
     total = sum(phases.values())
     parts = (("mask upkeep", phases["masks"], 2), ("data and augmentation", phases["images"], 5))
     for what, value, most in parts:

@@ -12,7 +12,7 @@ import pytest
 from synthetic import row
 
 from ticketlib import __main__ as command_line
-from ticketlib import board, campaign, data, grids, journal, machine, nb, progress
+from ticketlib import board, campaign, data, grids, journal, machine, nb, progress, speed
 from ticketlib.ledger import Ledger
 
 
@@ -138,6 +138,7 @@ def test_commit_rows_takes_rows_and_nothing_else(tmp_path, monkeypatch, capsys):
         subprocess.run(["git", "config", name, value], cwd=book.parent.parent, check=True)
     monkeypatch.setattr(nb, "book_ledger", lambda profile="": book / profile)
     monkeypatch.setattr(board, "refresh", lambda readme: None)
+    monkeypatch.setattr(speed, "refresh", lambda readme: None)
     Ledger(made / "laptop").add(row("smart@0.9", 0, 80.0))
     journal.folder(Ledger(made / "laptop"))
     assert command_line.main(["commit-rows", str(made)]) == 0

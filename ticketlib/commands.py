@@ -181,7 +181,8 @@ def commit_rows(options):
 
 
 def readme(options):
-    """Refresh the verdict table in README.md."""
-    from ticketlib import board
+    """Refresh the verdict table and the benchmarks in README.md."""
+    from ticketlib import board, speed
 
-    board.refresh(nb.book_ledger().parent.parent / "README.md")
+    for part in (board, speed):
+        part.refresh(nb.book_ledger().parent.parent / "README.md")

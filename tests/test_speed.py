@@ -1,0 +1,218 @@
+"""Stored benchmarks: tables, sentences, break-even and engine "auto", on figures worked out by hand; clocks; README."""
+
+import json
+import re
+import sys
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from synthetic import CIFAR
+
+from ticketlib import board, grids, pages, runs, speed
+from ticketlib.errors import TicketError
+from ticketlib.nb import ROOT
+
+FACTS = {"device": "cpu: toy", "threads": 1, "versions": {"torch": "2"}, "code": "abc"}
+
+
+@pytest.fixture(scope="session")
+def timing(root):
+    sys.path.insert(0, str(root / "benchmarks"))
+    import timing
+
+    return timing
+
+
+@pytest.fixture
+def stored(timing):
+    """Figures of a machine on which a ResNet-20 breaks even at 80 %."""
+    net, figure = "laptop ResNet-20", timing.Figure
+    speeds = (("0.9", 2000.0, "1.5 times", True), ("0.98", 4000.0, "5 times", False))
+    groups = {
+        "dense": [
+            figure("usual loop by phase", "forward", 30.0, "ms a step"),
+            figure("usual loop by phase", "backward", 70.0, "ms a step"),
+            figure("our loop by phase", "forward", 15.0, "ms a step"),
+            figure("our loop by phase", "update", 5.0, "ms a step"),
+        ],
+        "scores": [figure("scores", "snip", 1.2, "passes", "goal", 1.3, "within 1.3", True)],
+        "upkeep": [figure("upkeep", "the grid", 300, "units", "one script a cell", 450)],
+        "sparse": [
+            *(figure("sparse", f"{net}, training, {s} removed", v, "images/s", "dense bf16", 1000.0, goal, reached)
+              for s, v, goal, reached in speeds),
+            figure("sparse", f"{net}, training, 0.9 removed, each of two processes", 1500.0, "images/s", "d", 900.0),
+            figure("sparse", f"{net}, break-even sparsity", 0.8, "sparsity"),
+        ],
+    }  # fmt: skip
+    return {
+        name: {"date": "2026-11-22", "busy": 0.0, "machine": FACTS, "figures": [f.row() for f in figures]}
+        for name, figures in groups.items()
+    }
+
+
+@pytest.fixture
+def results(stored, tmp_path, monkeypatch):
+    path = tmp_path / "benchmarks.json"
+    path.write_text(json.dumps(stored))
+    monkeypatch.setattr(speed, "RESULTS", path)
+    return path
+
+
+PARTS = (speed.verdict, speed.missed, speed.phase_table, speed.training_table, speed.shared, speed.made_on,
+         speed.readme_section)  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_without_a_file_every_part_says_not_measured(part, tmp_path, monkeypatch):
+    monkeypatch.setattr(speed, "RESULTS", tmp_path / "absent.json")
+    assert speed.load() == {} and part(speed.load()) == speed.NOT_MEASURED
+    assert speed.break_even_table({}).count("not measured yet") == len(speed.NETWORKS)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"dense": {}}', '{"dense": {"figures": [{"what": "x"}]}}'])
+def test_a_file_of_something_else_is_an_error(results, text):
+    results.write_text(text)
+    with pytest.raises(TicketError, match="benchmarks.json"):
+        speed.load()
+
+
+def test_training_speeds_are_read_with_the_dense_one(results, stored):
+    assert speed.load() == stored
+    assert speed.training(stored) == {"laptop ResNet-20": {"dense": 1000.0, "0.9": 2000.0, "0.98": 4000.0}}
+    assert speed.training(stored, together=True) == {"laptop ResNet-20": {"dense": 900.0, "0.9": 1500.0}}
+
+
+def test_a_ticket_of_a_trained_net_pays_for_both_trainings():
+    assert speed.trained_first({"dense": 1000.0, "0.9": 1000.0, "0.98": 4000.0}) == {"0.9": 500.0, "0.98": 800.0}
+
+
+def test_the_verdict_chooses_its_words_by_the_numbers(stored):
+    said = speed.verdict(stored)
+    assert "**pays**" in said and "4.0 times as fast as the dense one at 98 % and 2.0" in said
+    assert said.endswith("Of 3 goals, 2 were reached and 1 missed.")
+    for row in stored["sparse"]["figures"]:
+        row["against"] = 8000.0
+    stored["dense"]["busy"] = 0.6
+    assert "**does not pay**" in speed.verdict(stored) and "up to 60 % of the machine" in speed.verdict(stored)
+
+
+def test_misses_are_named_and_nothing_else(stored):
+    assert speed.missed(stored) == (
+        "- **laptop ResNet-20, training, 0.98 removed**: 4,000 images/s; the goal was 5 times"
+    )
+    assert speed.missed({"scores": stored["scores"]}) == "None was missed."
+
+
+def test_phases_add_up(stored):
+    lines = speed.phase_table(stored).splitlines()
+    assert "| forward | 30 | 30.0 % | 15 | 75.0 % |" in lines and "| update |  |  | 5 | 25.0 % |" in lines
+    assert lines[-1] == "| all | 100 | 100 % | 20 | 100 % |"
+
+
+def test_a_figure_as_cells(stored):
+    first, *_, last = (speed.cells(row) for row in speed.rows(stored, "dense", "scores"))
+    assert first == ["usual loop by phase: forward", "30 ms a step", "", "", "", ""]
+    assert last == ["snip", "1.2 passes", "", "", "within 1.3", "reached"]
+    assert speed.cells(stored["sparse"]["figures"][1])[2:] == ["dense bf16: 1,000", "4.00", "5 times", "missed"]
+    assert [speed.number(v) for v in (0.01234, 4.567, 99.94, 1234.5)] == ["0.0123", "4.57", "99.9", "1,234"]
+
+
+def test_sharing_is_counted(stored):
+    assert "**300 units**" in speed.shared(stored) and "450: 1.50 times" in speed.shared(stored)
+
+
+def test_every_table_has_as_many_cells_in_every_line(stored):
+    tables = (speed.training_table, speed.break_even_table, speed.phase_table, speed.made_on, speed.readme_section)
+    for text in [part(stored) for part in tables]:
+        assert len({line.count("|") for line in text.splitlines()}) == 1
+
+
+def test_the_figure_has_a_line_for_each_kind(stored):
+    figure, ax = plt.subplots()
+    speed.draw(ax, speed.training(stored)["laptop ResNet-20"])
+    random, lt, dense = ax.lines
+    assert list(random.get_xdata()) == pytest.approx([10, 2]) and list(random.get_ydata()) == [2000, 4000]
+    assert list(lt.get_ydata()) == pytest.approx([2000 / 3, 800]) and list(dense.get_ydata()) == [1000, 1000]
+    plt.close(figure)
+
+
+CHOICES = [("resnet20", "0.79", "dense"), ("resnet20", "0.8", "sparse"), ("vgg16", "0.8", "dense"),
+           ("vgg16", "0.9", "sparse")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("network", "sparsity", "engine"), CHOICES)
+def test_auto_is_the_faster_engine(results, monkeypatch, network, sparsity, engine):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert speed.engine(network, {"resnet20": 16, "vgg16": 0.25}[network], sparsity) == engine
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert speed.engine(network, None, sparsity) == "dense"
+
+
+def test_auto_is_resolved_before_the_name(results, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for key, engine in (("smart@0.9", "sparse"), ("smart@0.5", "dense"), ("dense", "dense")):
+        auto, named = (grids.arm("laptop", key, 0, CIFAR, engine=e) for e in ("auto", engine))
+        assert auto == named and auto.name == named.name
+    monkeypatch.setitem(runs.PROFILES["laptop"].training, "engine", "auto")
+    assert grids.arm("laptop", "lt@0.98", 0, CIFAR).engine == "sparse"
+    with pytest.raises(TicketError, match="auto"):
+        runs.Config(**{**grids.arm("laptop", "lt@0.98", 0, CIFAR).as_dict(), "drops": ("0.5",), "engine": "auto"})
+
+
+def test_readme_says_what_is_stored(root):
+    assert speed.readme_section(speed.load()) in (root / "README.md").read_text(encoding="utf-8")
+
+
+def test_refresh_fills_the_section_and_leaves_the_board(results, stored, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- board -->\nx\n<!-- /board -->\n<!-- bench -->\nstale\n<!-- /bench -->\nafter\n")
+    speed.refresh(page)
+    once = page.read_text()
+    speed.refresh(page)
+    assert page.read_text() == once and board.MARKED.search(once)[0] == "<!-- board -->\nx\n<!-- /board -->"
+    assert speed.table([]) not in once and "stale" not in once and once.endswith("<!-- /bench -->\nafter\n")
+    assert len(re.findall("reached|missed", once)) == 3
+    page.write_text("no markers")
+    with pytest.raises(TicketError, match="page.md"):
+        speed.refresh(page)
+
+
+def test_a_figure_row_has_the_ratio_and_every_field_that_is_read(timing):
+    row = timing.Figure("g", "w", 3.0, "s", "other", 2.0).row()
+    assert row["ratio"] == 1.5 and set(row) == set(speed.FIELDS)
+    assert timing.Figure("g", "w", 3.0, "s").row()["ratio"] is None
+
+
+def test_clocks_call_every_work_in_turn(timing):
+    calls = []
+    found = timing.side_by_side({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2, times=3)
+    assert calls == ["a", "b", *["a", "a", "a", "b", "b", "b"] * 2]
+    assert set(found) == {"a", "b"} and min(found.values()) >= 0
+
+
+def test_others_use_is_a_share_or_not_known(timing, tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "STAT", tmp_path / "absent")
+    assert timing.busy_share(0) is None
+    counts = iter(["cpu 10 0 10 60 20 0 0 0\n", "cpu 20 0 20 120 40 0 0 0\n"])
+    monkeypatch.setattr(timing, "_processor_times", lambda: [int(t) for t in next(counts).split()[1:]])
+    assert timing.busy_share(0) == pytest.approx(0.2)
+
+
+def test_a_run_of_the_benchmarks_keeps_the_other_groups(results, stored, timing, monkeypatch, capsys):
+    import run
+    import upkeep
+
+    monkeypatch.setattr(upkeep, "measure", lambda: iter([timing.Figure("upkeep", "new", 1.0, "s")]))
+    monkeypatch.setattr(run, "busy_share", lambda: 0.5)
+    run.main(["upkeep"])
+    kept = speed.load()
+    assert kept["scores"] == stored["scores"] and [row["what"] for row in kept["upkeep"]["figures"]] == ["new"]
+    assert kept["upkeep"]["busy"] == 0.5 and "new" in capsys.readouterr().out
+    with pytest.raises(TicketError, match="fast"):
+        run.main(["fast"])
+
+
+def test_pages_table_is_what_the_page_shows(stored):
+    assert speed.table(speed.rows(stored)) == pages.table(speed.TITLES, map(speed.cells, speed.rows(stored)))
+    assert ROOT.joinpath("notebooks", "06_speed.ipynb").is_file()
