@@ -1,0 +1,200 @@
+"""Chapters on claims A, B and D: differences cell by cell, controls, pretraining, budgets, on synthetic rows."""
+
+import matplotlib.pyplot as plt
+import pytest
+from synthetic import CIFAR, arms, row
+
+from ticketlib import chapters, checks, data, grids, nb, overlaps, runs, spent
+from ticketlib.ledger import Ledger
+
+MOVED = checks.against_itself("rearranged")
+SPOILT = checks.against_itself("both")
+
+
+def notebook(folder, found=(), **values):
+    for one in found:
+        Ledger(folder).add(one)
+    given = dict(profile="laptop", source="stored", seeds=0, device="auto", data_root="") | values
+    return nb.NotebookRun(**given, ledger=folder)
+
+
+def claim_b(**options):
+    return arms({"snip": 80.0, "snip+rearranged": 80.5}, seeds=range(3), **options)
+
+
+def test_pairs_are_named_after_their_arms():
+    assert [pair.key for pair in MOVED] == ["snip", "grasp", "lt"]
+    assert MOVED[0].label == "SNIP, rearranged − SNIP" and (MOVED[0].a, MOVED[0].b) == ("snip+rearranged", "snip")
+
+
+def test_a_cell_has_points_interval_means_and_nothing_against_it(tmp_path):
+    found = checks.rows(notebook(tmp_path, claim_b()), ())["resnet20"]
+    cell = checks.cell(found, MOVED[0], "0.9", 0.9)
+    assert cell.estimate.n == 3 and cell.estimate.confidence == 0.9 and cell.remark == ""
+    assert cell.estimate.point == pytest.approx(cell.accuracies[0] - cell.accuracies[1])
+    assert cell.estimate.point == pytest.approx(0.5, abs=0.4)
+    assert checks.cell(found, MOVED[1], "0.9").points == []
+
+
+@pytest.mark.parametrize(("facts", "remark"), [
+    ({"control": {"moved_share": 0.01}}, "not read: the control did nothing"),
+    ({"device": "cuda"}, "not read: they differ in device"),
+])  # fmt: skip
+def test_what_stands_against_a_cell_is_said_and_its_points_are_not_read(tmp_path, facts, remark):
+    found = [row("snip@0.9", 0, 80.0), row("snip+rearranged@0.9", 0, 81.0, **facts)]
+    cell = checks.cell(checks.rows(notebook(tmp_path, found), ())["resnet20"], MOVED[0], "0.9")
+    assert cell.points == [] and cell.remark == remark and cell.accuracies == (81.0, 80.0)
+
+
+def test_collapsed_runs_are_counted_and_shown(tmp_path):
+    found = [row("snip@0.9", 0, 80.0), row("snip+rearranged@0.9", 0, 11.0)]
+    cell = checks.cell(checks.rows(notebook(tmp_path, found), ())["resnet20"], MOVED[0], "0.9")
+    assert cell.points == [-69.0] and cell.remark == "collapsed runs: 1"
+
+
+def test_the_seeds_parameter_limits_the_rows(tmp_path):
+    found = checks.rows(notebook(tmp_path, claim_b(), seeds=2), ())
+    assert list(found) == ["resnet20", "vgg16"] and sorted(found["resnet20"]["snip@0.9"]) == [0, 1]
+
+
+def test_longer_runs_have_a_name_of_their_own_and_are_paired_on_purpose(tmp_path):
+    assert checks.total_of("laptop") == 35
+    longer = [row("smart@0.9", 0, 82.0, changes={"epochs": 35}), row("lrr@0.9", 0, 83.0), row("smart@0.9", 0, 81.0)]
+    found = checks.rows(notebook(tmp_path, longer), ())["resnet20"]
+    assert {arm: of[0]["accuracy"] for arm, of in found.items()} == {
+        "smart@0.9": 81.0, "smart+epochs=35@0.9": 82.0, "lrr@0.9": 83.0
+    }  # fmt: skip
+    pair = checks.Comparison("lrr", "LRR − smart ratio", "lrr", "smart+epochs=35")
+    assert checks.cell(found, pair, "0.9").points == [1.0]
+    assert checks.cell(found, pair._replace(b="smart"), "0.9").points == [2.0]
+    curves = spent.spent(found, ("lrr", "smart"), "0.9")
+    assert {ticket: list(at) for ticket, at in curves.items()} == {"lrr": [35.0], "smart": [20, 35]}
+    assert [line.split(" | ")[0] for line in spent.spent_table(curves).splitlines()[2:]] == ["| 20", "| 35", "| 35"]
+
+
+@pytest.mark.parametrize(("ticket", "epochs"), [
+    ("dense", 20), ("smart", 20), ("lt", 40), ("lrr", 35), ("hybrid", 35), ("omp", 35)
+])  # fmt: skip
+def test_epochs_in_all_count_the_dense_net(ticket, epochs):
+    config = grids.arm("laptop", ticket if ticket == "dense" else f"{ticket}@0.9", 0, CIFAR)
+    assert spent.total_epochs(config) == epochs
+
+
+def test_intervals_of_two_seeds_are_not_drawn(tmp_path):
+    found = checks.rows(notebook(tmp_path, claim_b(), seeds=2), ())["resnet20"]
+    drawn = checks.drawn(found, MOVED, ("0.9",), 0.9)
+    assert drawn["snip"]["0.9"][1].low is None and drawn["grasp"] == {}
+
+
+@pytest.mark.parametrize("cells", [{"snip": {}}, {"snip": {"0.9": ([0.5], checks.stats.t_interval([0.5]))}}])
+def test_a_panel_says_what_has_not_run(cells):
+    figure, ax = plt.subplots()
+    texts = [text.get_text() for text in checks.panel(ax, "rearranged", cells, 1.0).texts]
+    assert ("not run" in texts) == (not any(cells.values()))
+    figure.canvas.draw()
+    plt.close(figure)
+
+
+def test_cells_are_those_that_the_grids_plan(tmp_path):
+    cells = checks.cells_of(notebook(tmp_path), MOVED)
+    assert [cell for cell in cells if cell[1].key == "grasp"] == [("resnet20", MOVED[1], s) for s in ("0.9", "0.98")]
+    assert ("vgg16", MOVED[0], "0.98") in cells and ("resnet20", MOVED[2], "0.995") in cells and len(cells) == 10
+    assert {cell[2] for cell in checks.cells_of(notebook(tmp_path, profile="smoke"), MOVED)} == {"0.9"}
+    assert ("resnet20", "smart+epochs=35@0.9") in checks.planned("laptop")
+
+
+def test_the_table_has_every_cell_or_says_what_is_missing(tmp_path, monkeypatch):
+    run = notebook(tmp_path)
+    monkeypatch.setattr(chapters, "book_rows", lambda _: [])
+    said = checks.table(run, checks.rows(run, ()), MOVED, 0.9)
+    assert said.startswith("**Not run.**") and "10 differences" in said
+    assert "- LT, rearranged − LT: resnet20 at 0.9, 0.98, 0.995; vgg16 at 0.98" in said
+    notebook(tmp_path, claim_b())
+    lines = checks.table(run, checks.rows(run, ()), MOVED, 0.9).splitlines()
+    assert len(lines) == 12 and "n = 3" in lines[2] and "| not run |" in lines[4] and "the book's" not in lines[0]
+    monkeypatch.setattr(chapters, "book_rows", lambda _: claim_b())
+    lines = checks.table(run, checks.rows(run, ()), MOVED, 0.9).splitlines()
+    assert lines[0].endswith("the book's |") and lines[2].count("n = 3") == 2
+
+
+def test_controls_are_read_from_the_arm_or_from_its_trained_net(tmp_path):
+    dense = row("dense+both", 0, 20.0)
+    ticket = row("lt+both@0.9", 0, 80.0, control={}, parent=dense["name"])
+    found = checks.rows(notebook(tmp_path, [dense, ticket]), ())
+    lines = checks.control_table(found, SPOILT).splitlines()
+    assert len(lines) == 4 and "labels that are still right" in lines[2] and lines[2].endswith("1 of 1 |")
+    assert "0.010 to 0.010" in lines[3]
+    assert checks.control_table({"resnet20": {}}, SPOILT).startswith("**Not run.**")
+
+
+def test_pretraining_shows_loss_and_accuracy(tmp_path):
+    made = [row("dense", 0, 90.0), row("dense", 1, 91.0, loss=0.7), row("dense+both", 0, 12.0, loss=2.3)]
+    lines = checks.pretraining_table(checks.rows(notebook(tmp_path, made), ())["resnet20"]).splitlines()
+    assert lines[2] == "| dense | 0.600 (0.500 to 0.700) | 90.50 (90.00 to 91.00) | 2 |"
+    assert lines[6] == "| dense, random labels and pixels | 2.300 | 12.00 | 1 |"
+    assert lines[3].endswith("| not run | not run | 0 |")
+    assert lines[-1] == "Guessing among 10 classes gives a loss of 2.303."
+
+
+def test_rows_behind_a_chapter_are_named(tmp_path):
+    found = checks.rows(notebook(tmp_path, [*claim_b(), row("dense", 0, 90.0), row("erk@0.98", 0, 70.0)]), ())
+    assert {of["arm"] for of in checks.used(found, MOVED)} == {
+        "dense@0", "snip@0.9", "snip@0.98", "snip+rearranged@0.9", "snip+rearranged@0.98"
+    }  # fmt: skip
+
+
+def test_missing_runs_are_made_longer_ones_too(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(chapters, "ticket_rows", lambda run, names: asked.extend(names))
+    monkeypatch.setattr(chapters, "make_runs", lambda run, configs, dataset: asked.extend(configs))
+    live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
+    assert checks.rows(live, ("dense@0",), ("smart@0.9",)) == {"resnet8": {}, "vgg11": {}}
+    longer = runs.config("smoke", "smart", "0.9", 0, dataset=data.load("digits"), epochs=10)
+    assert asked == ["dense@0", longer]
+
+
+# masks found on spoilt data
+
+
+def probe(seed, corruption, counts, **facts):
+    values = {"network": "resnet32", "ticket": "snip", "sparsity": "0.9", "seed": seed, "corruption": corruption}
+    values |= overlaps.PLAIN
+    row = {"kind": "probe", "name": f"{seed}{corruption}", "config": values, "keep_counts": counts}
+    return row | facts
+
+
+SHARED = {"overlap": 0.4, "chance": 0.2, "ceiling": 0.6}
+
+
+def test_masks_are_paired_by_seed_and_placed_between_chance_and_ceiling():
+    found = overlaps.pairs_of([
+        probe(0, "none", {"a": 6, "b": 4}), probe(0, "both", {"a": 5, "b": 5}, **SHARED),
+        probe(1, "none", {"a": 8, "b": 2}), probe(1, "both", {"a": 8, "b": 2}, **SHARED), probe(2, "none", {"a": 10}),
+    ])  # fmt: skip
+    of = found["resnet32", "snip", "0.9"]
+    assert sorted(of) == [0, 1] and overlaps.far(of[0]) == pytest.approx(0.1) and overlaps.far(of[1]) == 0
+    assert overlaps.way(of[0][1]) == pytest.approx(0.5) and overlaps.between_seeds(of) == pytest.approx(0.2)
+    cells = " | ".join(["resnet32", "SNIP", "0.9", "0.050", "0.200", "0.200", "0.400", "0.600", "50 %", "2"])
+    assert overlaps.table(found).splitlines()[2] == f"| {cells} |"
+    assert "moves 5.0 to 5.0 % of the kept" in overlaps.reading(found)
+    figure, ax = plt.subplots()
+    assert len(overlaps.draw(ax, found, "resnet32").lines) == 2
+    plt.close(figure)
+
+
+def test_masks_that_are_not_there_are_said():
+    assert overlaps.table({}).startswith("**Not run.**") and overlaps.reading({}) == ""
+
+
+def test_masks_are_probed_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(nb, "show_markdown", print)
+    live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
+    found = overlaps.measured(live)
+    assert sorted(found) == [("resnet8", t, s) for t in ("grasp", "snip") for s in ("0.9", "0.95", "0.98")]
+    monkeypatch.setattr(overlaps.probes.Prober, "measure", None)
+    assert overlaps.measured(live).keys() == found.keys()
+
+
+def test_the_book_shows_its_probes_of_the_papers_networks(tmp_path):
+    found = overlaps.measured(notebook(tmp_path))
+    assert {key[0] for key in found} == {"resnet32", "vgg19"} and {len(of) for of in found.values()} == {3}

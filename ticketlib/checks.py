@@ -1,0 +1,249 @@
+"""What the chapters on claims A, B and D share: rows, differences in every cell, controls."""
+
+from collections import defaultdict
+from dataclasses import replace
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ticketlib import campaign, chapters, evidence, grids, pages, plots, runs, stats, verdicts
+from ticketlib.claims import Comparison
+from ticketlib.ledger import Ledger, Row
+from ticketlib.tickets import REWIND_TO
+
+STEPS = ("step1", "step2", "step3", "step4")  # the grids whose rows these chapters show
+SPARSITIES = ("0.9", "0.98", "0.995")  # decimal text
+MEASURED = {  # a manipulation check as rows name it -> what it measures, what is wanted of it
+    "moved_share": ("kept positions that are others", f"at least {evidence.MOVED_FLOOR:g}"),
+    "changed_share": ("kept values that are others", f"at least {evidence.MOVED_FLOOR:g}"),
+    "label_agreement": ("labels that are still right", f"1 / classes, give or take {evidence.LABELS_SLACK:g}"),
+    "pixel_correlation": ("correlation with the true image", f"at most {evidence.PIXELS_CEILING:g}"),
+    "images_kept": ("share of the images", f"a half, give or take {evidence.LABELS_SLACK:g}"),
+}
+
+
+class Cell(NamedTuple):
+    """One paired difference in one cell."""
+
+    points: list  # a minus b, one a seed
+    estimate: stats.Estimate
+    accuracies: tuple  # means of a and b in percent, of the seeds that count; () without any
+    remark: str  # what stands against reading it, and collapsed runs; "" for nothing
+
+
+# rows
+
+
+def sparsities(run):
+    """The sparsities a chapter shows; the tiny network of `smoke` has no room below one weight in ten."""
+    return SPARSITIES[:1] if run.profile == "smoke" else SPARSITIES
+
+
+def against_itself(check, tickets=("snip", "grasp", "lt")):
+    """Tickets with a check or a corruption, compared with the same as found: tuple of Comparison."""
+    arms = [(ticket, f"{ticket}+{check}") for ticket in tickets]
+    return tuple(Comparison(t, f"{plots.style(a).label} − {plots.style(t).label}", a, t) for t, a in arms)
+
+
+def total_of(profile):
+    """Epochs of a random ticket that trains as long as a dense net and a rewound ticket together, a whole number."""
+    return round(runs.PROFILES[profile].training["epochs"] * (2 - float(REWIND_TO)))
+
+
+def rows(run, arms, longer=()):
+    """A chapter's rows; with source "run" those of the arms named are carried out first, on the residual network.
+
+    Arguments: run, nb.NotebookRun; arms, names with sparsity, those that others start from first; longer, names of
+        random tickets that train for `total_of` epochs, shown as "smart+epochs=35@0.9".
+    Returns: dict network -> {arm: {seed: Row}}, all arms of the ledger, not only the named ones.
+    """
+    there = None
+    if run.source == "run":
+        chapters.ticket_rows(run, arms)
+        dataset, total = chapters.images(run), total_of(run.profile)
+        extra = [grids.arm(run.profile, arm, seed, dataset, epochs=total)
+                 for seed in range(chapters.seeds(run)) for arm in longer]  # fmt: skip
+        chapters.make_runs(run, campaign.missing(extra, Ledger(run.ledger)), dataset)
+        there = dataset.fingerprint
+    found = [row for row in Ledger(run.ledger).rows() if there in (None, row["config"]["fingerprint"])]
+    return by_network([row for row in found if not run.seeds or row["config"]["seed"] < run.seeds], run.profile)
+
+
+def by_network(found, profile):
+    """Rows as `rows` gives them: dict network -> {arm: {seed: Row}}."""
+    networks = runs.PROFILES[profile].networks.items()
+    return {name: evidence.select(found, profile, short) | _longer(found, profile, short)
+            for short, (name, *_) in networks}  # fmt: skip
+
+
+def _longer(found, profile, network):
+    """Runs of `total_of` epochs that keep to the recipe in all else; they are named by their length."""
+    total, usual = total_of(profile), runs.PROFILES[profile].training["epochs"]
+    longer = {row["name"]: row for row in found if row["kind"] == "run" and row.config.epochs == total}
+    alike = [Row(row | {"config": row["config"] | {"epochs": usual}}) for row in longer.values()]
+    return {
+        arm.replace("@", f"+epochs={total}@"): {seed: longer[row["name"]] for seed, row in of.items()}
+        for arm, of in evidence.select(alike, profile, network).items()
+    }
+
+
+def used(found, pairs):
+    """The rows behind a chapter's differences, and the trained nets they start from."""
+    names = {arm for pair in pairs for arm in (pair.a, pair.b)} | {"dense"}
+    return [row for arms in found.values() for arm, of in arms.items() for row in of.values()
+            if arm.partition("@")[0] in names or arm.startswith("dense+")]  # fmt: skip
+
+
+# differences
+
+
+def cell(arms, pair, sparsity, confidence=0.95):
+    """One paired difference, a minus b; pairs that may not be compared give no points.
+
+    Arguments: arms, {arm: {seed: Row}}; pair, a Comparison; sparsity, decimal text; confidence of the interval.
+    """
+    points, flags = evidence.compare(arms, pair.a, pair.b, (sparsity,))
+    refused = [what for what in flags.refused if not (what == "epochs" and "epochs=" in pair.a + pair.b)]
+    remarks = [f"not read: they differ in {', '.join(refused)}"] if refused else []
+    remarks += [f"not read: {verdicts.NOT_DEFINED}"] if flags.not_defined else []
+    remarks += ["not read: the control did nothing"] if flags.control_did_nothing else []
+    points = [] if remarks else [float(value) for value in points]
+    remarks += [f"collapsed runs: {flags.collapsed}"] if flags.collapsed else []
+    a, b = (arms.get(f"{arm}@{sparsity}", {}) for arm in (pair.a, pair.b))
+    both = [(evidence.accuracy(a[seed]), evidence.accuracy(b[seed])) for seed in a if seed in b]
+    means = tuple(np.mean(both, axis=0)) if both else ()
+    return Cell(points, stats.t_interval(points, confidence), means, "; ".join(remarks))
+
+
+def drawn(arms, pairs, levels, confidence):
+    """Differences for `plots.differences`: without the intervals of two seeds, which are wider than any figure.
+
+    Returns: dict key -> {sparsity: (points a seed, Estimate)}.
+    """
+    found = {pair.key: {s: cell(arms, pair, s, confidence) for s in levels} for pair in pairs}
+    return {key: {s: (of.points, without_wide(of.estimate)) for s, of in at.items() if of.points}
+            for key, at in found.items()}  # fmt: skip
+
+
+def without_wide(estimate):
+    """An estimate to draw: the interval of two seeds is wider than any figure, and is left out."""
+    return replace(estimate, low=None, high=None) if estimate.n < 3 else estimate
+
+
+def panel(ax, title, cells, margin=None):
+    """Draw one panel of differences, and say so where none has run."""
+    plots.differences(ax, cells, margin)
+    if not any(cells.values()):
+        ax.text(0.5, 0.5, verdicts.NOT_RUN, ha="center", transform=ax.transAxes)
+        ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize=11)
+    return ax
+
+
+@cache
+def planned(profile):
+    """Every arm that the grids plan: set of (network, arm); longer ones are named by their length."""
+    usual = runs.PROFILES[profile].training["epochs"]
+    configs = [config for step in STEPS for config in grids.grid(step, profile, pages.NO_IMAGES)]
+    return {(c.network, c.arm if c.epochs == usual else c.arm.replace("@", f"+epochs={c.epochs}@")) for c in configs}
+
+
+def cells_of(run, pairs):
+    """The cells of a chapter, those that the grids plan: list of (network, Comparison, sparsity)."""
+    networks, levels = [name for name, *_ in runs.PROFILES[run.profile].networks.values()], ("0", *sparsities(run))
+    wanted = planned(run.profile)
+    return [(network, pair, s) for network in networks for pair in pairs for s in levels
+            if all((network, f"{arm}@{s}") in wanted for arm in (pair.a, pair.b))]  # fmt: skip
+
+
+def table(run, found, pairs, confidence):
+    """Every cell of a chapter as Markdown: accuracies, difference, interval, n, every seed; the book's own beside.
+
+    Arguments: run; found, as `rows` gives; pairs, list of Comparison; confidence of the intervals.
+    """
+    listed, book = cells_of(run, pairs), by_network(chapters.book_rows(run), run.profile)
+    lines = [_line(found, book, network, pair, s, confidence) for network, pair, s in listed]
+    if all(line[4] == verdicts.NOT_RUN and not line[-1] for line in lines):
+        return _not_run(listed)
+    titles = ["network", "difference", "removed", "accuracies, %", f"points ({100 * confidence:g} % interval)",
+              "each seed", "remarks", "the book's"]  # fmt: skip
+    keep = slice(None) if any(map(any, book.values())) else slice(-1)
+    return pages.table(titles[keep], [line[keep] for line in lines])
+
+
+def _line(found, book, network, pair, sparsity, confidence):
+    here, there = (cell(of[network], pair, sparsity, confidence) for of in (found, book))
+    seeds, both = ", ".join(f"{value:+.2f}" for value in here.points), " and ".join(f"{v:.2f}" for v in here.accuracies)
+    beside = effect(there.estimate) if there.points else ""
+    return [network, pair.label, sparsity, both, effect(here.estimate), seeds, here.remark, beside]
+
+
+def effect(estimate):
+    """Point, interval and n in short; "not run" without seeds."""
+    if estimate.point is None:
+        return verdicts.NOT_RUN
+    interval = "" if estimate.low is None else f"{estimate.low:+.2f} to {estimate.high:+.2f}, "
+    return f"{estimate.point:+.2f} ({interval}n = {estimate.n})"
+
+
+def _not_run(listed):
+    """One line a difference where nothing has run yet."""
+    where = defaultdict(lambda: defaultdict(list))
+    for network, pair, sparsity in listed:
+        where[pair.label][network].append(sparsity)
+    lines = [f"- {label}: " + "; ".join(f"{network} at {', '.join(at)}" for network, at in of.items())
+             for label, of in where.items()]  # fmt: skip
+    return "\n".join([f"**Not run.** Planned, and not in this ledger: {len(listed)} differences.", "", *lines])
+
+
+# controls and pretraining
+
+
+def control_table(found, pairs):
+    """What the manipulation checks of a chapter's arms measured, as Markdown: smallest and largest over seeds."""
+    named, lines = {arm for pair in pairs for arm in (pair.a, pair.b) if "+" in arm}, []
+    for network, arms in found.items():
+        trained = {row["name"]: row for arm, of in arms.items() if arm.startswith("dense") for row in of.values()}
+        for arm, of in sorted(arms.items()):
+            if arm.partition("@")[0] in named and of:
+                lines += _control_lines(network, arm, of.values(), trained)
+    if not lines:
+        return "**Not run.** No arm with a control is in this ledger."
+    return pages.table(["network", "arm", "measured", "wanted", "over seeds", "did its work"], lines)
+
+
+def _control_lines(network, arm, of, trained):
+    pairs = [(row, trained.get(row.get("parent"), {})) for row in of]
+    values = [{**before.get("control", {}), **row.get("control", {})} for row, before in pairs]
+    works = sum(not evidence.control_did_nothing(row, before) for row, before in pairs)
+    label = f"{plots.style(arm).label}, {arm.partition('@')[2]}"
+    lines = []
+    for name in [name for name in MEASURED if any(name in of for of in values)]:
+        there = [of[name] for of in values if name in of]
+        what, wanted = MEASURED[name]
+        span = f"{min(there):.3f} to {max(there):.3f}"
+        lines.append([network, label, what, wanted, span, f"{works} of {len(values)}"])
+    return lines
+
+
+def pretraining_table(arms):
+    """What dense nets reached on clean and on spoilt data, as Markdown: final training loss, accuracy on clean tests.
+
+    Arguments: arms, {arm: {seed: Row}} of one network.
+    """
+    lines = []
+    for arm in ("dense", "dense+half", "dense+labels", "dense+pixels", "dense+both"):
+        of = [row for row in arms.get(f"{arm}@0", {}).values() if not row["diverged"]]
+        loss = _range([row["loss"] for row in of], 3)
+        lines.append([plots.style(arm).label, loss, _range([row["accuracy"] for row in of], 2), len(of)])
+    classes = {row["num_classes"] for of in arms.values() for row in of.values()}
+    said = "".join(f"\n\nGuessing among {n} classes gives a loss of {np.log(n):.3f}." for n in sorted(classes))
+    return pages.table(["pretrained on", "final training loss", "accuracy on clean tests, %", "seeds"], lines) + said
+
+
+def _range(values, digits):
+    if not values:
+        return verdicts.NOT_RUN
+    ends = f"{min(values):.{digits}f} to {max(values):.{digits}f}"
+    return f"{np.mean(values):.{digits}f} ({ends})" if len(values) > 1 else f"{values[0]:.{digits}f}"
