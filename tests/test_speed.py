@@ -118,6 +118,17 @@ def test_a_figure_as_cells(stored):
     assert [speed.number(v) for v in (0.01234, 4.567, 99.94, 1234.5)] == ["0.0123", "4.57", "99.9", "1,234"]
 
 
+def test_break_even_says_where_it_lies_outside_of_what_was_measured(stored):
+    assert "| laptop ResNet-20 | below 80 %, the least that was measured |" in speed.break_even_table(stored)
+    slow, *others = stored["sparse"]["figures"]
+    slow["value"] = 500.0
+    assert "| laptop ResNet-20 | 80 % |" in speed.break_even_table(stored)
+    assert speed.break_even(stored) == {"laptop ResNet-20": 0.8}
+    others[0]["value"] = 600.0
+    assert "| laptop ResNet-20 | none that was measured |" in speed.break_even_table(stored)
+    assert speed.break_even(stored) == {"laptop ResNet-20": 1.0}
+
+
 def test_sharing_is_counted(stored):
     assert "**300 units**" in speed.shared(stored) and "450: 1.50 times" in speed.shared(stored)
 
