@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 from synthetic import CIFAR, arms, row
 
-from ticketlib import chapters, checks, data, grids, nb, overlaps, runs, spent
+from ticketlib import chapters, checks, data, grids, nb, overlaps, plots, runs, spent
 from ticketlib.ledger import Ledger
 
 MOVED = checks.against_itself("rearranged")
@@ -89,7 +89,7 @@ def test_intervals_of_two_seeds_are_not_drawn(tmp_path):
 @pytest.mark.parametrize("cells", [{"snip": {}}, {"snip": {"0.9": ([0.5], checks.stats.t_interval([0.5]))}}])
 def test_a_panel_says_what_has_not_run(cells):
     figure, ax = plt.subplots()
-    texts = [text.get_text() for text in checks.panel(ax, "rearranged", cells, 1.0).texts]
+    texts = [text.get_text() for text in checks.finish(plots.differences(ax, cells, 1.0), "rearranged", cells).texts]
     assert ("not run" in texts) == (not any(cells.values()))
     figure.canvas.draw()
     plt.close(figure)

@@ -131,12 +131,11 @@ def without_wide(estimate):
     return replace(estimate, low=None, high=None) if estimate.n < 3 else estimate
 
 
-def panel(ax, title, cells, margin=None):
-    """Draw one panel of differences, and say so where none has run."""
-    plots.differences(ax, cells, margin)
+def finish(ax, title, cells):
+    """Give a panel of differences its title, and say so where none has run."""
     if not any(cells.values()):
-        ax.text(0.5, 0.5, verdicts.NOT_RUN, ha="center", transform=ax.transAxes)
-        ax.set(xticks=[], yticks=[])
+        ax.text(0.5, 0.6, verdicts.NOT_RUN, ha="center", transform=ax.transAxes)
+        ax.set_xticks([])
     ax.set_title(title, fontsize=11)
     return ax
 
