@@ -96,10 +96,14 @@ def test_a_panel_says_what_has_not_run(cells):
 
 
 def test_cells_are_those_that_the_grids_plan(tmp_path):
-    cells = checks.cells_of(notebook(tmp_path), MOVED)
+    empty = checks.by_network([], "laptop")
+    cells = checks.cells_of(notebook(tmp_path), empty, MOVED)
     assert [cell for cell in cells if cell[1].key == "grasp"] == [("resnet20", MOVED[1], s) for s in ("0.9", "0.98")]
     assert ("vgg16", MOVED[0], "0.98") in cells and ("resnet20", MOVED[2], "0.995") in cells and len(cells) == 10
-    assert {cell[2] for cell in checks.cells_of(notebook(tmp_path, profile="smoke"), MOVED)} == {"0.9"}
+    smoke = notebook(tmp_path, profile="smoke")
+    assert {cell[2] for cell in checks.cells_of(smoke, checks.by_network([], "smoke"), MOVED)} == {"0.9"}
+    more = {"resnet20": {"grasp@0.995": {}, "grasp+rearranged@0.995": {}}}
+    assert ("resnet20", MOVED[1], "0.995") in checks.cells_of(notebook(tmp_path), more, MOVED)
     assert ("resnet20", "smart+epochs=35@0.9") in checks.planned("laptop")
 
 

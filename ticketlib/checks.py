@@ -148,11 +148,10 @@ def planned(profile):
     return {(c.network, c.arm if c.epochs == usual else c.arm.replace("@", f"+epochs={c.epochs}@")) for c in configs}
 
 
-def cells_of(run, pairs):
-    """The cells of a chapter, those that the grids plan: list of (network, Comparison, sparsity)."""
-    networks, levels = [name for name, *_ in runs.PROFILES[run.profile].networks.values()], ("0", *sparsities(run))
-    wanted = planned(run.profile)
-    return [(network, pair, s) for network in networks for pair in pairs for s in levels
+def cells_of(run, found, pairs):
+    """The cells of a chapter, those planned and any that have rows: list of (network, Comparison, sparsity)."""
+    wanted = planned(run.profile) | {(network, arm) for network, arms in found.items() for arm in arms}
+    return [(network, pair, s) for network in found for pair in pairs for s in ("0", *sparsities(run))
             if all((network, f"{arm}@{s}") in wanted for arm in (pair.a, pair.b))]  # fmt: skip
 
 
@@ -161,7 +160,7 @@ def table(run, found, pairs, confidence):
 
     Arguments: run; found, as `rows` gives; pairs, list of Comparison; confidence of the intervals.
     """
-    listed, book = cells_of(run, pairs), by_network(chapters.book_rows(run), run.profile)
+    listed, book = cells_of(run, found, pairs), by_network(chapters.book_rows(run), run.profile)
     lines = [_line(found, book, network, pair, s, confidence) for network, pair, s in listed]
     if all(line[4] == verdicts.NOT_RUN and not line[-1] for line in lines):
         return _not_run(listed)
