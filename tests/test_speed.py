@@ -90,7 +90,7 @@ def test_a_ticket_of_a_trained_net_pays_for_both_trainings():
 def test_the_verdict_chooses_its_words_by_the_numbers(stored):
     said = speed.verdict(stored)
     assert "**pays**" in said and "4.0 times as fast as the dense one at 98 % and 2.0" in said
-    assert said.endswith("Of 3 goals, 2 were reached and 1 missed.")
+    assert said.endswith("Of all goals set, 2 of 3 were reached.")
     for row in stored["sparse"]["figures"]:
         row["against"] = 8000.0
     stored["dense"]["busy"] = 0.6

@@ -97,8 +97,8 @@ def verdict(stored):
         return NOT_MEASURED
     said = [_bought(network, of) for network, of in speeds.items()]
     found = [row["reached"] for row in rows(stored) if row["reached"] is not None]
-    count = f"Of {len(found)} goals, {sum(found)} were reached and {len(found) - sum(found)} missed."
-    return " ".join([*said, count, busy(stored)]).strip()
+    count = f"Of all goals set, {sum(found)} of {len(found)} were reached."
+    return "\n\n".join([*said, f"{count} {busy(stored)}".strip()])
 
 
 def _bought(network, speeds):
@@ -108,7 +108,7 @@ def _bought(network, speeds):
     gains = {s: speeds[s] / speeds["dense"] for s in (high, low)}
     parts = [f"{gain:.1f} times as fast as the dense one at {100 * float(s):g} %" for s, gain in gains.items()]
     word = "**pays**" if speeds[high] > speeds["dense"] else "**does not pay**"
-    return f"On the {network} skipping zeros {word}: a step is {' and '.join(parts)} removed."
+    return f"{network}: skipping zeros {word}, a step is {' and '.join(parts)} removed."
 
 
 def busy(stored):
