@@ -28,7 +28,7 @@ def _tile(builder, pointer, strides, shape):
             yield builder.bitcast(builder.gep(pointer, [builder.add(down, right)]), VECTOR.as_pointer())
 
 
-def _loop(builder, span, carried, body):
+def loop(builder, span, carried, body):
     """`for k in range(*span): carried = body(k, carried)` on lists of values; returns the last."""
     before = builder.block
     head, inside, done = (builder.append_basic_block(name) for name in ("head", "inside", "done"))
@@ -61,14 +61,14 @@ def _load_if(builder, flag, pointers):
     return values
 
 
-def _row(builder, x, source, offset, k):
+def row_at(builder, x, source, offset, k):
     """Pointer to where entry k's row starts."""
     offset = builder.inttoptr(offset, INT.as_pointer())
     away = builder.sext(builder.load(builder.gep(offset, [k])), LONG)
     return builder.gep(x, [builder.add(source, away)])
 
 
-def _members(builder, args, count):
+def members(builder, args, count):
     """The members of the leading tuples among an intrinsic's arguments."""
     return [cgutils.unpack_tuple(builder, arg) for arg in args[:count]]
 
@@ -85,16 +85,16 @@ def conv_tile(typing, arrays, span, where, pitches, carry, rows, width):
     shape = (rows.literal_value, width.literal_value)
 
     def code(context, builder, signature, args):
-        (x, weight, offset), span_, (source, target), (pitch, *strides) = _members(builder, args, 4)
+        (x, weight, offset), span_, (source, target), (pitch, *strides) = members(builder, args, 4)
         x, weight = floats_at(builder, x), floats_at(builder, weight)
 
         def add(k, sums):
             scale = spread(builder, builder.load(builder.gep(weight, [k])))
-            tile = _tile(builder, _row(builder, x, source, offset, k), (pitch, ir.Constant(LONG, LANES)), shape)
+            tile = _tile(builder, row_at(builder, x, source, offset, k), (pitch, ir.Constant(LONG, LANES)), shape)
             return [fuse(builder, scale, load_at(builder, p), value) for p, value in zip(tile, sums, strict=True)]
 
         pointers = list(_tile(builder, builder.gep(x, [target]), strides, shape))
-        sums = _loop(builder, span_, _load_if(builder, args[4], pointers), add)
+        sums = loop(builder, span_, _load_if(builder, args[4], pointers), add)
         for value, pointer in zip(sums, pointers, strict=True):
             store_at(builder, value, pointer)
         return context.get_dummy_value()
@@ -111,12 +111,12 @@ def dot_tile(typing, arrays, span, where, pitches, rows, width):
     shape = (rows.literal_value, width.literal_value)
 
     def code(context, builder, signature, args):
-        (x, dots, offset), span_, (source, target), pitches_ = _members(builder, args, 4)
+        (x, dots, offset), span_, (source, target), pitches_ = members(builder, args, 4)
         x, step = floats_at(builder, x), ir.Constant(LONG, LANES)
         held = [load_at(builder, p) for p in _tile(builder, builder.gep(x, [target]), (pitches_[1], step), shape)]
 
         def dot(k, _):
-            tile = _tile(builder, _row(builder, x, source, offset, k), (pitches_[0], step), shape)
+            tile = _tile(builder, row_at(builder, x, source, offset, k), (pitches_[0], step), shape)
             chains = [ir.Constant(VECTOR, [0.0] * LANES)] * 4
             for i, (value, p) in enumerate(zip(held, tile, strict=True)):
                 chains[i % 4] = fuse(builder, value, load_at(builder, p), chains[i % 4])
@@ -125,7 +125,7 @@ def dot_tile(typing, arrays, span, where, pitches, rows, width):
             store_at(builder, builder.fadd(load_at(builder, place), builder.fadd(*pairs)), place)
             return []
 
-        _loop(builder, span_, [], dot)
+        loop(builder, span_, [], dot)
         return context.get_dummy_value()
 
     return types.void(arrays, span, where, pitches, rows, width), code

@@ -1,0 +1,48 @@
+"""An exported ticket against the masked network in torch."""
+
+import pytest
+import torch
+from test_sparse import case
+
+from ticketlib.errors import TicketError
+from ticketlib.inference import export
+
+CASES = {
+    "resnet": ("resnet8", (40, 3, 16, 16), {}),
+    "odd sizes, stem of stride 2": ("resnet8", (9, 3, 15, 13), {"stem_stride": 2}),
+    "stem of stride 3, one channel": ("resnet8", (9, 1, 19, 10), {"stem_stride": 3}),
+    "wide": ("resnet8", (9, 3, 7, 40), {}),
+    "density 1": ("resnet14", (9, 3, 9, 9), {"density": 2.0}),
+    "empty layers": ("resnet8", (9, 3, 8, 8), {"empty": ("blocks.1.conv1.weight", "blocks.2.shortcut.weight")}),
+    "nothing left": ("resnet8", (9, 3, 8, 8), {"density": 0.0}),
+    "vgg": ("vgg11", (20, 3, 32, 32), {"width": 0.06}),
+    "vgg, odd sizes": ("vgg11", (9, 1, 21, 13), {"width": 0.06}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_export_gives_the_logits_of_the_network(name):
+    network, shape, options = CASES[name]
+    model, mask, images, _ = case(network, shape, **options)
+    classify = export(model, mask, shape[1:])
+    with torch.no_grad():
+        expected = model.eval()(images)
+    for count in (len(images), 5, 1):
+        difference = (classify(images[:count]) - expected[:count]).abs().max()
+        assert difference <= 1e-4 * expected.abs().max() + 1e-6
+
+
+def test_single_images_give_the_same_bits_in_any_order():
+    model, mask, images, _ = case("resnet8", (6, 3, 16, 16))
+    classify = export(model, mask, (3, 16, 16))
+    together = classify(images)
+    assert torch.equal(together, torch.cat([classify(images[i : i + 1]) for i in range(6)]))
+    assert torch.equal(together.flip(0), classify(images.flip(0)))
+
+
+def test_images_of_another_shape_are_refused():
+    model, mask, _, _ = case("resnet8", (6, 3, 16, 16))
+    classify = export(model, mask, (3, 16, 16))
+    for count in (1, 20):
+        with pytest.raises(TicketError, match="16, 16"):
+            classify(torch.zeros(count, 3, 8, 8))
