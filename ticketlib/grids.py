@@ -115,7 +115,18 @@ def probes(profile, dataset, seeds=10):
     ]
 
 
-GRIDS = {"pilot": pilot, "step1": step1, "step2": step2, "step3": step3, "step4": step4, "step5": step5}
+def engines(profile, dataset):
+    """Do the engines learn the same? One ticket in three arithmetics, scored as the pilot is, recipe version 0."""
+    plan, kinds = PROFILES[profile].pilot, (("sparse", "bf16"), ("dense", "bf16"), ("dense", "float32"))
+    fields = dict(epochs=plan["epochs"][0], held_out=plan["held_out"], recipe=0)
+    return [
+        arm(profile, "smart@0.98", seed, dataset, engine=engine, precision=precision, **fields)
+        for seed in range(plan["seeds"][0], plan["seeds"][0] + 5)
+        for engine, precision in kinds
+    ]
+
+
+GRIDS = {"pilot": pilot, "engines": engines, "step1": step1, "step2": step2, "step3": step3, "step4": step4, "step5": step5}
 
 
 def grid(name, profile, dataset):
