@@ -61,3 +61,19 @@ def test_every_profile_has_every_grid(profile, name):
 def test_a_grid_that_is_not_known():
     with pytest.raises(TicketError, match="step9"):
         grids.grid("step9", "laptop", CIFAR)
+
+
+def test_probes_of_the_sparse_end_leave_out_what_is_not_defined():
+    configs = grids.sparse_probes("paper", CIFAR, 1)
+    assert len({c.name for c in configs}) == len(configs) and {c.seed for c in configs} == {0}
+    there = {(c.network, c.arm) for c in configs}
+    assert ("vgg19", "smart@0.999") in there and ("resnet32", "synflow@0.995") in there
+    assert ("resnet32", "snip@0.9") not in there  # the other probes have it
+    assert {c.variant for c in configs} == {"default"} and len(grids.sparse_probes("paper", CIFAR)) == 3 * len(configs)
+
+
+def test_probes_of_other_shapes():
+    configs = grids.shape_probes("paper", CIFAR, 2)
+    shapes = {("vgg16_equal", 0.5, 1), ("vgg16_reversed", 0.25, 1)}
+    assert {(c.network, c.width, c.stem_stride) for c in configs} == shapes
+    assert len({c.name for c in configs}) == 2 * 2 * 4 * 3

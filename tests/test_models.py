@@ -163,3 +163,11 @@ def test_family():
 def test_one_sentence_names_the_value(name, classes, options, match):
     with pytest.raises(TicketError, match=match):
         build(name, classes, **options)
+
+
+def test_networks_in_which_place_and_size_part():
+    sizes = {name: [w.numel() for w in prunable(build(name, 10, width=0.5)).values()][1:-1]
+             for name in ("vgg16_equal", "vgg16_reversed")}  # fmt: skip
+    assert sizes["vgg16_equal"] == [9 * 64 * 64] * 12
+    assert sizes["vgg16_reversed"] == sorted(sizes["vgg16_reversed"], reverse=True)
+    assert [sizes["vgg16_reversed"][i] for i in (0, 4, 6, 11)] == [9 * 256**2, 9 * 256**2, 9 * 128**2, 9 * 32**2]

@@ -78,6 +78,7 @@ def _watch_options(sub):
 
 def _probe_options(sub):
     sub.add_argument("--seeds", type=int, default=10, help="seeds from 0 of the probe grid")
+    sub.add_argument("--masks", default="masks", help=f"which masks: {', '.join(grids.PROBES)}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """The book's grids of runs, in the order in which they are carried out: seed by seed, every arm of a seed together."""
 
+import contextlib
+import dataclasses
 import re
 
+from ticketlib import models, ratios
 from ticketlib.claims import CLAIMS
 from ticketlib.corrupt import KINDS
 from ticketlib.errors import TicketError, one_of
@@ -9,6 +12,10 @@ from ticketlib.runs import PROFILES, config
 from ticketlib.tickets import CHECKS, REWIND_TO, TICKETS
 
 PILOT_ARMS = ("dense", "lt@0.9", "lt+rearranged@0.9", "snip@0.9", "snip+rearranged@0.9", "smart@0.9", "uniform@0.9")
+PROBED, SPARSE_END = ("0.9", "0.95", "0.98"), ("0.99", "0.995", "0.999")  # sparsities of the probes
+SPARSE_SEEDS = 3  # of the probes at the sparse end, where SynFlow makes all its rounds again at each sparsity
+METHODS = ("snip", "grasp", "magnitude", "synflow")
+SHAPES = {"vgg16_equal": 0.5, "vgg16_reversed": 0.25}  # networks in which place and size part, with their widths
 OPTION = re.compile(r"(linear|variant|order)=(\w+(?:\.\d+)?)|(min_per_layer)=(\d+)")
 
 
@@ -111,8 +118,52 @@ def probes(profile, dataset, seeds=10):
         for seed in range(seeds)
         for network in PROFILES[profile].networks
         for method in methods
-        for sparsity in ("0.9", "0.95", "0.98")
+        for sparsity in PROBED
     ]
+
+
+def sparse_probes(profile, dataset, seeds=10):
+    """The sparse end without training: clean masks of every method, and random ones of every rule, to 99.9 %.
+
+    A cell in which a rule is not defined has no probe.
+    """
+    keys = [f"{method}@{sparsity}" for method in METHODS for sparsity in SPARSE_END]
+    return [
+        arm(profile, key, seed, dataset, network=network, variant="default", scoring="book")
+        for seed in range(min(seeds, SPARSE_SEEDS))
+        for network in PROFILES[profile].networks
+        for key in [*keys, *_defined(profile, network)]
+    ]
+
+
+def _defined(profile, network):
+    """Arms of the rules that can be met on a network of a profile, at all sparsities of the probes."""
+    name, width, stem_stride = PROFILES[profile].networks[network]
+    table = ratios.layers(models.build(name, 10, width=width, stem_stride=stem_stride))
+    family = "vgg" if network == "vgg" else "resnet"
+    for rule in ratios.RULES:
+        for sparsity in (*PROBED, *SPARSE_END):
+            with contextlib.suppress(TicketError):
+                ratios.keep_counts(table, rule, sparsity, family=family)
+                yield f"{rule}@{sparsity}"
+
+
+def shape_probes(profile, dataset, seeds=10):
+    """Clean masks on networks in which a layer's place and its size part: layers of one size, and shrinking ones."""
+    return [
+        dataclasses.replace(
+            arm(profile, f"{method}@{sparsity}", seed, dataset, network="vgg", variant="default", scoring="book"),
+            network=network,
+            width=width,
+        )
+        for seed in range(seeds)
+        for network, width in SHAPES.items()
+        for method in METHODS
+        for sparsity in PROBED
+    ]
+
+
+PROBES = {"masks": probes, "sparse": sparse_probes, "shapes": shape_probes}  # what the command `probe` can make
 
 
 def engines(profile, dataset):

@@ -12,6 +12,9 @@ VGG_STAGES = {
     "vgg11": ((64,), (128,), (256, 256), (512, 512), (512, 512)),
     "vgg16": ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3),
     "vgg19": ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4),
+    # In the others a layer's place and its size go together. Here sizes are all equal, or fall with depth.
+    "vgg16_equal": ((128, 128), (128, 128), (128,) * 3, (128,) * 3, (128,) * 3),
+    "vgg16_reversed": ((512, 512), (512, 512), (512, 512, 256), (256, 256, 128), (128, 64, 64)),
 }
 
 
@@ -83,7 +86,7 @@ def build(name, num_classes, in_channels=3, *, generator=None, width=None, stem_
     """Build a network with freshly drawn weights.
 
     Arguments:
-        name: "resnet" and a depth 6n + 2 (resnet20, resnet32, ...), or vgg11, vgg16, vgg19.
+        name: "resnet" and a depth 6n + 2 (resnet20, resnet32, ...), or a key of VGG_STAGES (vgg11, vgg16, vgg19, ...).
         num_classes, in_channels: positive integers.
         generator: torch.Generator the weights are drawn from; None stands for one seeded 0.
         width: ResNets: channels of the first stage (default 32, the paper's doubled width). VGGs: a multiplier of
