@@ -1,4 +1,4 @@
-"""Command line: python -m ticketlib data | plan | run | watch | probe | show | commit-rows | readme."""
+"""Command line: python -m ticketlib data | plan | run | watch | probe | audit | show | commit-rows | readme."""
 
 import argparse
 import sys
@@ -36,6 +36,7 @@ def _parser():
     add("run", commands.run, _data_options, _grid_options, _run_options, _backend_options)
     add("watch", commands.watch, _ledger_options, _watch_options)
     add("probe", commands.probe, _data_options, _grid_options, _probe_options)
+    add("audit", commands.audit, _data_options, _ledger_options, _audit_options)
     add("show", commands.show, _ledger_options, lambda sub: sub.add_argument("name", help="16 hexadecimal digits"))
     add("commit-rows", commands.commit_rows, lambda sub: sub.add_argument("source", type=Path, help="a ledger folder"))
     add("readme", commands.readme)
@@ -79,6 +80,13 @@ def _watch_options(sub):
 def _probe_options(sub):
     sub.add_argument("--seeds", type=int, default=10, help="seeds from 0 of the probe grid")
     sub.add_argument("--masks", default="masks", help=f"which masks: {', '.join(grids.PROBES)}")
+
+
+def _audit_options(sub):
+    sub.add_argument("--others", type=int, default=1, help="how many rows beside one LT and one LRR")
+    sub.add_argument("--spread", action="store_true", help="short runs with other threads and precision instead")
+    sub.add_argument("--device", default="cpu", help="cpu or cuda")
+    sub.add_argument("--allow-dirty", action="store_true", help="files of the code may differ from its commit")
 
 
 if __name__ == "__main__":

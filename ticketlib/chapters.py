@@ -1,6 +1,5 @@
 """What chapters share: rows read, or made after an estimate of the time; a claim's verdict in words; tables."""
 
-import contextlib
 import time
 from dataclasses import replace
 from functools import partial
@@ -11,6 +10,7 @@ from IPython.display import DisplayHandle, Markdown
 from ticketlib import board, campaign, data, evidence, experiment, grids, nb, pages, plots, runs, train, verdicts
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
+from ticketlib.machine import threads
 
 TIMED_STEPS = 10  # a speed that no row has measured is taken from so many
 
@@ -80,16 +80,9 @@ def _device(run, to_do):
     return run.device
 
 
-@contextlib.contextmanager
 def one_thread(device="cpu"):
     """Compute as the command line's workers do on a CPU, so that rows of both may be paired."""
-    found = torch.get_num_threads()
-    try:
-        if device == "cpu":
-            torch.set_num_threads(1)
-        yield
-    finally:
-        torch.set_num_threads(found)
+    return threads(1 if device == "cpu" else torch.get_num_threads())
 
 
 def _estimate(run, to_do, dataset, device):

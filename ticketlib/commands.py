@@ -1,4 +1,4 @@
-"""What the command line does: data, plan, run, watch, probe, show, commit-rows, readme."""
+"""What the command line does: data, plan, run, watch, probe, audit, show, commit-rows, readme."""
 
 import json
 import shutil
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+from ticketlib import audit as audits
 from ticketlib import backends, campaign, data, experiment, grids, journal, machine, nb, probes, progress, runs
 from ticketlib.campaign import TRIES
 from ticketlib.errors import TicketError, one_of
@@ -44,8 +45,9 @@ def plan(options):
     print(f"{len(configs)} runs in grid {options.grid!r}, {done} done, {len(to_do)} to carry out")
     for outcome in lost:
         print(f"cannot be made: {outcome.config.arm} (seed {outcome.config.seed}): {outcome.reason}")
+    by_name = {row["name"]: row for row in rows}  # read once
     for row in rows:
-        if row["kind"] == "run" and (said := campaign.differing_checkpoint(row, ledger)):
+        if row["kind"] == "run" and (said := campaign.differing_checkpoint(row, by_name)):
             print(f"fails the audit: {row['name']}: {said}")
     speeds = campaign.speeds(rows)
     seconds = [campaign.estimate(c, speeds) for c in to_do]
@@ -149,6 +151,29 @@ def probe(options):
         print(f"[{done}/{len(to_do)}] {config.arm} ({where}): {row['seconds']:.0f} s; about {left / 60:.0f} min left")
 
 
+def audit(options):
+    """Carry out some rows again, drawn by lot, and compare to the last digit."""
+    _refuse_dirty(options)
+    ledger, dataset = _ledger(options), data.load(runs.PROFILES[options.profile].dataset, options.data_root)
+    rows = [row for row in ledger.rows() if row["config"]["fingerprint"] == dataset.fingerprint]
+    if options.spread:
+        found, jobs = audits.Draw(machine.code_version(), audits.today(), ()), audits.spread_jobs(ledger, rows)
+    else:
+        found = audits.begin(ledger, rows, machine.code_version(), options.others)
+        jobs = [(config, {}) for config in audits.jobs(ledger, found)]
+    again = audits.Again(ledger, dataset, found, options.device)
+    speeds = campaign.speeds(rows)
+    seconds = sum(campaign.estimate(config, speeds, len(dataset.train)) or 0 for config, _ in jobs)
+    print(f"{len(jobs)} runs to carry out again, about {seconds / 60:.0f} min of one core", flush=True)
+    outcomes = []
+    for done, (config, changes) in enumerate(jobs, 1):
+        row = again.row(config, changes)
+        outcomes.append(row["outcome"])
+        print(f"[{done}/{len(jobs)}] {config.arm} (seed {config.seed}): {audits.sentence(row)}", flush=True)
+    audits.end(ledger, found)
+    return 1 if audits.DIFFERS in outcomes else 0
+
+
 def show(options):
     """Print one row of the ledger."""
     folders = [options.ledger] if options.ledger else sorted(p for p in nb.book_ledger().iterdir() if p.is_dir())
@@ -162,10 +187,11 @@ def show(options):
 def commit_rows(options):
     """Copy finished rows into the book's ledger, refresh README's table, and commit both."""
     root, added = nb.book_ledger().parent.parent, 0
-    for path in sorted(options.source.glob("*/*.json")):
+    for path in sorted([*options.source.glob("*/*.json"), *options.source.glob("*/audits/*.json")]):
         read_row(path)  # refused if unsound, before anything is copied
-        one_of("profile (the folder's name)", path.parent.name, runs.PROFILES)
-        target = nb.book_ledger() / path.parent.name / path.name
+        place = path.relative_to(options.source)
+        one_of("profile (the folder's name)", place.parts[0], runs.PROFILES)
+        target = nb.book_ledger() / place
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)

@@ -18,7 +18,7 @@ from ticketlib.errors import TicketError
 from ticketlib.runs import DEFAULTS, Config
 
 NAME = re.compile(r"[0-9a-f]{16}")
-KINDS = ("run", "probe")
+KINDS = ("run", "probe", "audit")
 LONGEST = 2**22  # bytes of a row's file
 STRING = re.compile(r'"([^"]*)"')
 MARKUP = re.compile(r"[<>&'`$|\\\[\]{}\x00-\x1f\x7f-\U0010ffff]")  # what could mean something to a page

@@ -1,5 +1,6 @@
 """The machine a run is made on: what a row says of it, and one switch that makes it faster."""
 
+import contextlib
 import ctypes
 import functools
 import platform
@@ -27,6 +28,17 @@ def keep_memory():
         return False
     set_option = ctypes.CDLL(None).mallopt
     return bool(set_option(M_MMAP_THRESHOLD, ONE_GIBIBYTE) and set_option(M_TRIM_THRESHOLD, ONE_GIBIBYTE))
+
+
+@contextlib.contextmanager
+def threads(number):
+    """Compute on so many threads; afterwards on as many as before."""
+    found = torch.get_num_threads()
+    try:
+        torch.set_num_threads(number)
+        yield
+    finally:
+        torch.set_num_threads(found)
 
 
 def facts(device):

@@ -20,9 +20,10 @@ NO_IMAGES = SimpleNamespace(name="cifar10", fingerprint="0" * 16)  # a grid's si
 
 def substitutions():
     """Names that pages may write as {{ name }}: dict from name to Markdown."""
-    from ticketlib import faults, replies  # they make their tables with this module
+    from ticketlib import faults, repeats, replies  # they make their tables with this module
 
-    rows = Ledger(book_ledger("laptop")).rows()
+    ledger = Ledger(book_ledger("laptop"))
+    rows = ledger.rows()
     return {
         "protocol_status": protocol_status(rows),
         "verdict_rules": verdicts.rules(),
@@ -34,6 +35,7 @@ def substitutions():
         "trials_table": trials_table(),
         **replies.substitutions(rows, Ledger(book_ledger("paper")).rows()),
         **faults.substitutions(),
+        **repeats.substitutions(ledger, rows),
     }
 
 
@@ -48,7 +50,9 @@ def protocol_status(rows):
     fixed = board.protocol()
     if fixed is None:
         planned = grids.grid("pilot", "laptop", NO_IMAGES)
-        made = sum(row["kind"] == "run" and row.config.recipe == 0 for row in rows)
+        asked = {(c.recipe, c.arm, c.seed, c.epochs) for c in planned}
+        ours = [row.config for row in rows if row["kind"] == "run"]
+        made = sum((c.recipe, c.arm, c.seed, c.epochs) in asked for c in ours)
         return (
             f"**Not fixed yet.** The pilot has made {made} of its {len(planned)} runs. Margin and number of seeds are "
             "fixed from it, before any run that counts."

@@ -1,0 +1,193 @@
+"""Rows drawn by lot and carried out again: equal to the last digit, or said why not; a tampered row is caught."""
+
+import json
+
+import pytest
+from synthetic import arms, row
+
+from ticketlib import __main__ as command_line
+from ticketlib import audit, data, experiment, grids, journal, machine, repeats
+from ticketlib.errors import TicketError
+from ticketlib.ledger import Ledger, Row
+
+KEYS = ("dense", "lt@0.9", "lrr@0.9", "smart@0.9")
+
+
+def names_of(found, rows):
+    by_name = {row["name"]: row["arm"] for row in rows}
+    return [by_name[name] for name in found.rows]
+
+
+# which rows
+
+
+def population():
+    found = arms({"lt": 80.0, "lt+both": 80.0, "lrr": 81.0, "snip": 79.0, "smart": 79.0}, seeds=range(4))
+    parents = {(f"dense{c}", s): row(f"dense{c}", s, 90.0)["name"] for c in ("", "+both") for s in range(4)}
+    for one in found:
+        ticket = one["arm"].partition("@")[0]
+        if ticket.startswith(("lt", "lrr")):
+            one["parent"] = parents["dense+both" if "both" in ticket else "dense", one.config.seed]
+    return [*found, *(row("dense", seed, 90.0) for seed in range(4))]
+
+
+def test_one_lt_one_lrr_and_another_are_drawn_and_share_a_trained_net_where_they_can():
+    rows, seen = population(), set()
+    by_name = {row["name"]: row for row in rows}
+    for day in range(20):
+        found = audit.draw(rows, "tag-1", f"2026-12-{day:02}")
+        lt, lrr, other = (by_name[name] for name in found.rows)
+        assert (lt.config.ticket, lrr.config.ticket) == ("lt", "lrr") and other.config.ticket not in ("lt", "lrr")
+        assert lt.config.corruption == "both" or lt["parent"] == lrr["parent"]
+        seen |= {row["arm"] for row in (lt, lrr, other)}
+    assert {"lt@0.9", "lt+both@0.98", "lrr@0.98", "dense@0"} <= seen
+
+
+def test_the_draw_follows_from_code_date_and_names_alone():
+    rows = population()
+    found = audit.draw(rows, "tag-1", "2026-12-01")
+    assert audit.draw(rows[::-1], "tag-1", "2026-12-01") == found
+    others = {audit.draw(rows, code, f"2026-12-{day:02}").rows for code in ("tag-1", "tag-2") for day in range(5)}
+    assert len(others) > 5
+
+
+def test_rows_of_the_pilot_are_drawn_only_where_there_are_no_others():
+    pilot = arms({"lt": 80.0, "smart": 79.0}, changes={"recipe": 0, "held_out": 5000})
+    drawn = {name for day in range(20) for name in audit.draw([*pilot, *population()], "c", str(day)).rows}
+    assert not drawn & {row["name"] for row in pilot}
+    assert names_of(audit.draw(pilot, "c", "1"), pilot)[0].startswith("lt@")
+
+
+def test_nothing_to_draw_from_is_said():
+    with pytest.raises(TicketError, match="has no run"):
+        audit.draw([], "c", "d")
+    with pytest.raises(TicketError, match="others -1"):
+        audit.draw(population(), "c", "d", -1)
+
+
+# carried out again
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Four real runs on the digits, an epoch each, as a campaign would have made them: list of rows."""
+    cache, digits = tmp_path_factory.mktemp("cache"), data.load("digits")
+    configs = [grids.arm("smoke", key, 0, digits, epochs=1) for key in KEYS]
+    with machine.threads(1):
+        return [experiment.execute(config, digits, cache=cache, progress=False) for config in configs]
+
+
+@pytest.fixture
+def ledger(tmp_path, made, monkeypatch):
+    monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "cache"))
+    return Ledger(tmp_path / "rows")
+
+
+def fill(ledger, rows):
+    for one in rows:
+        ledger.add(Row(one))
+    return ledger
+
+
+def call(ledger, *options):
+    return command_line.main(["audit", "--profile", "smoke", "--ledger", str(ledger.folder), *options])
+
+
+def test_rows_come_out_equal_to_the_last_digit_with_the_nets_they_start_from(ledger, made, tmp_path, capsys):
+    fill(ledger, made)
+    assert call(ledger) == 0
+    found = audit.folder(ledger).rows()
+    assert {row["arm"] for row in found} >= {"dense@0", "lt@0.9", "lrr@0.9"}
+    assert {row["outcome"] for row in found} == {audit.EQUAL} and all(row["answers"] == 0 for row in found)
+    assert "equal to the last digit" in capsys.readouterr().out
+    assert not (tmp_path / "cache" / "audits").exists() or not list((tmp_path / "cache" / "audits").iterdir())
+    assert ledger.names() == sorted(row["name"] for row in made)  # audits are no rows
+
+
+@pytest.mark.parametrize(("arm", "tampered"), [
+    ("lt@0.9", {"accuracy": 99.0}), ("lrr@0.9", {"curve": [[1.0, 50.0, 1.0]]}), ("dense@0", {"checkpoint": "0" * 64}),
+    ("lt@0.9", {"keep_counts": {"conv.weight": 1}}), ("lrr@0.9", {"parent_checkpoint": "0" * 64}),
+])  # fmt: skip
+def test_a_tampered_row_is_caught(ledger, made, arm, tampered, capsys):
+    fill(ledger, [Row(row | tampered) if row["arm"] == arm else row for row in made])
+    assert call(ledger, "--others", "0") == 1
+    found = {row["arm"]: row for row in audit.folder(ledger).rows()}
+    assert found[arm]["outcome"] == audit.DIFFERS and found[arm]["differs"] == list(tampered)
+    assert {row["outcome"] for name, row in found.items() if name != arm} == {audit.EQUAL}
+    said = repeats.substitutions(ledger, ledger.rows())
+    assert "1 differs" in said["audit_status"] and next(iter(tampered)) in said["audit_reasons"]
+    assert f"differs ({next(iter(tampered))})" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("machine_of_row", "said"), [
+    ({"device": "cpu: another"}, "device was cpu: another, is "),
+    ({"versions": {"torch": "1"}}, "versions was torch 1, is "),
+])  # fmt: skip
+def test_a_row_of_another_machine_is_neither_equal_nor_wrong(ledger, made, machine_of_row, said):
+    fill(ledger, [Row(row | machine_of_row | {"accuracy": 12.0}) for row in made])
+    assert call(ledger, "--others", "0") == 0
+    found = audit.folder(ledger).rows()
+    assert {row["outcome"] for row in found} == {audit.ELSEWHERE}
+    reasons = repeats.reasons(found)
+    assert said in reasons and "What differs: accuracy." in reasons
+
+
+def test_an_audit_goes_on_where_it_was_stopped(ledger, made, monkeypatch):
+    fill(ledger, made)
+    execute, asked = experiment.execute, []
+
+    def stopped(config, *given, **options):
+        asked.append(config.arm)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return execute(config, *given, **options)
+
+    monkeypatch.setattr(experiment, "execute", stopped)
+    assert call(ledger) == 130 and len(audit.folder(ledger).names()) == 2
+    noted = json.loads((journal.folder(ledger) / "audit.json").read_text())
+    fill(ledger, [row("lt@0.9", 7, 50.0, "smoke")])  # a campaign goes on meanwhile
+    assert call(ledger) == 0 and asked[3] == asked[2] and not (journal.folder(ledger) / "audit.json").exists()
+    assert len(audit.folder(ledger).names()) == len(set(asked)) and "dense@0" in asked
+    assert {row["config"]["date"] for row in audit.folder(ledger).rows()} == {noted["date"]}
+
+
+def test_other_code_draws_anew(ledger, monkeypatch):
+    rows = fill(ledger, population()).rows()
+    first = audit.begin(ledger, rows, "tag-1")
+    assert audit.begin(ledger, rows[:1], "tag-1") == first
+    assert audit.begin(ledger, rows, "tag-2").code == "tag-2"
+
+
+def test_the_spread_is_measured_once_and_on_one_and_the_same_run(ledger, made, capsys):
+    fill(ledger, made)
+    assert call(ledger, "--spread") == 0
+    found = audit.folder(ledger).rows()
+    assert [row["config"]["changes"] for row in found] in (
+        [{"threads": 2}, {"precision": "float32"}], [{"precision": "float32"}, {"threads": 2}]
+    )  # fmt: skip
+    assert {row["outcome"] for row in found} == {audit.SPREAD}
+    assert {row["arm"] for row in found} <= {"dense@0", "smart@0.9"}
+    assert found[0]["elsewhere"] == [] and len({row["config"]["audit"] for row in found}) == 1
+    capsys.readouterr()
+    assert call(ledger, "--spread") == 0 and capsys.readouterr().out.startswith("0 runs")
+    said = repeats.substitutions(ledger, ledger.rows())
+    assert said["audit_status"] == "**No audit has been made yet.**" and "threads: 2" in said["spread_table"]
+
+
+# on pages
+
+
+def test_pages_of_a_ledger_without_audits(tmp_path):
+    said = repeats.substitutions(Ledger(tmp_path), [])
+    assert said["audit_table"] == "Nothing has been carried out again." and said["spread_table"] == "Not measured yet."
+    assert said["audit_reasons"] == "No run has come out otherwise."
+    assert "trained net that has a row of its own: 0." in said["lineage"]
+
+
+def test_a_row_made_from_another_net_than_its_parents_is_said():
+    dense = row("dense", 0, 90.0, checkpoint="a" * 64)
+    good, bad = (row(key, 0, 80.0, parent=dense["name"], parent_checkpoint=digest * 64)
+                 for key, digest in (("lt@0.9", "a"), ("lrr@0.9", "b")))  # fmt: skip
+    assert "Every one of them" in repeats.lineage([dense, good])
+    said = repeats.lineage([dense, good, bad])
+    assert "They fail the audit" in said and "differs: bbbb" in said

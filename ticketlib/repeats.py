@@ -1,0 +1,101 @@
+"""What pages say of audits: every run that was carried out again, and what other arithmetic does to one."""
+
+from collections import Counter
+
+from ticketlib import campaign, pages
+from ticketlib.audit import EQUAL, OUTCOMES, folder
+
+
+def substitutions(ledger, rows):
+    """Names that pages may write as {{ name }}: dict from name to Markdown. Arguments: a ledger, and its rows."""
+    audits = folder(ledger).rows()
+    plain = [row for row in audits if not row["config"]["changes"]]
+    return {
+        "audit_status": status(plain),
+        "audit_table": table(plain),
+        "audit_reasons": reasons(plain),
+        "spread_table": spread_table([row for row in audits if row["config"]["changes"]]),
+        "lineage": lineage(rows),
+    }
+
+
+def status(audits):
+    """How many rows were carried out again, and what came of them, in one sentence."""
+    if not audits:
+        return "**No audit has been made yet.**"
+    times = len({(row["config"]["code"], row["config"]["date"]) for row in audits})
+    found = Counter(row["outcome"] for row in audits)
+    said = ", ".join(f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found[outcome])
+    return f"**Audits: {times}. Runs carried out again: {len(audits)}. Of these {said}.**"
+
+
+def table(audits):
+    """Every run of every audit, as Markdown."""
+    if not audits:
+        return "Nothing has been carried out again."
+    titles = ["date", "code", "row", "arm", "network", "seed", "epochs", "accuracy on record, %", "again, %",
+              "test answers that changed", "outcome"]  # fmt: skip
+    lines = [
+        [row["config"]["date"], row["config"]["code"], row["config"]["audit"], row["arm"], row["network"], row["seed"],
+         row["epochs"], *map(_accuracy, (row["recorded"], row["again"])), _answers(row), row["outcome"]]
+        for row in sorted(audits, key=_when)
+    ]  # fmt: skip
+    return pages.table(titles, lines)
+
+
+def _when(row):
+    return row["config"]["date"], row["config"]["code"], row["arm"], row["name"]
+
+
+def _accuracy(facts):
+    return "diverged" if facts["diverged"] else f"{facts['accuracy']:.2f}"
+
+
+def _answers(row):
+    return f"{row['answers']:,} of {row['num_test']:,}" if "answers" in row else ""
+
+
+def reasons(audits):
+    """Why runs did not come out equal, as far as the rows tell: a Markdown list, or one sentence."""
+    lines = [f"- `{row['config']['audit']}` ({row['arm']}, seed {row['seed']}): {_reason(row)}"
+             for row in sorted(audits, key=_when) if row["outcome"] != EQUAL]  # fmt: skip
+    return "\n".join(lines) or "No run has come out otherwise."
+
+
+def _reason(row):
+    before, after = row["recorded"], row["again"]
+    said = [f"{what} was {_text(before[what])}, is {_text(after[what])}" for what in row["elsewhere"]]
+    fields = ", ".join(row["differs"]) or "no figure"
+    if said:
+        return f"{'; '.join(said)}. Another machine may round otherwise. What differs: {fields}."
+    return f"the same machine, other figures: {fields}. On record with code {before['code']}, again {after['code']}."
+
+
+def _text(value):
+    return ", ".join(f"{k} {v}" for k, v in sorted(value.items())) if isinstance(value, dict) else value
+
+
+def spread_table(audits):
+    """What another number of threads or another precision does to one and the same run, as Markdown."""
+    if not audits:
+        return "Not measured yet."
+    titles = ["changed", "engine", "run", "accuracy on record, %", "again, %", "test answers that changed", "machine"]
+    lines = []
+    for row in sorted(audits, key=_when):
+        changed = ", ".join(f"{what}: {value}" for what, value in row["config"]["changes"].items())
+        run = f"{row['arm']}, seed {row['seed']}, {row['epochs']} epochs"
+        where = f"another ({', '.join(row['elsewhere'])})" if row["elsewhere"] else "the same"
+        accuracies = map(_accuracy, (row["recorded"], row["again"]))
+        lines.append([changed, row["engine"], run, *accuracies, _answers(row), where])
+    return pages.table(titles, lines)
+
+
+def lineage(rows):
+    """Whether every row was made from the trained net that is on record for its parent, in Markdown."""
+    by_name = {row["name"]: row for row in rows}
+    children = [row for row in rows if row.get("parent") in by_name]
+    wrong = [said for row in children if (said := campaign.differing_checkpoint(row, by_name))]
+    head = f"Rows made from a trained net that has a row of its own: {len(children)}. "
+    return head + ("\n".join(["They fail the audit where it says so here:", "", *(f"- {said}" for said in wrong)])
+                   if wrong else "Every one of them was made from the net on record.")  # fmt: skip
+
