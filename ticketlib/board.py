@@ -2,14 +2,18 @@
 
 import json
 import re
+import textwrap
 
-from ticketlib import evidence, verdicts
+from ticketlib import drawings, evidence, verdicts
 from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.nb import ROOT, book_ledger
 
 PROTOCOL = ROOT / "book" / "protocol.json"  # margin and n, written by hand once, before any row that counts
+BADGES = {"holds": "success", "holds in part": "warning", "does not hold": "danger", "undecided": "secondary"}
+SEEN = 3  # margins from zero to the edge of a drawn effect; what lies beyond is drawn at the edge
+MIDDLE, PER_MARGIN = 230, 20  # of a drawn effect, in its units: where zero is, and how wide a margin
 MARKED = re.compile(r"(<!-- board -->\n).*?(<!-- /board -->)", re.S)
 
 
@@ -23,9 +27,7 @@ def judged(rows, profile="laptop", network="resnet"):
     fixed = protocol()
     if fixed is None:
         return {}
-    return {
-        claim: evidence.judge(rows, claim, profile, fixed["margin"], fixed["seeds"], network) for claim in CLAIMS
-    }
+    return {claim: evidence.judge(rows, claim, profile, fixed["margin"], fixed["seeds"], network) for claim in CLAIMS}
 
 
 def found(rows, profile="laptop", network="resnet"):
@@ -35,6 +37,67 @@ def found(rows, profile="laptop", network="resnet"):
         claim: (judgements[claim].word, judgements[claim].sentence) if judgements else (verdicts.NOT_RUN,) * 2
         for claim in CLAIMS
     }
+
+
+def drawn(rows, chapters, profile="laptop", network="resnet"):
+    """The board of the front page, Markdown: claim and word, effects with intervals drawn small, seeds and device.
+
+    Arguments: rows, of the ledger; chapters, names of the notebooks whose pages are there to link to.
+    """
+    judgements, words = judged(rows, profile, network), found(rows, profile, network)
+    arms = evidence.select(rows, profile, network)
+    lines = ["| what the paper says, and the verdict | effect, in points | seeds, device |", "| --- | --- | --- |"]
+    for name, claim in CLAIMS.items():
+        word, sentence = words[name]
+        says = f"[{claim.sentence}](claims/{claim.notebook})" if claim.notebook in chapters else claim.sentence
+        badge = f"{{bdg-{BADGES.get(word, 'light')}}}`{word}`"
+        effects = sentence if word == verdicts.NOT_RUN else effect_picture(judgements[name], sentence)
+        seeds = count_and_device(judgements.get(name), arms)
+        lines.append(f"| **{name}.** {says} {badge} | {effects} | {seeds} |")
+    return "\n".join([":::{table}", ":class: board", "", *lines, ":::", *scope(profile)])
+
+
+def count_and_device(judged_claim, arms):
+    """How many seeds a claim's rows have, and on what they were made; a dash where there are none."""
+    seeds = [row.estimate.n for row in judged_claim.rows] if judged_claim else []
+    if not any(seeds):
+        return "no runs"
+    claim = judged_claim.claim
+    keys = {key for c in claim.comparisons for arm in (c.a, c.b) for key in claim.keys(arm)}
+    made = sorted({f"{row['device']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
+                   for key in keys for row in arms.get(key, {}).values()})  # fmt: skip
+    low, high = min(seeds), max(seeds)
+    return f"n = {low if low == high else f'{low} to {high}'}, {'; '.join(made)}"
+
+
+def effect_picture(judged_claim, sentence):
+    """The comparisons of a claim as a small picture: estimate, Holm-adjusted interval, the margin as a grey band.
+
+    A comparison that is not ready for its interval shows its words instead. Superiority has no margin, so no band.
+    """
+    margin, height = protocol()["margin"], 30 * len(judged_claim.rows)
+    parts = [drawings.line(MIDDLE, 0, MIDDLE, height, width=0.8)]
+    for i, row in enumerate(judged_claim.rows):
+        parts += [drawings.text(0, 30 * i + 12, row.comparison.label), *_effect(row, 30 * i, margin)]
+    return drawings.svg(MIDDLE + SEEN * PER_MARGIN + 6, height, parts, sentence)
+
+
+def _effect(row, y, margin):
+    """The drawing of one comparison, its words beneath its label."""
+    collapses = re.search(r"collapsed runs: \d+", row.verdict.sentence)
+    if not row.ready:
+        return [drawings.text(0, y + 25, textwrap.shorten(row.verdict.sentence, 50, placeholder=" ..."), size=11)]
+    low, point, high = (_x(value, margin) for value in (row.adjusted.low, row.adjusted.point, row.adjusted.high))
+    words = f"{row.verdict.word}: {row.adjusted.point:+.2f} ({row.adjusted.low:+.2f} to {row.adjusted.high:+.2f})"
+    words += f", {collapses[0]}" if collapses else ""
+    band = [drawings.band(_x(-margin, margin), y, 2 * PER_MARGIN, 16)] if row.kind != "superiority" else []
+    bar = drawings.line(low, y + 8, high, y + 8, width=3, colour=drawings.ACCENT)
+    return [*band, bar, drawings.dot(point, y + 8), drawings.text(0, y + 25, words, size=11)]
+
+
+def _x(points, margin):
+    """Where a difference in points stands in the drawing; beyond the edge, at the edge."""
+    return MIDDLE + PER_MARGIN * max(-SEEN, min(SEEN, points / margin))
 
 
 def table(rows, profile="laptop"):

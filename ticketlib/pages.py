@@ -18,8 +18,8 @@ RECIPE = {
 REASONS = {  # why `laptop` differs from `paper` in a field of the recipe
     "epochs": "a run takes minutes on a processor; the pilot shows what that changes",
     "batch": "fewer, larger steps are faster on a processor",
-    "weight_decay": "with few epochs; others who ran the paper's networks again took it, too",
-    "precision": "twice as fast where the processor has it; dense networks only",
+    "weight_decay": "short training takes more; parts of a reproduction at full scale took as much",
+    "precision": "faster where the processor has it; dense networks only",
     "engine": "skips the zeros; tested against the masked dense network",
     "eval_every": "saves time; the last epoch counts in both",
 }

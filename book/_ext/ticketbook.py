@@ -6,38 +6,19 @@ from pathlib import Path
 from sphinx.errors import ExtensionError
 
 from ticketlib import board, pages
-from ticketlib.claims import CLAIMS
 from ticketlib.ledger import Ledger
 from ticketlib.nb import book_ledger
 
-BADGES = {
-    "holds": "success",
-    "holds in part": "warning",
-    "does not hold": "danger",
-    "undecided": "secondary",
-    "not run": "light",
-}
 BRANCH = "main"
 BUTTONS = ("use_repository_button", "use_source_button", "use_edit_page_button", "use_issues_button")
 
 
 def substitutions(app, config):
     """Compute {{ board }}, and the tables and sentences of prose pages, from the book's code and rows now."""
-    found = {**pages.substitutions(), "board": board_table(Path(app.srcdir))}
+    chapters = {path.stem for path in (Path(app.srcdir) / "claims").glob("*.ipynb")}
+    drawn = board.drawn(Ledger(book_ledger("laptop")).rows(), chapters)
+    found = {**pages.substitutions(), "board": drawn}
     config.myst_substitutions = {**(config.myst_substitutions or {}), **found}
-
-
-def board_table(book):
-    """The verdict board as a Markdown table; until the protocol has fixed margin and n, no claim can be judged."""
-    found = board.found(Ledger(book_ledger("laptop")).rows())
-    lines = ["| | what the paper says | what we found |", "| --- | --- | --- |"]
-    for name, claim in CLAIMS.items():
-        word, sentence = found[name]
-        is_there = (book / "claims" / f"{claim.notebook}.ipynb").is_file()
-        says = f"[{claim.sentence}](claims/{claim.notebook})" if is_there else claim.sentence
-        badge = f"{{bdg-{BADGES.get(word, 'info')}}}`{word}` {sentence.removeprefix(word).lstrip(',: ')}"
-        lines.append(f"| {name} | {says} | {badge.replace('|', '/')} |")
-    return "\n".join([*lines, *board.scope()])
 
 
 def source_read(app, docname, source):
