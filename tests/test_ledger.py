@@ -66,6 +66,30 @@ def test_a_spoilt_row_is_refused_by_name(tmp_path, spoil, said):
     assert said in str(error.value) and path.name in str(error.value)
 
 
+def test_rows_that_differ_in_the_seed_alone_are_named_and_read_one_by_one(tmp_path):
+    configs = [make(seed=seed) for seed in (0, 7, 10**6)] + [make(order="order2"), make(drops=("0.25",), seed=7)]
+    for config in configs:
+        Ledger(tmp_path).add(row(config))
+    found = {found["name"]: found.config for found in Ledger(tmp_path).rows()}
+    assert found == {config.name: config for config in configs}
+    assert {type(config.drops) for config in found.values()} == {tuple}
+    path = Ledger(tmp_path).path(configs[1].name)
+    path.write_text(path.read_text().replace('"seed": 7', '"seed": true'))
+    with pytest.raises(TicketError, match="seed True"):
+        Ledger(tmp_path).rows()
+
+
+@pytest.mark.parametrize("text", ["a<b", "caf\u00e9", "a\\b", "[1]", "a\tb"])
+def test_text_that_could_mean_something_to_a_page_is_refused(tmp_path, text):
+    with pytest.raises(TicketError, match="in its text"):
+        Ledger(tmp_path).add(row(arm=text))
+    Ledger(tmp_path).add(row())
+    path = Ledger(tmp_path).path(make().name)
+    path.write_text(json.dumps(row(code=text), ensure_ascii=False))
+    with pytest.raises(TicketError, match="in its text"):
+        Ledger(tmp_path).rows()
+
+
 def test_a_row_under_another_name_is_refused(tmp_path):
     Ledger(tmp_path).add(row())
     wrong = tmp_path / ("0" * 16 + ".json")

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import errno
+import gc
 import hashlib
 import json
 import os
@@ -20,8 +21,10 @@ from ticketlib.runs import DEFAULTS, Config
 NAME = re.compile(r"[0-9a-f]{16}")
 KINDS = ("run", "probe", "audit")
 LONGEST = 2**22  # bytes of a row's file
-STRING = re.compile(r'"([^"]*)"')
 MARKUP = re.compile(r"[<>&'`$|\\\[\]{}\x00-\x1f\x7f-\U0010ffff]")  # what could mean something to a page
+PLAIN = bytes(code for code in range(128) if not MARKUP.match(chr(code)))
+BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+SEED = "\0"  # stands where a seed will stand in what is hashed; no sound text has it
 ABANDONED = 3600  # seconds after which a file that was never moved into place is swept away
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 NUMBER, COUNT, TEXT = "a finite number", "a whole number, at least 0", "text"
@@ -42,9 +45,7 @@ SOUND = {
     "a list": lambda value: isinstance(value, list),
     "an object": lambda value: isinstance(value, dict),
 }
-
-
-_SOUND = set()  # configurations, their seeds apart, that were checked in this process
+_SOUND = {}  # configurations checked in this process, seeds apart: fields, text hashed before the seed, and after
 
 
 def pack_bits(bits):
@@ -59,7 +60,11 @@ def unpack_bits(text, n):
 
 def name_of(configuration):
     """The 16 hexadecimal digits that name a plain dictionary, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:16]
+    return _digest(json.dumps(configuration, sort_keys=True))
+
+
+def _digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Row(dict):
@@ -85,21 +90,26 @@ def read_row(path):
     Raises: TicketError, naming the file, if it does not parse, lacks a field, has one of another type or with markup in
         its text, or its name is not its hash.
     """
-    path = Path(path)
+    path = os.fspath(path)
+    file_name = os.path.basename(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(LONGEST + 1)
-        values = json.loads(text, parse_constant=_no_number) if len(text) <= LONGEST else None
+        with open(path, "rb", buffering=0) as file:
+            octets = file.read(min(os.fstat(file.fileno()).st_size, LONGEST + 1))
+        text = octets.decode()
+        values = DECODER.decode(text) if len(octets) <= LONGEST else None
     except (ValueError, OSError, RecursionError) as error:
-        raise TicketError(f"ledger row {path.name} cannot be read ({type(error).__name__}); it must be JSON.") from None
+        raise TicketError(f"ledger row {file_name} cannot be read ({type(error).__name__}); it must be JSON.") from None
     try:
-        return _checked(values, text, path.stem)
+        return _checked(values, text, file_name.removesuffix(".json"))
     except TicketError as error:
-        raise TicketError(f"ledger row {path.name}: {error}") from None
+        raise TicketError(f"ledger row {file_name}: {error}") from None
 
 
 def _no_number(text):
     raise ValueError(f"{text} is no number")
+
+
+DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 
 def _checked(values, text, stem):
@@ -107,7 +117,8 @@ def _checked(values, text, stem):
         raise TicketError("it is not a row; kind must be run or probe, with a config.")
     _check_text(text)
     row = Row(values)
-    name = _run_name(row["config"]) if row["kind"] == "run" else name_of(row["config"])
+    config = row["config"]
+    row.config, name = _run_config(config) if row["kind"] == "run" else (config, name_of(config))
     if not name == stem == row.get("name"):
         raise TicketError(f"it has a configuration whose hash is {name}; the two must agree.")
     for field, value in row.items():
@@ -118,15 +129,19 @@ def _checked(values, text, stem):
     return row
 
 
-def _run_name(values):
-    """Name of a run's configuration; all but the seed is checked once for all rows that share it, which saves time."""
+def _run_config(values):
+    """A run's Config and its name; rows that differ in nothing but the seed share one check, which saves time."""
     if type(seed := values.get("seed")) is not int or seed < 0:
-        return Config.from_dict(values).name  # an error that names the seed
+        Config.from_dict(values)  # an error that names the seed
     others = repr(values | {"seed": 0})
     if others not in _SOUND:
-        Config.from_dict(values)
-        _SOUND.add(others)
-    return name_of({key: value for key, value in values.items() if key not in DEFAULTS or value != DEFAULTS[key]})
+        hashed = {key: value for key, value in values.items() if key not in DEFAULTS or value != DEFAULTS[key]}
+        text = json.dumps(hashed | {"seed": SEED}, sort_keys=True)
+        _SOUND[others] = vars(Config.from_dict(values)), *text.split(json.dumps(SEED))
+    fields, before, after = _SOUND[others]
+    config = object.__new__(Config)  # as `dataclasses.replace`, without the checks
+    vars(config).update(fields, seed=seed)
+    return config, _digest(f"{before}{seed}{after}")
 
 
 def _check_result(row):
@@ -138,15 +153,22 @@ def _check_result(row):
     if "correct" in row:
         octets = -(-row["num_test"] // 8)
         wanted = 4 * -(-octets // 3)
-        if not re.fullmatch(r"[A-Za-z0-9+/]*={0,2}", row["correct"]) or len(row["correct"]) != wanted:
+        if not BASE64.fullmatch(row["correct"]) or len(row["correct"]) != wanted:
             raise TicketError(f"it has correct of {len(row['correct'])} letters; it must be base64 of {octets} bytes.")
 
 
 def _check_text(text):
     """No text in a row may mean anything to a page that shows it."""
-    found = MARKUP.search("".join(STRING.findall(text)))
-    if found:
-        raise TicketError(f"it has {found[0]!r} in its text; letters, digits and ordinary signs are allowed.")
+    inside = "".join(text.split('"')[1::2])
+    if not inside.isascii() or inside.encode().translate(None, PLAIN):  # some times as fast as the search
+        found = MARKUP.search(inside)[0]
+        raise TicketError(f"it has {found!r} in its text; letters, digits and ordinary signs are allowed.")
+
+
+def _file(name):
+    if not NAME.fullmatch(name):
+        raise TicketError(f"row name {name!r} is not allowed; it must be 16 hexadecimal digits.")
+    return f"{name}.json"
 
 
 class Ledger:
@@ -157,23 +179,28 @@ class Ledger:
 
     def path(self, name):
         """Where a row lies. Raises: TicketError if the name is not 16 hexadecimal digits."""
-        if not NAME.fullmatch(name):
-            raise TicketError(f"row name {name!r} is not allowed; it must be 16 hexadecimal digits.")
-        return self.folder / f"{name}.json"
+        return self.folder / _file(name)
 
     def __contains__(self, name):
         return self.path(name).is_file()
 
     def __getitem__(self, name):
-        return read_row(self.path(name))
+        return read_row(os.path.join(self.folder, _file(name)))
 
     def names(self):
         """Names of all rows, sorted."""
-        return sorted(p.stem for p in self.folder.glob("*.json")) if self.folder.is_dir() else []
+        files = os.listdir(self.folder) if self.folder.is_dir() else []
+        return sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
 
     def rows(self):
         """All rows, sorted by name; TicketError names the first that is unsound."""
-        return [self[name] for name in self.names()]
+        on = gc.isenabled()
+        gc.disable()  # all that is made here is kept, and each collection would walk through all of it
+        try:
+            return [self[name] for name in self.names()]
+        finally:
+            if on:
+                gc.enable()
 
     def add(self, row):
         """Write a row to a temporary name and move it into place; keep the row that is there already.
