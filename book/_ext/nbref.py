@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import figures
 import nbformat
 from nbclient import NotebookClient
 
@@ -123,6 +124,13 @@ def check_cells(notebook):
             yield f"cell {cell.id}: has a relative path, which depends on the folder papermill is called from"
 
 
+def check_figures(notebook):
+    """Yield what cells that draw a figure do not say about it, so that a page could not."""
+    for cell in code_cells(notebook):
+        for missing in figures.problems(cell):
+            yield f"cell {cell.id}: its figure needs {missing} in the cell's metadata"
+
+
 def check_whole(notebook):
     """Yield what is wrong with the title, the metadata, or the balance of prose and code."""
     if not notebook.cells or not re.match(r"# \S", notebook.cells[0].source):
@@ -138,7 +146,8 @@ def check_whole(notebook):
 
 def problems(notebook):
     """All that breaks a rule in a notebook, a list of sentences."""
-    return [found for rule in (check_whole, check_parameters, check_cells, check_outputs) for found in rule(notebook)]
+    rules = (check_whole, check_parameters, check_cells, check_figures, check_outputs)
+    return [found for rule in rules for found in rule(notebook)]
 
 
 def main(arguments):

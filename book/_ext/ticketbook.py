@@ -1,8 +1,10 @@
-"""Sphinx extension of the book: the verdict board, a provenance box on executed pages, links to clean sources."""
+"""Sphinx extension of the book: the verdict board, links under figures, provenance, clean sources, data of rows."""
 
 import json
 from pathlib import Path
 
+import figures
+import rowdata
 from sphinx.errors import ExtensionError
 
 from ticketlib import board, pages
@@ -36,6 +38,7 @@ def source_read(app, docname, source):
         if "injected-parameters" in tags:
             tags.append("hide-input")
             cell["metadata"]["mystnb"] = {"code_prompt_show": "Parameters of this page"}
+    notebook["cells"] = figures.add(notebook["cells"], Path(docname).name, facts["parameters"])
     notebook["cells"].append({"cell_type": "markdown", "id": "provenance", "metadata": {}, "source": _box(facts)})
     notebook["metadata"].pop("widgets", None)  # progress-bar state would pull scripts from another host
     source[0] = json.dumps(notebook)
@@ -75,6 +78,12 @@ def point_at_sources(app, pagename, templatename, context, doctree):
                 link["url"] = link["url"].replace("/book/claims/", "/notebooks/")
 
 
+def write_data(app, failure):
+    """Write the rows and keep-ratios that the interactive pages read, beside the finished site."""
+    if failure is None and app.builder.name == "html":
+        rowdata.write(Path(app.outdir) / "data", Path(app.srcdir) / "claims")
+
+
 def setup(app):
     """Register the extension."""
     app.add_config_value("ticketbook_repository", "", "html")
@@ -82,4 +91,5 @@ def setup(app):
     app.connect("config-inited", repository, priority=100)
     app.connect("source-read", source_read)
     app.connect("html-page-context", point_at_sources, priority=900)
+    app.connect("build-finished", write_data)
     return {"parallel_read_safe": True}

@@ -1,0 +1,128 @@
+"""Data of the interactive pages, as script files, so that they open from disk: rows, each run, and keep-ratios.
+
+Written when the site is built, into its folder `data`, from the book's ledger and from `ticketlib.ratios`.
+"""
+
+import functools
+import json
+import re
+from pathlib import Path
+
+from ticketlib import models, ratios
+from ticketlib.data import CLASSES
+from ticketlib.errors import TicketError
+from ticketlib.ledger import Ledger
+from ticketlib.nb import book_ledger
+from ticketlib.plots import style
+from ticketlib.runs import PROFILES
+
+COLUMNS = (
+    "name", "kind", "profile", "dataset", "network", "ticket", "check", "corruption", "sparsity", "seed", "epochs",
+    "recipe", "accuracy", "overlap", "seconds", "pages",
+)  # fmt: skip
+SETTINGS = ("dataset", "network", "ticket", "check", "corruption", "sparsity", "seed", "epochs", "recipe")
+NETWORKS = {  # of the page on keep-ratios: title -> (profile, short name, classes)
+    "ResNet-32, the paper's, 10 classes": ("paper", "resnet", 10),
+    "VGG-19, the paper's, 10 classes": ("paper", "vgg", 10),
+    "ResNet-32, the paper's, 100 classes": ("paper", "resnet", 100),
+    "VGG-19, the paper's, 100 classes": ("paper", "vgg", 100),
+    "ResNet-20 of the laptop profile, 10 classes": ("laptop", "resnet", 10),
+    "slim VGG-16 of the laptop profile, 10 classes": ("laptop", "vgg", 10),
+}
+SPARSITIES = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95", "0.98", "0.99", "0.995", "0.999")
+ROW_NAME = re.compile(r"`([0-9a-f]{16})`")
+
+
+def script(target, value):
+    """A JavaScript statement that sets a property of `window.ticketbook`; safe whatever the text in the value.
+
+    Arguments: target, the property's name; value, anything JSON can hold.
+    """
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return f"(window.ticketbook=window.ticketbook||{{}}).{target}={text};\n"
+
+
+def pages_by_row(claims):
+    """Which executed pages used a row, from the names that each prints: dict from row name to a list of page names.
+
+    Arguments: claims, the folder of the executed notebooks.
+    """
+    found = {}
+    for path in sorted(claims.glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        outputs = [output for cell in cells if cell.get("id") == "made-from" for output in cell["outputs"]]
+        text = "".join("".join(output.get("data", {}).get("text/markdown", "")) for output in outputs)
+        for name in ROW_NAME.findall(text):
+            found.setdefault(name, []).append(path.stem)
+    return found
+
+
+def line(row, profile, pages):
+    """One row as the cells of COLUMNS; what was not measured or does not apply is None."""
+    found = {what: row["config"].get(what) for what in SETTINGS}
+    found |= {what: row.get(what) for what in ("name", "kind", "accuracy", "overlap", "seconds")}
+    if found["overlap"] is not None:
+        found["overlap"] = round(found["overlap"], 4)
+    return [(found | {"profile": profile, "pages": " ".join(pages)})[column] for column in COLUMNS]
+
+
+@functools.cache
+def _forward(network, width, stem_stride, dataset):  # layers as (name, size), in forward order
+    stem = {"stem_stride": stem_stride} if network.startswith("resnet") else {}
+    channels = 1 if dataset == "digits" else 3
+    model = models.build(network, CLASSES[dataset], channels, width=width, **stem)
+    return [(layer.name, layer.size) for layer in ratios.layers(model)]
+
+
+def layers(row):
+    """Name, size and kept weights of each layer, in forward order; a ledger file has them in order of their names."""
+    counts, config = row.get("keep_counts", {}), row["config"]
+    try:
+        table = _forward(*(config.get(what) for what in ("network", "width", "stem_stride", "dataset")))
+    except TicketError:  # a network of an older ledger: its layers stay in the order of their names
+        table = list(row.get("sizes", {}).items())
+    return [[name, size, counts[name]] for name, size in table if name in counts]
+
+
+def profiles():
+    """The rows of the book's ledger: a list of (profile, row), profile by profile."""
+    return [(profile, row) for profile in PROFILES for row in Ledger(book_ledger(profile)).rows()]
+
+
+def networks():
+    """Every network, rule and sparsity of the page on keep-ratios: kept weights a layer, or why a rule is not defined.
+
+    Returns: list of {"name", "layers": [[name, size]], "counts": {rule: {sparsity: [int] or text}}}.
+    """
+    found = []
+    for title, (profile, short, classes) in NETWORKS.items():
+        name, width, stem_stride = PROFILES[profile].networks[short]
+        model = models.build(name, classes, width=width, stem_stride=stem_stride)
+        table, form = ratios.layers(model), models.family(model)
+        counts = {rule: {s: _counts(table, rule, s, form) for s in SPARSITIES} for rule in ratios.RULES}
+        found.append({"name": title, "layers": [[layer.name, layer.size] for layer in table], "counts": counts})
+    return found
+
+
+def _counts(table, rule, sparsity, form):
+    try:
+        return list(ratios.keep_counts(table, rule, sparsity, family=form).values())
+    except TicketError as error:
+        return str(error)
+
+
+def write(folder, claims):
+    """Write all data: rows.js, one file a run in runs/, ratios.js.
+
+    Arguments: folder, the site's folder `data`, made if it is not there; claims, the executed notebooks.
+    """
+    folder, used, found = Path(folder), pages_by_row(claims), profiles()
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    for profile, row in found:
+        whole = {"row": row, "profile": profile, "layers": layers(row), "pages": used.get(row["name"], [])}
+        (folder / "runs" / f"{row['name']}.js").write_text(script("run", whole), encoding="utf-8")
+    rows = [line(row, profile, used.get(row["name"], [])) for profile, row in found]
+    (folder / "rows.js").write_text(script("rows", {"columns": COLUMNS, "rows": rows}), encoding="utf-8")
+    rules = {rule: style(rule).label for rule in ratios.RULES}
+    whole = {"networks": networks(), "rules": rules, "sparsities": SPARSITIES}
+    (folder / "ratios.js").write_text(script("ratios", whole), encoding="utf-8")
