@@ -7,6 +7,7 @@ import numpy as np
 from ticketlib import grids
 from ticketlib.data import Dataset, Split
 from ticketlib.ledger import Row
+from ticketlib.runs import parent
 
 NOTHING = Split(np.zeros((0, 3, 32, 32), np.uint8), np.zeros(0, np.int64))
 CIFAR = Dataset("cifar10", tuple("abcdefghij"), NOTHING, NOTHING, (0.5,) * 3, (0.2,) * 3, "0" * 16, "synthetic")
@@ -15,6 +16,11 @@ CIFAR = Dataset("cifar10", tuple("abcdefghij"), NOTHING, NOTHING, (0.5,) * 3, (0
 def row(key, seed, accuracy, profile="laptop", *, control=None, changes=None, **facts):
     """One run row of an arm: accuracy in percent; `changes` to the configuration, further facts to the row."""
     config = grids.arm(profile, key, seed, CIFAR, **(changes or {}))
+    return row_of(config, accuracy, control=control, **facts)
+
+
+def row_of(config, accuracy, *, control=None, **facts):
+    """The row of a configuration, as `row` makes it."""
     values = {
         "kind": "run", "name": config.name, "config": config.as_dict(), "arm": config.arm, "diverged": False,
         "accuracy": accuracy, "best_accuracy": accuracy, "loss": 0.5, "curve": [[1.0, accuracy, 0.5]],
@@ -50,3 +56,29 @@ def arms(means, seeds=range(6), **options):
         for sparsity in ("0.9", "0.98")
         for seed in seeds
     ]
+
+
+LEVELS = {"0": 90.0, "0.9": 85.0, "0.98": 76.0, "0.995": 62.0}
+BETTER = {"lrr": 3.0, "hybrid": 3.8, "omp": 2.5, "uniform": -7.0, "erk": -1.0, "magnitude": -0.8, "linear": -0.5,
+          "cubic": -1.5, "ascending": -9.0}  # fmt: skip
+CHECKED = {"shuffled": -2.0, "rearranged": -1.6, "reinitialised": -0.3}  # of a trained ticket; others hardly change
+
+
+def book(steps=("step1", "step2", "step3", "step4", "step5"), profile="laptop"):
+    """All rows of some grids, as a finished campaign would leave them: what a chapter shows in the end."""
+    found = {config.name: config for step in steps for config in grids.grid(step, profile, CIFAR)}
+    return [_made(config) for config in found.values()]
+
+
+def _made(config):
+    mean = LEVELS[config.sparsity] + BETTER.get(config.ticket, 0) + 0.03 * config.epochs - 4 * ("vgg" in config.network)
+    trained, before = config.ticket in ("lrr", "hybrid", "omp"), parent(config)
+    mean += CHECKED.get(config.check, 0) * (1 if trained else 0.1) - trained * (config.corruption == "half")
+    if config.ticket == "dense" and config.corruption in ("labels", "pixels", "both"):
+        mean = 12.0
+    facts = {"loss": 2.25 if mean == 12.0 else 0.3, "keep_counts": {"conv.weight": 500, "fc.weight": 100}}
+    if before is not None:
+        facts |= {"parent": before.name, "parent_checkpoint": "a" * 64}
+    if config.ticket == "dense":
+        facts |= {"checkpoint": "a" * 64}
+    return row_of(config, round(mean + 2 * noise(config.arm, config.seed), 2), **facts)

@@ -4,7 +4,8 @@ import pytest
 from synthetic import arms, row
 
 from ticketlib import evidence
-from ticketlib.ledger import Row
+from ticketlib.errors import TicketError
+from ticketlib.ledger import Ledger, Row
 
 FOUND = {"snip": 80.0, "grasp": 79.0, "lt": 81.0}
 REARRANGED = {f"{ticket}+rearranged": mean for ticket, mean in FOUND.items()}
@@ -98,3 +99,52 @@ def test_rows_of_the_pilot_or_another_length_never_count(changes):
 
 def test_a_diverged_run_counts_as_chance():
     assert evidence.accuracy(row("snip@0.9", 0, 80.0, diverged=True)) == 10.0
+
+
+def one_diverged(means, dense="dense"):
+    """Rows of a claim's arms where the net that one seed's tickets start from diverged: those tickets have no row."""
+    rows = arms(means) + [row(dense, seed, 90.0, diverged=seed == 2) for seed in range(6)]
+    lost = ("lt", "lrr", "hybrid") if dense == "dense" else tuple(key for key in means if dense[5:] in key)
+    return [r for r in rows if not (r.config.seed == 2 and r.config.ticket in ("lt", "lrr", "hybrid")
+                                    and (r.config.corruption == "none") == (dense == "dense")
+                                    and any(r["arm"].startswith(key) for key in lost))]  # fmt: skip
+
+
+def test_tickets_of_a_net_that_diverged_count_as_diverged_and_no_seed_is_lost():
+    rows = one_diverged({"lrr": 85.0, "hybrid": 87.0})
+    assert not any(r.config.seed == 2 for r in rows if r.config.ticket == "lrr")
+    judged = judge(rows, "D2")
+    assert judged.rows[0].estimate.n == 6 and "collapsed runs: 4" in judged.rows[0].verdict.sentence
+    found = evidence.select(rows, "laptop")
+    assert {key: [seed for seed, r in of.items() if r.get("not_made")] for key, of in found.items()} == {
+        "dense@0": [], **{f"{t}@{s}": [2] for t in ("lrr", "hybrid") for s in ("0.9", "0.98")},
+        **{f"{key}@{s}": [2] for key in ("lt", "lt+rearranged", "lrr+shuffled", "lrr+rearranged") for s in ("0.9", "0.98")},
+    }  # fmt: skip
+    assert evidence.accuracy(found["lrr@0.9"][2]) == 10.0
+
+
+def test_a_pretraining_on_spoilt_data_that_diverged_bars_holds():
+    rows = one_diverged(FOUND | CORRUPTED, "dense+both")
+    judged = judge(rows, "A")
+    words = {r.comparison.key: r.verdict for r in judged.rows}
+    assert words["lt"].word == "undecided" and "collapsed runs: 2" in words["lt"].sentence
+    assert words["snip"].word == "holds" and judged.word == "holds in part"
+
+
+def test_a_ticket_that_has_a_row_keeps_it():
+    rows = arms({"lt": 80.0}) + [row("dense", 0, 90.0, diverged=True)]
+    assert not evidence.select(rows, "laptop")["lt@0.9"][0].get("not_made")
+
+
+def test_a_corrupted_row_is_refused_before_anything_is_judged(tmp_path):
+    rows = arms(FOUND | REARRANGED)
+    for one in rows:
+        Ledger(tmp_path).add(one)
+    assert judge(Ledger(tmp_path).rows()).word == "holds"
+    path = Ledger(tmp_path).path(rows[0]["name"])
+    for old, new in (('"accuracy": ', '"accuracy": 9'), ('"seed": 0', '"seed": 7'), ("{", "")):
+        whole = path.read_text()
+        path.write_text(whole.replace(old, new, 1))
+        with pytest.raises(TicketError, match=path.name):
+            judge(Ledger(tmp_path).rows())
+        path.write_text(whole)

@@ -83,7 +83,7 @@ def _longer(found, profile, network):
     longer = {row["name"]: row for row in found if row["kind"] == "run" and row.config.epochs == total}
     alike = [Row(row | {"config": row["config"] | {"epochs": usual}}) for row in longer.values()]
     return {
-        arm.replace("@", f"+epochs={total}@"): {seed: longer[row["name"]] for seed, row in of.items()}
+        arm.replace("@", f"+epochs={total}@"): {s: longer[row["name"]] for s, row in of.items() if row["name"] in longer}
         for arm, of in evidence.select(alike, profile, network).items()
     }
 
@@ -92,7 +92,7 @@ def used(found, pairs):
     """The rows behind a chapter's differences, and the trained nets they start from."""
     names = {arm for pair in pairs for arm in (pair.a, pair.b)} | {"dense"}
     return [row for arms in found.values() for arm, of in arms.items() for row in of.values()
-            if arm.partition("@")[0] in names or arm.startswith("dense+")]  # fmt: skip
+            if (arm.partition("@")[0] in names or arm.startswith("dense+")) and not row.get("not_made")]  # fmt: skip
 
 
 # differences
@@ -111,6 +111,8 @@ def cell(arms, pair, sparsity, confidence=0.95):
     points = [] if remarks else [float(value) for value in points]
     remarks += [f"collapsed runs: {flags.collapsed}"] if flags.collapsed else []
     a, b = (arms.get(f"{arm}@{sparsity}", {}) for arm in (pair.a, pair.b))
+    lost = sum(bool(row.get("not_made")) for of in (a, b) for row in of.values())
+    remarks += [f"{lost} of these never made, since the net they start from diverged"] if lost else []
     both = [(evidence.accuracy(a[seed]), evidence.accuracy(b[seed])) for seed in a if seed in b]
     means = tuple(np.mean(both, axis=0)) if both else ()
     return Cell(points, stats.t_interval(points, confidence), means, "; ".join(remarks))
@@ -204,8 +206,9 @@ def control_table(found, pairs):
     for network, arms in found.items():
         trained = {row["name"]: row for arm, of in arms.items() if arm.startswith("dense") for row in of.values()}
         for arm, of in sorted(arms.items()):
-            if arm.partition("@")[0] in named and of:
-                lines += _control_lines(network, arm, of.values(), trained)
+            made = [row for row in of.values() if not row.get("not_made")]
+            if arm.partition("@")[0] in named and made:
+                lines += _control_lines(network, arm, made, trained)
     if not lines:
         return "**Not run.** No arm with a control is in this ledger."
     return pages.table(["network", "arm", "measured", "wanted", "over seeds", "did its work"], lines)

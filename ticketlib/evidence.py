@@ -2,13 +2,15 @@
 
 import functools
 from collections import defaultdict
+from types import SimpleNamespace
 
 import numpy as np
 
-from ticketlib import stats, verdicts
+from ticketlib import grids, stats, verdicts
 from ticketlib.claims import CLAIMS
+from ticketlib.ledger import Row
 from ticketlib.ratios import RULES
-from ticketlib.runs import PROFILES
+from ticketlib.runs import PROFILES, parent
 
 MOVED_FLOOR = 0.10  # a rearrangement or shuffle must touch at least this share of the kept weights
 LABELS_SLACK = 0.05  # corrupted labels agree with the true ones at 1 / classes, give or take this
@@ -25,7 +27,8 @@ def select(rows, profile, network="resnet"):
     """The run rows that a profile's verdicts may read, of one of its networks: dict arm -> {seed: Row}.
 
     Rows of another recipe or recipe version, another length or held-out images (the pilot) are left out; engine and
-    precision are compared within pairs.
+    precision are compared within pairs. A ticket that could not be made since the net it starts from diverged has no
+    row in a ledger; here it has one that is diverged too and carries `not_made`, so that no seed is lost unseen.
     """
     chosen = PROFILES[profile]
     name, width, stem_stride = chosen.networks[network]
@@ -35,7 +38,24 @@ def select(rows, profile, network="resnet"):
     for row in rows:
         if row["kind"] == "run" and all(getattr(row.config, what) == value for what, value in wanted.items()):
             found[row.config.arm][row.config.seed] = row
+    for before in [row for of in found.values() for row in of.values() if row["diverged"]]:
+        for row in _not_made(before, {*found, *grids.claim_arms()}, profile, network):
+            found[row["arm"]].setdefault(row.config.seed, row)
     return dict(found)
+
+
+def _not_made(before, arms, profile, network):
+    """The tickets among some arms that start from a run that diverged: rows that say so, and measure nothing."""
+    dataset = SimpleNamespace(name=before.config.dataset, fingerprint=before.config.fingerprint)
+    for arm in sorted(arms):
+        config = grids.arm(profile, arm, before.config.seed, dataset, network=network)
+        ancestor = parent(config)
+        while ancestor is not None and ancestor.name != before["name"]:
+            ancestor = parent(ancestor)
+        if ancestor is not None:
+            facts = {what: before[what] for what in ("diverged", "num_classes", *SAME_IN_A_PAIR)}
+            facts |= {"kind": "run", "name": config.name, "config": config.as_dict(), "arm": arm}
+            yield Row(facts | {"parent": before["name"], "not_made": True, "empty_layers": [], "seconds": 0})
 
 
 def accuracy(row):
@@ -57,8 +77,10 @@ def control_did_nothing(row, pretrained=None):
     """Whether the manipulation check of a control failed; one that was not recorded has failed.
 
     Arguments: row, of the arm; pretrained, the row of the run it starts from, whose data a corruption touched.
-    Returns: False where the arm is no control.
+    Returns: False where the arm is no control, and for a ticket that was never made.
     """
+    if row.get("not_made"):
+        return False
     config, control = row.config, {**(pretrained or {}).get("control", {}), **row.get("control", {})}
     classes = row["num_classes"]
     done = []
