@@ -116,7 +116,11 @@ def test_a_probe_is_the_mask_of_the_run(digits, cache):
     assert probe["mask_digest"] == row["mask_digest"] and probe["keep_counts"] == row["keep_counts"]
     assert probe["chance"] < probe["overlap"] <= 1 and probe["chance"] < probe["ceiling"] < 1
     clean = probes.Prober(digits, cache).measure(arm("snip@0.9", digits))
-    assert clean["overlap"] == 1
+    assert clean["overlap"] == 1 and "second_keep_counts" not in probe
+    assert sum(clean["second_keep_counts"].values()) == sum(clean["keep_counts"].values())
+    assert clean["second_keep_counts"] != clean["keep_counts"]
+    assert 0.899 < clean["rearranged_effective_sparsity"] <= 1
+    assert "rearranged_effective_sparsity" not in probes.Prober(digits, cache).measure(arm("smart@0.9", digits))
 
 
 def test_kept_scores_change_no_probe(digits, cache):

@@ -40,9 +40,10 @@ class Prober:
         """Find a ticket's mask and describe it beside the clean one; nothing is trained.
 
         Arguments: config, runs.Config of the data set.
-        Returns: ledger.Row with keep_counts, sizes, empty_layers, effective_sparsity, movable_share, classifier_share,
-            and, where the ticket looks at data, `overlap` and `chance` with the clean mask and `ceiling`, the overlap
-            of the clean masks of two scoring batches.
+        Returns: ledger.Row with keep_counts, sizes, empty_layers, effective_sparsity, movable_share, classifier_share;
+            for masks of scores the effective sparsity once rearranged; and, where the ticket looks at data, `overlap`
+            and `chance` with the clean mask and `ceiling`, the overlap of the clean masks of two scoring batches, and
+            on clean data the keep counts of the second of these.
         Raises: TicketError if a trained net is needed and the cache does not have it.
         """
         began, model = time.perf_counter(), experiment.build(config, self.dataset)
@@ -52,15 +53,21 @@ class Prober:
         row |= {
             "sizes": mask.sizes,
             "empty_layers": mask.empty_layers,
-            "effective_sparsity": paths.effective_sparsity(model, mask, self.dataset.train.images.shape[1:]),
+            "effective_sparsity": self._effective(model, mask),
             "movable_share": masks.movable_share(mask),
             "classifier_share": mask.counts[list(mask)[-1]] / mask.kept,
             "mask_digest": mask.digest(),
             "control": control,
         }
+        if TICKETS[config.ticket].counts == "global":  # the masks of rules are drawn by lot anyway
+            moved = masks.rearrange(mask, streams(config)("rearrange"))
+            row["rearranged_effective_sparsity"] = self._effective(model, moved)
         if TICKETS[config.ticket].needs_batch:
             row |= self._against_clean(config, model, mask)
         return row | machine.facts("cpu") | {"seconds": round(time.perf_counter() - began, 2)}
+
+    def _effective(self, model, mask):
+        return paths.effective_sparsity(model, mask, self.dataset.train.images.shape[1:])
 
     def _mask(self, config, model, batch_stream="batch"):
         trained = self.trained(config)
@@ -91,8 +98,9 @@ class Prober:
         clean = replace(config, corruption="none")
         first, _ = self._mask(clean, model)
         second, _ = self._mask(clean, model, "second batch")
-        return {
+        found = {
             "overlap": masks.overlap(mask, first),
             "chance": masks.chance_overlap(mask, first),
             "ceiling": masks.overlap(second, first),
         }
+        return found | ({"second_keep_counts": second.counts} if config == clean else {})
