@@ -4,14 +4,14 @@ import json
 import re
 import textwrap
 
-from ticketlib import drawings, evidence, verdicts
+from ticketlib import drawings, evidence, nb, verdicts
 from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
-from ticketlib.nb import ROOT, book_ledger
 
-PROTOCOL = ROOT / "book" / "protocol.json"  # margin and n, written by hand once, before any row that counts
+PROTOCOL = nb.ROOT / "book" / "protocol.json"  # margin and n, written by hand once, before any row that counts
 BADGES = {"holds": "success", "holds in part": "warning", "does not hold": "danger", "undecided": "secondary"}
+NO_WORD = "no verdict"  # in the history: not run, provisional, not defined here
 SEEN = 3  # margins from zero to the edge of a drawn effect; what lies beyond is drawn at the edge
 MIDDLE, PER_MARGIN = 230, 20  # of a drawn effect, in its units: where zero is, and how wide a margin
 MARKED = re.compile(r"(<!-- board -->\n).*?(<!-- /board -->)", re.S)
@@ -115,8 +115,44 @@ def scope(profile="laptop"):
 
 def refresh(path, rows=None):
     """Write the board between the markers of a Markdown file; nothing else of it changes."""
-    rows = Ledger(book_ledger("laptop")).rows() if rows is None else rows
+    rows = Ledger(nb.book_ledger("laptop")).rows() if rows is None else rows
     text = path.read_text(encoding="utf-8")
     if not MARKED.search(text):
         raise TicketError(f"{path.name} has no board; it needs the lines <!-- board --> and <!-- /board -->.")
     path.write_text(MARKED.sub(lambda m: m[1] + table(rows) + "\n" + m[2], text), encoding="utf-8")
+
+
+def history():
+    """The file that keeps every change of a verdict with its date; it is there from the first verdict on."""
+    return nb.book_ledger().parent / "verdicts.json"
+
+
+def record(rows, date):
+    """Append today's words to the history where one has changed; nothing until the protocol is fixed.
+
+    Arguments: rows, of the ledger; date, year-month-day. Returns: whether something was added.
+    """
+    words = {claim: word if word in verdicts.WORDS else NO_WORD for claim, (word, _) in found(rows).items()}
+    fixed, entries = protocol(), changes()
+    if fixed is None or words == (entries[-1]["words"] if entries else dict.fromkeys(CLAIMS, NO_WORD)):
+        return False
+    recipes = sorted({row.config.recipe for of in evidence.select(rows, "laptop").values() for row in of.values()})
+    entries.append({"date": date, "protocol": fixed["versions"][-1][0], "recipes": recipes, "words": words})
+    history().write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    return True
+
+
+def changes():
+    """The history: list of dicts with date, protocol (version), recipes (versions) and words (claim -> word)."""
+    return json.loads(history().read_text(encoding="utf-8")) if history().is_file() else []
+
+
+def changelog():
+    """Every change of a verdict as a Markdown list, newest first."""
+    lines, before = [], dict.fromkeys(CLAIMS, NO_WORD)
+    for entry in changes():
+        changed = [f"{c}: *{before[c]}* → *{word}*" for c, word in entry["words"].items() if word != before[c]]
+        versions = f"protocol {entry['protocol']}, recipe {', '.join(map(str, entry['recipes']))}"
+        lines.append(f"- {entry['date']} ({versions}): {'; '.join(changed)}")
+        before = entry["words"]
+    return "\n".join(reversed(lines)) or "No claim has a verdict yet."

@@ -39,23 +39,30 @@ def _grid(options):
 def plan(options):
     """Show runs done, runs missing, and the time they will take at the speeds measured so far."""
     _, ledger, configs = _grid(options)
+    for line in planned(configs, ledger, f"grid {options.grid!r}"):
+        print(line)
+
+
+def planned(configs, ledger, what="the list"):
+    """What `plan` says of some configurations beside a ledger: a generator of lines."""
     rows, to_do = ledger.rows(), campaign.missing(configs, ledger)
     lost = campaign.blocked(configs, ledger)
-    done = len(configs) - len(to_do) - len(lost)
-    print(f"{len(configs)} runs in grid {options.grid!r}, {done} done, {len(to_do)} to carry out")
+    yield f"{len(configs)} runs in {what}, {len(configs) - len(to_do) - len(lost)} done, {len(to_do)} to carry out"
+    once, alone = campaign.epochs(configs)
+    yield f"{once:g} epochs in all, each trained net made once; {alone:g} with a script a cell that trains its own"
     for outcome in lost:
-        print(f"cannot be made: {outcome.config.arm} (seed {outcome.config.seed}): {outcome.reason}")
+        yield f"cannot be made: {outcome.config.arm} (seed {outcome.config.seed}): {outcome.reason}"
     by_name = {row["name"]: row for row in rows}  # read once
     for row in rows:
         if row["kind"] == "run" and (said := campaign.differing_checkpoint(row, by_name)):
-            print(f"fails the audit: {row['name']}: {said}")
+            yield f"fails the audit: {row['name']}: {said}"
     speeds = campaign.speeds(rows)
     seconds = [campaign.estimate(c, speeds) for c in to_do]
     known = [s for s in seconds if s is not None]
     if len(known) < len(to_do):
-        print(f"{len(to_do) - len(known)} of them are of a kind that no row has measured yet: no estimate")
+        yield f"{len(to_do) - len(known)} of them are of a kind that no row has measured yet: no estimate"
     if known:
-        print(f"{sum(known) / 3600:.1f} core-hours for {len(known)} runs, from the images/s of rows made so far")
+        yield f"{sum(known) / 3600:.1f} core-hours for {len(known)} runs, from the images/s of rows made so far"
 
 
 def run(options):
@@ -200,15 +207,19 @@ def commit_rows(options):
         print("no new rows")
         return
     readme(options)
+    from ticketlib import board  # slow to import
+
     paths = [f"{nb.book_ledger().relative_to(root)}/*.json", "README.md"]  # git's own star, which crosses folders
+    paths += [str(board.history().relative_to(root))] * board.history().is_file()
     subprocess.run(["git", "add", *paths], cwd=root, check=True)
     subprocess.run(["git", "commit", "-q", "-m", f"Ledger: {added} rows", "--", *paths], cwd=root, check=True)
     print(f"{added} new rows committed")
 
 
 def readme(options):
-    """Refresh the verdict table and the benchmarks in README.md."""
+    """Refresh the verdict table and the benchmarks in README.md, and note verdicts that have changed."""
     from ticketlib import board, speed
 
+    board.record(Ledger(nb.book_ledger("laptop")).rows(), audits.today())
     for part in (board, speed):
         part.refresh(nb.book_ledger().parent.parent / "README.md")
