@@ -1,4 +1,4 @@
-"""What grows with the work: data sets, ledgers, grids, processes."""
+"""What grows with the work: data sets, ledgers, grids, processes, pages."""
 
 import dataclasses
 import json
@@ -6,63 +6,113 @@ import resource
 import tempfile
 from types import SimpleNamespace
 
-import numpy as np
 import torch
-from dense import MEAN, STD, our_loop
-from timing import Figure, at_once, seconds
+from loops import augmented, our_loop, pixels, ticket
+from timing import Figure, at_once, seconds, side_by_side
 
-from ticketlib import campaign, data, grids, runs
-from ticketlib.ledger import Ledger, Row
+from ticketlib import campaign, commands, grids, machine, ratios, speed
+from ticketlib.ledger import Ledger, Row, pack_bits
+from ticketlib.sparse import SparseNet
 
 SOMEWHERE = SimpleNamespace(name="cifar10", fingerprint="0" * 16)
+NET = "laptop ResNet-20"
+COUNTS = (10, 1000, 50_000)  # images
+MOST = 1500  # MB of a process
+FLAT = 0.95  # of the speed from ten images
 
 
-def batch_seconds(count):
-    """Seconds to draw, crop, flip and normalise a batch from `count` images."""
-    padded = data.pad(np.zeros((count, 3, 32, 32), np.uint8), 4)
-    draw = torch.Generator().manual_seed(0)
-    index = torch.randint(count, (128,), generator=draw)
-    work = lambda: data.normalise(data.crop_flip(padded, index, draw, 32), MEAN, STD)  # noqa: E731
+def sparse_loop(net, sparsity, batches):
+    """Our loop in the sparse engine: images/s, and nothing more."""
+    machine.keep_memory()
+    images, labels, draw = pixels(50_000), torch.arange(50_000) % 10, torch.Generator().manual_seed(0)
+    trainer = SparseNet(*ticket(net, sparsity), 128, (3, 32, 32))
+
+    def work():
+        index = torch.randint(len(images), (128,), generator=draw)
+        trainer.step(augmented(images, index, draw), labels[index])
+        trainer.update(0.1, 0.9, 5e-4)
+
     work()
-    return seconds(work, 200) / 200
+    return 128 * batches / seconds(work, batches), None
+
+
+def flat():
+    """Images/s of the whole step from few and from many images, in turn: dict number of images -> speed."""
+    found = [{count: our_loop(NET, "0.9", 10, count)[0] for count in COUNTS} for _ in range(3)]
+    return {count: sorted(speeds[count] for speeds in found)[1] for count in COUNTS}
 
 
 def full_ledger(folder, count):
-    """A ledger of `count` rows as large as real ones."""
-    ledger, config = Ledger(folder), grids.arm("laptop", "smart@0.9", 0, SOMEWHERE)
+    """A ledger of `count` rows with all fields that real ones have."""
+    ledger, config, facts = Ledger(folder), grids.arm("laptop", "smart@0.9", 0, SOMEWHERE), machine.facts("cpu")
+    counts = ratios.keep_counts(ticket(NET, "0.9")[0], "smart", "0.9")
+    measured = {
+        "accuracy": 80.0, "best_accuracy": 80.0, "loss": 0.5, "correct": pack_bits([True] * 10_000), "num_test": 10_000,
+        "num_classes": 10, "images": 1_000_000, "images_per_second": 2000.0, "train_seconds": 500.0, "seconds": 510.0,
+        "keep_counts": counts, "empty_layers": [], "curve": [[epoch, 80.0, 0.5] for epoch in range(10)],
+        "mask_digest": "0" * 64, "achieved_sparsity": 0.9, "effective_sparsity": 0.9, "classifier_share": 0.1,
+    }  # fmt: skip
     for seed in range(count):
         one = dataclasses.replace(config, seed=seed)
-        row = Row(kind="run", name=one.name, config=one.as_dict(), arm=one.arm, diverged=False, accuracy=80.0)
-        row |= {"correct": "A" * 1668, "num_test": 10_000, "images_per_second": 2000.0}
-        row |= {"curve": [[epoch, 80.0, 0.5] for epoch in range(10)]}
-        ledger.path(one.name).write_text(json.dumps(row))
+        row = Row(kind="run", name=one.name, config=one.as_dict(), arm=one.arm, diverged=False)
+        ledger.path(one.name).write_text(json.dumps(row | measured | facts, sort_keys=True, indent=0))
     return ledger
 
 
-def memory(net, sparsity):
-    """The most memory a process has held after some steps of our dense loop, images included, in MB."""
-    our_loop(net, sparsity, 10)
+def memory(loop, net, sparsity):
+    """The most memory a process has held after some steps of a loop, images included, in MB."""
+    loop(net, sparsity, 10)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def of_ledgers():
+    """Figures of a ledger of 10,000 rows."""
+    configs = grids.grid("step1", "laptop", SOMEWHERE)
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = full_ledger(folder, 10_000)
+        works = {
+            "a ledger of 10,000 rows read and checked": ledger.rows,
+            "plan beside 10,000 rows, but for loading the images": lambda: list(commands.planned(configs, ledger)),
+        }
+        for what, took in side_by_side(works, 3, 1).items():
+            yield Figure("upkeep", what, took, "s", "goal", 1, "below 1 s", took < 1)
+
+
+def of_grids():
+    """Epochs of every grid, with each trained net made once, and with a script a cell."""
+    for name in grids.GRIDS:
+        once, alone = campaign.epochs(grids.grid(name, "laptop", SOMEWHERE))
+        yield Figure("shared", f"grid {name}", once, "epochs", "a script a cell", alone)
+    steps = [grids.grid(name, "laptop", SOMEWHERE) for name in grids.GRIDS if name.startswith("step")]
+    once, alone = campaign.epochs([config for step in steps for config in step])
+    yield Figure("shared", "all grids that count", once, "epochs", "a script a cell", alone)
+
+
+def of_processes():
+    """Throughput of one process and of two, and the memory of each."""
+    for engine, loop in (("dense", our_loop), ("sparse", sparse_loop)):
+        alone, both = (sum(speed for speed, _ in at_once(loop, (NET, "0.9", 40), n)) for n in (1, 2))
+        yield Figure("upkeep", f"two processes at 90 %, {engine} engine", both, "images/s", "one process", alone)
+        most = at_once(memory, (loop, NET, "0.9"), 1)[0]
+        what = f"memory of a process that trains, {engine} engine, 50,000 images"
+        yield Figure("upkeep", what, most, "MB", "goal", MOST, "at most 1,500 MB", most <= MOST)
+
+
+def of_pages():
+    """Seconds that each page of the book took when it was last built here; none if it was not."""
+    for page, took in speed.build_times().items():
+        yield Figure("pages", page, took, "s")
 
 
 def measure():
     """All figures of upkeep."""
     torch.set_num_threads(1)
-    few, many = batch_seconds(10), batch_seconds(50_000)
-    yield Figure("upkeep", "a batch from 50,000 images", 1000 * many, "ms", "from 10 images", 1000 * few)
-    with tempfile.TemporaryDirectory() as folder:
-        ledger = full_ledger(folder, 10_000)
-        took = seconds(ledger.rows)
-        yield Figure("upkeep", "a ledger of 10,000 rows read and checked", took, "s", "goal", 1, "below 1 s", took < 1)
-        configs = grids.grid("step1", "laptop", SOMEWHERE)
-        took = seconds(lambda: campaign.missing(configs, ledger, folder))
-        yield Figure("upkeep", "missing runs among 10,000 rows", took, "s", "goal", 1, "below 1 s", took < 1)
-    alone = at_once(our_loop, ("laptop ResNet-20", "0.9", 40), 1)[0][0]
-    both = sum(speed for speed, _ in at_once(our_loop, ("laptop ResNet-20", "0.9", 40), 2))
-    yield Figure("upkeep", "two processes on two cores, dense", both, "images/s", "one process", alone)
-    most = at_once(memory, ("laptop ResNet-20", "0.9"), 1)[0]
-    yield Figure("upkeep", "memory of a process that trains, dense, 50,000 images", most, "MB")
-    shared = [c for name in ("step1", "step2", "step3", "step4") for c in grids.grid(name, "laptop", SOMEWHERE)]
-    units = grids.units(shared, "laptop")
-    alone = units + sum(runs.parent(c) is not None for c in shared)
-    yield Figure("upkeep", "the grid of steps 1 to 4, pretraining shared", units, "units", "one script a cell", alone)
+    few, *_, many = (found := flat()).values()
+    for count, fast in found.items():
+        goal, reached = ("within 5 % of it", many >= FLAT * few) if count == COUNTS[-1] else ("", None)
+        what = f"training from {count:,} images"
+        yield Figure("upkeep", what, fast, "images/s", "from 10 images", few, goal, reached)
+    yield from of_ledgers()
+    yield from of_processes()
+    yield from of_grids()
+    yield from of_pages()

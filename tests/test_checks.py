@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 from synthetic import CIFAR, arms, row
 
-from ticketlib import chapters, checks, data, grids, nb, overlaps, plots, runs, spent
+from ticketlib import campaign, chapters, checks, data, grids, nb, overlaps, plots, runs, spent
 from ticketlib.ledger import Ledger
 
 MOVED = checks.against_itself("rearranged")
@@ -77,7 +77,7 @@ def test_longer_runs_have_a_name_of_their_own_and_are_paired_on_purpose(tmp_path
 ])  # fmt: skip
 def test_epochs_in_all_count_the_dense_net(ticket, epochs):
     config = grids.arm("laptop", ticket if ticket == "dense" else f"{ticket}@0.9", 0, CIFAR)
-    assert spent.total_epochs(config) == epochs
+    assert campaign.cost_alone(config) == epochs
 
 
 def test_intervals_of_two_seeds_are_not_drawn(tmp_path):

@@ -202,6 +202,26 @@ def cost(config):
     return share * config.epochs
 
 
+def cost_alone(config):
+    """What a run costs where nothing is shared: its own epochs, and those of every run it starts from."""
+    before = parent(config)
+    return cost(config) + (cost_alone(before) if before else 0)
+
+
+def epochs(configs):
+    """Epochs that runs take: with every run made once, those they start from too, and with a script a cell.
+
+    Returns: (float, float); the second trains what each cell needs again for every cell.
+    """
+    once, waiting = {}, list(configs)
+    while waiting:
+        config = waiting.pop()
+        if config is not None and config.name not in once:
+            once[config.name] = config
+            waiting.append(parent(config))
+    return sum(map(cost, once.values())), sum(map(cost_alone, configs))
+
+
 def speeds(rows):
     """Training images a second measured so far: dict from (network, engine, sparsity) to the median over rows."""
     found = {}

@@ -2,18 +2,10 @@
 
 from collections import defaultdict
 
-from ticketlib import checks, evidence, pages, plots, runs, stats
-from ticketlib.tickets import REWIND_TO, TICKETS
+from ticketlib import campaign, checks, evidence, pages, plots, stats
 
 WATTS = (5, 15)  # of one busy core of a server, its share of memory and power supply included; assumed, not measured
 OVERHEAD = 1.5  # a computing centre's draw over that of its machines; assumed
-
-
-def total_epochs(config):
-    """Epochs spent on a ticket in all: its own, and those of the dense net it needs."""
-    own = config.epochs * (1 if TICKETS[config.ticket].schedule == "full" else 1 - float(REWIND_TO))
-    before = runs.parent(config)
-    return own + (total_epochs(before) if before else 0)
 
 
 def spent(arms, tickets, sparsity):
@@ -27,7 +19,7 @@ def spent(arms, tickets, sparsity):
         ticket, *options = names.split("+")
         if ticket in found and at in (sparsity, "0") and all(o.startswith("epochs=") for o in options):
             for row in of.values():
-                found[ticket][total_epochs(row.config)].append(evidence.accuracy(row))
+                found[ticket][campaign.cost_alone(row.config)].append(evidence.accuracy(row))
     return {ticket: {e: (values, checks.without_wide(stats.t_interval(values))) for e, values in sorted(at.items())}
             for ticket, at in found.items() if at}  # fmt: skip
 
