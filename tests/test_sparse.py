@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ticketlib import plans
 from ticketlib.errors import TicketError
 from ticketlib.models import build, prunable
 from ticketlib.sparse import SparseNet
@@ -134,6 +135,26 @@ def test_same_inputs_give_the_same_bits():
     for name in ("w", "gradient", "velocity", "channels"):
         first, second = (getattr(net.net, name) for net in nets)
         assert first.tobytes() == second.tobytes(), name
+
+
+@pytest.mark.parametrize("network, width", [("resnet8", 4), ("vgg11", 0.06)])
+def test_groups_of_channels_change_no_bit(monkeypatch, network, width):
+    model, mask, images, labels = case(network, (20, 3, 16, 16), width=width, density=0.6)
+    monkeypatch.setattr(plans, "SPAN", 1)
+    found = {}
+    for size in (1000, 3, 1):
+        monkeypatch.setattr(plans, "GROUP", size)
+        net = SparseNet(model, mask, 20, (3, 16, 16))
+        assert (net.net.layers["groups"].max() > 1) == (net.net.layers["back_groups"].max() > 1) == (size < 1000)
+        loss = net.step(images, labels)
+        found[size] = loss, net.net.gradient.tobytes(), net.evaluate(images).numpy().tobytes()
+    assert found[1000] == found[3] == found[1]
+
+
+def test_groups_are_as_many_as_their_weights_are_worth():
+    assert plans.groups(9 * 32 * 32, 32, 32) == 4  # 8 channels in each
+    assert plans.groups(32 * 30, 32, 32) == 2  # 30 weights a channel: two spans of at least 12
+    assert plans.groups(0, 32, 32) == plans.groups(500, 16, 3) == 1
 
 
 def test_evaluation_takes_any_number_of_images_and_changes_nothing():

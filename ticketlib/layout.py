@@ -25,9 +25,9 @@ LAYER = np.dtype(
     _fields("source z out rest dy upper dz", GRID)
     # rest: an earlier activation (rest_kind 1) or the z of a shortcut (2); upper: the gradient a shortcut's z gets;
     # dy: the gradient of out, later that behind the ReLU.
-    + _fields("rest_kind pool carry norm rest_norm first last starts back back_starts", "i8")
+    + _fields("rest_kind pool carry norm rest_norm first last starts back back_starts groups back_groups", "i8")
     # carry: the gradient of source starts from what an identity passed back; norm, rest_norm: first rows of CHANNEL;
-    # first, last: its weights; starts, back, back_starts: where its taps lie.
+    # first, last: its weights; starts, back, back_starts: where its taps lie; groups: of the channels they read.
 )
 
 # Batch norm of one channel; gamma, beta, bias (of the convolution): which parameters these are.
@@ -43,7 +43,10 @@ CHANNEL = np.dtype(
 
 
 class Taps(NamedTuple):
-    """Which rows add up to which; entries starts[i]:starts[i + 1] make phase i % split**2 of channel i // split**2."""
+    """Which rows add up to which; entries starts[i]:starts[i + 1] are those of one group of a source's channels.
+
+    i counts groups, within a target's phases (split**2, forward 1), within its channels.
+    """
 
     starts: np.ndarray  # int64, counted from the layer's first entry
     offset: np.ndarray  # int32, from the start of a source's block to the row's first vector

@@ -12,6 +12,7 @@ from ticketlib.models import VGG, ResNet
 from ticketlib.vectors import LANES
 
 Grid = namedtuple("Grid", GRID.names)  # as a row of the tables in layout
+GROUP, SPAN = 8, 12  # channels whose part of a tile fits a first cache of 32 KiB; weights for which a tile is worth it
 
 
 class Link(NamedTuple):
@@ -94,19 +95,30 @@ def entries(masks):
     return np.concatenate(found, axis=1)
 
 
-def _starts(key, count):
-    return np.concatenate([[0], np.cumsum(np.bincount(key, minlength=count))])
+def groups(kept, targets, channels):
+    """Into how many groups a source's channels are cut: GROUP in each, but not so many that spans get short.
+
+    Arguments: kept: surviving weights; targets: planes that they add up to; channels: of the source.
+    """
+    return max(1, min(-(-channels // GROUP), kept // (targets * SPAN)))
 
 
-def forward_taps(places, source, channels):
-    """Taps of a convolution whose stride is its source's split: starts (channels + 1,), offset (kept,)."""
+def _starts(target, source, counts):
+    """Starts of the taps of each target and group of sources; counts: of targets, of sources, of groups."""
+    targets, sources, parts = counts
+    found = np.bincount(target * parts + source * parts // sources, minlength=targets * parts)
+    return np.concatenate([[0], np.cumsum(found)])
+
+
+def forward_taps(places, source, channels, parts):
+    """Taps of a convolution whose stride is its source's split: starts (channels * parts + 1,), offset (kept,)."""
     out, into, row, column = places
     s = source.split
     inside = (row % s * s + column % s) * source.phase + row // s * source.pitch + column // s * LANES
-    return _starts(out, channels), into * source.channel + inside
+    return _starts(out, into, (channels, source.channels, parts)), into * source.channel + inside
 
 
-def backward_taps(places, source, dz):
+def backward_taps(places, source, dz, parts):
     """Taps of the way back, from dz to each phase of the source: starts, offset, and which weight each entry is."""
     out, into, row, column = places
     s = source.split
@@ -114,4 +126,4 @@ def backward_taps(places, source, dz):
     order = np.argsort(key, kind="stable")
     up, left = (row % s == 0) - row // s + 1, (column % s == 0) - column // s + 1
     offset = out * dz.channel + up * dz.pitch + left * LANES
-    return _starts(key, source.channels * s * s), offset[order], order
+    return _starts(key, out, (source.channels * s * s, dz.channels, parts)), offset[order], order

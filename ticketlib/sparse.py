@@ -76,8 +76,11 @@ class SparseNet:
             at = [sum(map(len, part)) for part in parts]
             _set(layer, first=at[1], last=at[1] + places.shape[1], starts=at[0], back_starts=at[2], back=at[3])
             source, dz = (plans.Grid(*layer[name].tolist()) for name in ("source", "dz"))
-            starts, offset = plans.forward_taps(places, source, dz.channels)
-            back = plans.backward_taps(places if i else places[:, :0], source, dz)
+            kept, phases = places.shape[1], source.channels * source.split**2
+            forth, reverse = plans.groups(kept, dz.channels, source.channels), plans.groups(kept, phases, dz.channels)
+            _set(layer, groups=forth, back_groups=reverse)
+            starts, offset = plans.forward_taps(places, source, dz.channels, forth)
+            back = plans.backward_taps(places if i else places[:, :0], source, dz, reverse)
             for part, values in zip(parts, (starts, offset, *back[:2], back[2] + at[1]), strict=True):
                 part.append(values)
         starts, offset, back_starts, back_offset, back_index = map(np.concatenate, parts)
