@@ -148,8 +148,11 @@ def _defined(profile, network):
                 yield f"{rule}@{sparsity}"
 
 
-def shape_probes(profile, dataset, seeds=10):
-    """Clean masks on networks in which a layer's place and its size part: layers of one size, and shrinking ones."""
+def shape_probes(profile, dataset, seeds=10, shapes=SHAPES):
+    """Clean masks on networks in which a layer's place and its size part: layers of one size, and shrinking ones.
+
+    Arguments: shapes, their widths; those of SHAPES are as large as a probe needs, digits take smaller ones.
+    """
     return [
         dataclasses.replace(
             arm(profile, f"{method}@{sparsity}", seed, dataset, network="vgg", variant="default", scoring="book"),
@@ -157,7 +160,7 @@ def shape_probes(profile, dataset, seeds=10):
             width=width,
         )
         for seed in range(seeds)
-        for network, width in SHAPES.items()
+        for network, width in shapes.items()
         for method in METHODS
         for sparsity in PROBED
     ]

@@ -34,7 +34,7 @@ def pairs_of(rows):
     by_kind = defaultdict(dict)
     for row in rows:
         values = row["config"]
-        if row["kind"] == "probe" and values["ticket"] in TICKETS and all(values[w] == v for w, v in PLAIN.items()):
+        if row["kind"] == "probe" and values["ticket"] in TICKETS and is_plain(row):
             key = values["network"], values["ticket"], values["sparsity"]
             by_kind[key, values["seed"]][values["corruption"]] = row
     found = defaultdict(dict)
@@ -42,6 +42,11 @@ def pairs_of(rows):
         if {"none", "both"} <= set(of):
             found[key][seed] = of["none"], of["both"]
     return dict(found)
+
+
+def is_plain(row):
+    """Whether a probe is of the book's own scores, with no option."""
+    return all(row["config"][what] == value for what, value in PLAIN.items())
 
 
 def _make(run):

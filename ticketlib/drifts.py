@@ -1,0 +1,169 @@
+"""How far keep-ratios drift when the data that find a mask are spoilt, beside what another batch or seed does."""
+
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+from scipy.special import entr
+
+from ticketlib import board, evidence, overlaps, pages, ratios, runs, shares, verdicts
+from ticketlib.ledger import Ledger
+from ticketlib.plots import style
+
+LT = ("0.9", "0.98")  # sparsities of LT in the book's grids
+
+
+def measured(run):
+    """Masks found on clean and on spoilt data, of SNIP and GraSP from probes, of LT from the campaign's runs.
+
+    Arguments: run, nb.NotebookRun; with source "run" the probes of the profile are made first, LT's runs never.
+    Returns: dict (network, ticket, sparsity) -> {seed: (row of the clean mask, row of the other)}; LT's may be empty.
+    """
+    arms = evidence.select(Ledger(run.ledger).rows(), run.profile)
+    network = runs.PROFILES[run.profile].networks["resnet"][0]
+    found = overlaps.measured(run)
+    for sparsity in LT:
+        clean, spoilt = (
+            {seed: row for seed, row in arms.get(f"{arm}@{sparsity}", {}).items() if row.get("keep_counts")}
+            for arm in ("lt", "lt+both")
+        )
+        seeds = sorted(seed for seed in clean.keys() & spoilt.keys() if not run.seeds or seed < run.seeds)
+        found[network, "lt", sparsity] = {seed: (clean[seed], spoilt[seed]) for seed in seeds}
+    return found
+
+
+def sizes_of(row):
+    """Number of weights of each layer that a row has a keep count for: dict name -> int."""
+    if "sizes" in row:
+        return row["sizes"]
+    layers = ratios.layers(shares.network_of(row))
+    return {layer.name: layer.size for layer in layers if layer.name in row["keep_counts"]}
+
+
+def largest(a, b, sizes):
+    """The layer whose keep-ratio differs most between two sets of keep counts: (difference, 0 to 1, its name)."""
+    return max((abs(a[name] - b[name]) / size, name) for name, size in sizes.items())
+
+
+def divergence(a, b, sizes):
+    """Jensen-Shannon divergence of two sets of keep-ratios, in bits per weight, layers weighted by their size.
+
+    It is what one learns, on average over all weights, about which of two masks is at hand, on being told the layer of
+    a weight and whether it is kept. 0 for equal keep-ratios, 1 for opposite ones; a layer that is empty or kept whole
+    needs no special case.
+
+    Arguments: a, b, keep counts; sizes, weights of each layer; dicts with the same names.
+    """
+    n = np.array(list(sizes.values()), dtype=float)
+    p, q = (np.array([counts[name] for name in sizes]) / n for counts in (a, b))
+    return float(np.sum(n * (_bits((p + q) / 2) - (_bits(p) + _bits(q)) / 2)) / n.sum())
+
+
+def _bits(p):  # entropy of a coin that shows heads with probability p
+    return (entr(p) + entr(1 - p)) / np.log(2)
+
+
+def apart(pairs, sizes):
+    """How far pairs of keep counts are apart: means of (share that changes layer, largest, divergence); None if none.
+
+    Arguments: pairs, list of (keep counts, keep counts); sizes, weights of each layer.
+    """
+    if not pairs:
+        return None
+    found = [(shares.distance(a, b), largest(a, b, sizes)[0], divergence(a, b, sizes)) for a, b in pairs]
+    return tuple(np.mean(found, axis=0))
+
+
+def drift(of):
+    """What corruption does in one cell, beside its yardsticks.
+
+    Arguments: of, {seed: (clean row, spoilt row)}, not empty.
+    Returns: dict "spoilt", "second batch", "other seed" -> as `apart` gives.
+    """
+    rows = list(of.values())
+    sizes, clean = sizes_of(rows[0][0]), [a["keep_counts"] for a, _ in rows]
+    second = [(a["keep_counts"], a["second_keep_counts"]) for a, _ in rows if "second_keep_counts" in a]
+    return {
+        "spoilt": apart([(a["keep_counts"], b["keep_counts"]) for a, b in rows], sizes),
+        "second batch": apart(second, sizes),
+        "other seed": apart(list(combinations(clean, 2)), sizes),
+    }
+
+
+def _number(found, which, scale, digits):
+    return verdicts.NOT_RUN if found is None else f"{scale * found[which]:.{digits}f}"
+
+
+COLUMNS = {"change of layer, %": (0, 100, 1), "largest change of a keep-ratio, points": (1, 100, 1),
+           "divergence, thousandths of a bit": (2, 1000, 2)}  # fmt: skip
+
+
+def table(found):
+    """Every cell as Markdown: three measures, each of spoilt data, of a second clean batch, and of another seed."""
+    titles = ["network", "method", "removed", *COLUMNS, "most in", "seeds"]
+    lines = []
+    for (network, ticket, sparsity), of in found.items():
+        name = [network, style(ticket).label, sparsity]
+        if not of:
+            lines.append([*name, *[verdicts.NOT_RUN] * 4, 0])
+            continue
+        moved = drift(of)
+        cells = [" / ".join(_number(part, *how) for part in moved.values()) for how in COLUMNS.values()]
+        lines.append([*name, *cells, _most(of), len(of)])
+    return pages.table(titles, lines)
+
+
+def _most(of):
+    """The layer whose keep-ratio changes most, in most seeds, with its keep-ratio clean and spoilt."""
+    rows = list(of.values())
+    sizes = sizes_of(rows[0][0])
+    name = Counter(largest(a["keep_counts"], b["keep_counts"], sizes)[1] for a, b in rows).most_common(1)[0][0]
+    clean, spoilt = (np.mean([row["keep_counts"][name] for row in side]) / sizes[name]
+                     for side in zip(*rows, strict=True))  # fmt: skip
+    return f"{name.removesuffix('.weight')}, {clean:.2f} to {spoilt:.2f}"
+
+
+def answer(found):
+    """The answer in short, as Markdown: is what corruption does more than what another seed does?"""
+    cells = {key: drift(of) for key, of in found.items() if of}
+    cells = {key: moved for key, moved in cells.items() if moved["other seed"]}
+    if not cells:
+        return f"**{verdicts.NOT_RUN.capitalize()}.** This ledger has no two seeds of a clean and a spoilt mask."
+    spoilt, other = ([moved[what] for moved in cells.values()] for what in ("spoilt", "other seed"))
+    within = sum(a[2] <= b[2] for a, b in zip(spoilt, other, strict=True))
+    word = {len(cells): "No more than another seed does.", 0: "More than another seed does."}.get(within, "Hardly.")
+    missing = dict.fromkeys(style(key[1]).label for key, of in found.items() if not of)
+    said = (
+        f"**{word}** There are {len(cells)} cells, one a network, method and sparsity. Spoilt data move "
+        f"{_span(spoilt, 0)} % of the kept weights to other layers; another seed with clean data moves "
+        f"{_span(other, 0)} %. The keep-ratio that changes most changes by {_span(spoilt, 1)} points, and by "
+        f"{_span(other, 1)} from seed to seed. By the divergence, which weighs layers by their size, spoilt data do no "
+        f"more than another seed in {within} of the {len(cells)} cells."
+    )
+    return said + (f" {verdicts.NOT_RUN.capitalize()} yet: {', '.join(missing)}." if missing else "")
+
+
+def _span(parts, which):
+    values = [100 * part[which] for part in parts]
+    return f"{min(values):.1f} to {max(values):.1f}"
+
+
+def explains(run):
+    """What the counts have to do with the verdicts on claims A and B, as Markdown."""
+    judged = board.judged(Ledger(run.ledger).rows(), run.profile) if run.profile != "smoke" else {}
+    words = {claim: judged[claim].word if claim in judged else verdicts.NOT_RUN for claim in "AB"}
+    return f"On this page's profile, claim A: **{words['A']}**; claim B: **{words['B']}**."
+
+
+def panels(found, sparsity):
+    """Mean keep-ratios, clean and spoilt, ready to draw: dict (network, method) -> {arm: float array (num_layers,)}."""
+    drawn = {}
+    for (network, ticket, at), of in found.items():
+        if of and at == sparsity:
+            sizes = sizes_of(next(iter(of.values()))[0])
+            drawn[network, ticket] = {
+                arm: np.mean([[pair[side]["keep_counts"][name] / size for name, size in sizes.items()]
+                              for pair in of.values()], axis=0)
+                for side, arm in enumerate((ticket, f"{ticket}+both"))
+            }  # fmt: skip
+    return drawn
