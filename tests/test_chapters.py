@@ -70,7 +70,7 @@ def test_the_time_is_told_from_rows_and_where_there_is_none_from_a_few_steps(tmp
     dataset, live = data.load("digits"), notebook(tmp_path, profile="smoke", source="run")
     to_do = [runs.config("smoke", "uniform", "0.9", seed, dataset=dataset) for seed in range(2)]
     measured = chapters._estimate(live, to_do, dataset, "cpu")
-    assert 0.05 < measured < 120
+    assert measured > 0  # how long it is depends on what else the machine does
     speed = row("smart@0.9", 7, 90.0, "smoke", images_per_second=1437.0)
     fill(tmp_path, [speed])
     assert chapters._estimate(live, to_do, dataset, "cpu") == pytest.approx(2 * 6 * 1437 / 1437)
@@ -243,6 +243,43 @@ def test_a_pilot_of_other_seeds_keeps_every_arm_and_length(tmp_path):
     made = pilot.configs(run, data.load("digits"))
     assert sorted({c.seed for c in made}) == [1000, 1001, 1002] and len(made) == 3 * 7 * 2
     assert {c.recipe for c in made} == {0} and len({c.name for c in made}) == len(made)
+
+
+def doubled_rows():
+    """Runs that count, at 20 epochs with four seeds and at 40 with two; LT's lead of 2 points shrinks to 1."""
+    rows = []
+    for epochs, seeds, lead in ((20, range(4), 2.0), (40, range(2), 1.0)):
+        for seed in seeds:
+            for key, mean in (("dense", 90.0), ("lt@0.9", 80 + lead), ("lt+rearranged@0.9", 80), ("smart@0.9", 79.5)):
+                rows.append(row(key, seed, mean + epochs / 20 + 0.1 * seed, changes={"epochs": epochs}))
+    return rows
+
+
+def test_twice_the_length_stands_beside_the_rows_that_count_and_never_joins_the_pilot(tmp_path):
+    run = notebook(fill(tmp_path, [*doubled_rows(), *pilot_rows()]))
+    arms = pilot.doubled(run)
+    assert {arm: {e: sorted(at) for e, at in of.items()} for arm, of in arms.items()} == dict.fromkeys(
+        pilot.LONGER, {20: [0, 1, 2, 3], 40: [0, 1]}
+    )  # fmt: skip
+    assert pilot.progress(run, pilot.pilot_rows(run)) == (63, 63)
+    assert [c.label for c in budget.longer_contrasts()] == ["LT − LT rearranged", "smart ratio − LT"]
+    lines = budget.longer_table(arms).splitlines()
+    assert lines[0] == "|  | 20 epochs | 40 epochs | change within the same seeds |" and len(lines) == 8
+    assert lines[3].startswith("| LT | 83.15 (SD 0.13, n = 4) | 83.05 (SD 0.07, n = 2) | +0.00 (")
+    assert lines[6] == (
+        "| LT − LT rearranged | +2.00 (+2.00 to +2.00, n = 4) | +1.00 (+1.00 to +1.00, n = 2) "
+        "| -1.00 (-1.00 to -1.00, n = 2) |"
+    )
+
+
+def test_twice_the_length_says_what_is_missing(tmp_path):
+    one_length = [row for row in doubled_rows() if row.config.epochs == 20]
+    run = notebook(fill(tmp_path, one_length))
+    assert budget.longer_table(pilot.doubled(run)).startswith("**Not run.**")
+    fill(tmp_path, [row for row in doubled_rows() if row.config.epochs == 40 and row.config.ticket == "dense"])
+    lines = budget.longer_table(pilot.doubled(run)).splitlines()
+    assert lines[3].endswith("| not run | not run |") and lines[7].endswith("| not run | not run |")
+    assert sorted(pilot.doubled(notebook(tmp_path, seeds=1))["dense"][20]) == [0]
 
 
 def test_every_difference_has_a_style():

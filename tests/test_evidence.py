@@ -118,7 +118,7 @@ def test_tickets_of_a_net_that_diverged_count_as_diverged_and_no_seed_is_lost():
     found = evidence.select(rows, "laptop")
     assert {key: [seed for seed, r in of.items() if r.get("not_made")] for key, of in found.items()} == {
         "dense@0": [], **{f"{t}@{s}": [2] for t in ("lrr", "hybrid") for s in ("0.9", "0.98")},
-        **{f"{key}@{s}": [2] for key in ("lt", "lt+rearranged", "lrr+shuffled", "lrr+rearranged") for s in ("0.9", "0.98")},
+        **{f"{t}@{s}": [2] for t in ("lt", "lt+rearranged", "lrr+shuffled", "lrr+rearranged") for s in ("0.9", "0.98")},
     }  # fmt: skip
     assert evidence.accuracy(found["lrr@0.9"][2]) == 10.0
 

@@ -71,7 +71,7 @@ def difference_table(arms, book):
 def _table(first, curves, written):
     lengths = sorted({epochs for curve in curves.values() for epochs in curve})
     lines = [
-        [label, *(written(*cells(curve)[epochs]) if epochs in curve else verdicts.NOT_RUN for epochs in lengths),
+        [label, *_cells(curve, lengths, written),
          flat_from(curve) or ("not shown" if curve else verdicts.NOT_RUN)]
         for label, curve in curves.items()
     ]  # fmt: skip
@@ -124,3 +124,32 @@ def costs(arms):
         said = ", ".join(f"{np.median(seconds):.3g} s for {epochs} epochs" for epochs, seconds in took.items())
         lines.append(f"- {name}: {said or verdicts.NOT_RUN}")
     return "\n".join(lines)
+
+
+def longer_table(arms):
+    """Accuracies and differences at the length that counts and at twice it, and the change, as Markdown.
+
+    Arguments: arms, as `pilot.doubled` gives. The change is taken within the seeds that have both lengths.
+    """
+    lengths = sorted({epochs for of in arms.values() for epochs in of})
+    if len(lengths) < 2:
+        return "**Not run.** This ledger has no runs of two lengths."
+    contrasts = {contrast.label: paired(arms, contrast) for contrast in longer_contrasts()}
+    curves = {style(arm).label: curve for arm, curve in pilot.accuracies(arms).items()}
+    lines = [[label, *_cells(curve, lengths, _accuracy), _change(curve)] for label, curve in curves.items()]
+    lines += [[label, *_cells(curve, lengths, _difference), _change(curve)] for label, curve in contrasts.items()]
+    return pages.table(["", *(f"{epochs} epochs" for epochs in lengths), "change within the same seeds"], lines)
+
+
+def longer_contrasts():
+    """The differences whose two arms are trained for twice the epochs as well."""
+    return [contrast for contrast in CONTRASTS if {contrast.a, contrast.b} <= set(pilot.LONGER)]
+
+
+def _cells(curve, lengths, written):
+    return [written(*cells(curve)[epochs]) if epochs in curve else verdicts.NOT_RUN for epochs in lengths]
+
+
+def _change(curve):
+    steps = [step for step in pilot.steps(curve).values() if step.n]
+    return _difference((), steps[-1]) if steps else verdicts.NOT_RUN

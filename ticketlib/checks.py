@@ -32,9 +32,6 @@ class Cell(NamedTuple):
     remark: str  # what stands against reading it, and collapsed runs; "" for nothing
 
 
-# rows
-
-
 def sparsities(run):
     """The sparsities a chapter shows; the tiny network of `smoke` has no room below one weight in ten."""
     return SPARSITIES[:1] if run.profile == "smoke" else SPARSITIES
@@ -62,8 +59,8 @@ def rows(run, arms, longer=()):
     if run.source == "run":
         chapters.ticket_rows(run, arms)
         dataset, total = chapters.images(run), total_of(run.profile)
-        extra = [grids.arm(run.profile, arm, seed, dataset, epochs=total)
-                 for seed in range(chapters.seeds(run)) for arm in longer]  # fmt: skip
+        own = range(chapters.seeds(run))
+        extra = [grids.arm(run.profile, arm, seed, dataset, epochs=total) for seed in own for arm in longer]
         chapters.make_runs(run, campaign.missing(extra, Ledger(run.ledger)), dataset)
         there = dataset.fingerprint
     found = [row for row in Ledger(run.ledger).rows() if there in (None, row["config"]["fingerprint"])]
@@ -72,20 +69,21 @@ def rows(run, arms, longer=()):
 
 def by_network(found, profile):
     """Rows as `rows` gives them: dict network -> {arm: {seed: Row}}."""
-    networks = runs.PROFILES[profile].networks.items()
-    return {name: evidence.select(found, profile, short) | _longer(found, profile, short)
-            for short, (name, *_) in networks}  # fmt: skip
-
-
-def _longer(found, profile, network):
-    """Runs of `total_of` epochs that keep to the recipe in all else; they are named by their length."""
-    total, usual = total_of(profile), runs.PROFILES[profile].training["epochs"]
-    longer = {row["name"]: row for row in found if row["kind"] == "run" and row.config.epochs == total}
-    alike = [Row(row | {"config": row["config"] | {"epochs": usual}}) for row in longer.values()]
+    total = total_of(profile)
     return {
-        arm.replace("@", f"+epochs={total}@"): {s: longer[row["name"]] for s, row in of.items() if row["name"] in longer}
-        for arm, of in evidence.select(alike, profile, network).items()
+        name: evidence.select(found, profile, short)
+        | {arm.replace("@", f"+epochs={total}@"): of for arm, of in at_length(found, profile, total, short).items()}
+        for short, (name, *_) in runs.PROFILES[profile].networks.items()
     }
+
+
+def at_length(found, profile, epochs, network="resnet"):
+    """Runs of so many epochs that keep to the profile's recipe in all else: dict arm -> {seed: Row}."""
+    usual = runs.PROFILES[profile].training["epochs"]
+    there = {row["name"]: row for row in found if row["kind"] == "run" and row.config.epochs == epochs}
+    alike = [Row(row | {"config": row["config"] | {"epochs": usual}}) for row in there.values()]
+    chosen = evidence.select(alike, profile, network)
+    return {arm: {seed: there.get(row["name"], row) for seed, row in of.items()} for arm, of in chosen.items()}
 
 
 def used(found, pairs):

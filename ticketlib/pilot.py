@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from ticketlib import board, campaign, chapters, evidence, grids, runs, stats
+from ticketlib import board, campaign, chapters, checks, evidence, grids, runs, stats
 from ticketlib.ledger import Ledger
 
 FLAT = 1.0  # points: a smaller step to a longer training counts as flat; the margin from which the protocol started
@@ -32,6 +32,7 @@ SMART = (  # what claim C compares
     Contrast("uniform", "smart ratio − uniform", "smart", "uniform"),
 )
 CONTRASTS = AS_FOUND + SMART
+LONGER = ("dense", "lt", "lt+rearranged", "smart")  # arms of ARMS that are trained for twice the epochs as well
 
 
 def pilot_rows(run):
@@ -55,6 +56,20 @@ def select(rows, run):
             for arm in [arm for arm, key in ARMS.items() if row.config.arm == key]:
                 found[arm][row.config.epochs][row.config.seed] = row
     return {arm: {epochs: dict(sorted(at.items())) for epochs, at in sorted(of.items())} for arm, of in found.items()}
+
+
+def doubled(run):
+    """Rows that count, at the length that counts and at twice it; the pilot's are not among them.
+
+    Returns: dict arm without sparsity -> {epochs: {seed: Row}}, as `pilot_rows`.
+    """
+    rows, usual, found = Ledger(run.ledger).rows(), runs.PROFILES[run.profile].training["epochs"], {}
+    for arm in LONGER:
+        lengths = {e: checks.at_length(rows, run.profile, e).get(ARMS[arm], {}) for e in (usual, 2 * usual)}
+        few = {e: {seed: row for seed, row in of.items() if not run.seeds or seed < run.seeds}
+               for e, of in lengths.items()}  # fmt: skip
+        found[arm] = {e: of for e, of in few.items() if of}
+    return found
 
 
 def configs(run, dataset):
