@@ -28,10 +28,10 @@ NO_IMAGES = SimpleNamespace(name="cifar10", fingerprint="0" * 16)  # a grid's si
 
 def substitutions():
     """Names that pages may write as {{ name }}: dict from name to Markdown."""
-    from ticketlib import faults, repeats, replies  # they make their tables with this module
+    from ticketlib import faults, reading, repeats, replies  # they make their tables with this module
 
     ledger = Ledger(book_ledger("laptop"))
-    rows = ledger.rows()
+    rows, beside = ledger.rows(), Ledger(book_ledger("paper")).rows()
     return {
         "protocol_status": protocol_status(rows),
         "verdict_rules": verdicts.rules(),
@@ -42,7 +42,8 @@ def substitutions():
         "protocol_versions": protocol_versions(),
         "trials_table": trials_table(),
         "recipe_differences": recipe_differences(),
-        **replies.substitutions(rows, Ledger(book_ledger("paper")).rows()),
+        **replies.substitutions(rows, beside),
+        **reading.substitutions(rows, beside),
         **faults.substitutions(),
         **repeats.substitutions(ledger, rows),
     }

@@ -1,0 +1,130 @@
+"""What pages beside the chapters show: pictures, a map of the paper, data sources, how references were checked."""
+
+import re
+from importlib.metadata import version
+
+from ticketlib import baselines, board, drawings, evidence, nb, pages, pipeline, runs, spent
+from ticketlib.data import CLASSES
+
+MAP = (  # what the reviews name of the paper, what they say of it, where this book has it
+    ("Section 2.1", "the symbol for the size of a layer (R1.3)", "[Notation](notation.md)"),
+    ("Figure 2", "a picture of the tickets, whose arrows want words (R2.13)", "[The pipeline](pipeline.md)"),
+    ("Figure 3", "accuracy beside sparsity, as found and rearranged; thinner lines are wished for (R2.7, R3.C4)",
+     "[Architecture checks](claims/03_architecture_checks)"),
+    ("Table 3", "partially-trained tickets, with half of the data or shuffled weights beside them (R2.3)",
+     "[Hybrid tickets](claims/04_hybrid_tickets)"),
+    ("Random tickets, in which table is not known", "twelve means, recovered from a reproduction",
+     "[Published figures](claims/09_published)"),
+    ("Data checks", "corrupted labels and pixels; how accuracy is measured then (R3.C3)",
+     "[Data checks](claims/02_data_checks)"),
+    ("Keep-ratios, layer by layer", "asked for, for every method (R2.12, R3.C5)",
+     "[Smart ratios](claims/01_smart_ratios)"),
+    ("Hybrid tickets", "does it gain more than a little (R1.1, R2.4, R3.3)?",
+     "[Hybrid tickets](claims/04_hybrid_tickets)"),
+)  # fmt: skip
+DATA = {  # data set -> (source, what is stated of its licence, where that was read)
+    "digits": (
+        "Alpaydin and Kaynak {cite:p}`alpaydin1998`; comes with scikit-learn",
+        "CC BY 4.0 at UCI, as several who use them quote its page",
+        "needs nothing",
+    ),
+    "cifar10": (
+        "Krizhevsky {cite:p}`krizhevsky2009`",
+        "the authors' page states none, and asks that the report be cited; the copy of the University of Toronto on "
+        "Hugging Face lists it as *unknown*",
+        "`ticketlib.data.load(\"cifar10\", download=True)`, or the parquet files of `uoft-cs/cifar10`",
+    ),
+    "cifar100": (
+        "Krizhevsky {cite:p}`krizhevsky2009`",
+        "as CIFAR-10",
+        "`ticketlib.data.load(\"cifar100\", download=True)`, or the parquet files of `uoft-cs/cifar100`",
+    ),
+    "tiny_imagenet": (
+        "200 classes of ImageNet, made smaller for a course at Stanford",
+        "ImageNet's terms of access allow non-commercial research and education; terms of the smaller set itself were "
+        "not found",
+        "parquet files in a folder `tiny-imagenet/data`",
+    ),
+}  # fmt: skip
+ENTRY = re.compile(r"@\w+\{(\w+),(.*?)\n\}", re.S)
+FIELD = re.compile(r"^\s*(\w+)\s*=\s*\{(.*)\},?$", re.M)
+
+
+def substitutions(rows, beside):
+    """Names that pages may write as {{ name }}: dict from name to Markdown.
+
+    Arguments: rows, of the profile `laptop`; beside, of the profile `paper`.
+    """
+    shown = "Dark squares on the left have high scores. Dark squares on the right stay. Drawn from the book's own code."
+    return {
+        "random_ticket": figure(drawings.random_ticket(), shown),
+        "pipeline": figure(pipeline.picture(), "Circles are checks, listed below. Drawn from the book's own code."),
+        "pipeline_words": pipeline.in_words(),
+        "pipeline_checks": pages.table(*pipeline.checks_table()),
+        "paper_map": pages.table(["the paper", "what is said of it", "here"], MAP),
+        "baseline_table": baselines.table(rows),
+        "baseline_sentence": baselines.sentence(rows),
+        "outlay_table": spent.outlay_table([*rows, *beside]),
+        "outlay_assumed": outlay_assumed(),
+        "data_table": data_table(),
+        "changelog": board.changelog(),
+        "recipe_versions": recipe_versions(rows),
+        "references_checked": references_checked(),
+        "board_reading": board_reading(),
+        "scope_words": evidence.scope("laptop"),
+        "version": version("ticketlib"),
+    }
+
+
+def figure(drawing, caption):
+    """A drawing with its caption, as one line of HTML."""
+    return f"<figure>{drawing}<figcaption>{caption}</figcaption></figure>"
+
+
+def board_reading():
+    """How to read the small drawings of the board, once there is a margin to draw."""
+    if board.protocol() is None:
+        return "Effects are drawn here as soon as the protocol has fixed its margin."
+    margin = board.protocol()["margin"]
+    return (
+        "In the drawings a dot is the mean over seeds, its line the interval that decides. The grey band is the "
+        f"margin, ±{margin:g} points, where there is one. A dot at the edge lies beyond it. *n* counts seeds."
+    )
+
+
+def outlay_assumed():
+    """What the estimate of energy assumes, in one sentence."""
+    low, high = spent.WATTS
+    return (
+        f"a busy core draws {low} to {high} W with its share of the machine, and a computing centre {spent.OVERHEAD:g} "
+        "times what its machines draw. Both are assumptions; no meter was read"
+    )
+
+
+def data_table():
+    """Every data set: classes, source, licence as far as it is stated, how to get it."""
+    lines = [[f"`{name}`", CLASSES[name], *said] for name, said in DATA.items()]
+    return pages.table(["data set", "classes", "source", "licence, as far as we could see", "how to get it"], lines)
+
+
+def recipe_versions(rows):
+    """How many rows of each recipe version the ledger holds, as a Markdown list."""
+    made = [row.config.recipe for row in rows if row["kind"] == "run"]
+    said = {0: "the pilot, which enters no verdict"}
+    lines = [
+        f"- Recipe {version}: {made.count(version)} runs; {said.get(version, 'runs that count')}"
+        for version in sorted({0, *(profile.training["recipe"] for profile in runs.PROFILES.values()), *made})
+    ]
+    return "\n".join(lines)
+
+
+def references():
+    """Entries of the bibliography: dict key -> {field: text}."""
+    text = (nb.ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    return {key: dict(FIELD.findall(body)) for key, body in ENTRY.findall(text)}
+
+
+def references_checked():
+    """How each entry of the bibliography was checked, as a Markdown table."""
+    lines = [[f"{{cite:t}}`{key}`", entry["annote"]] for key, entry in references().items()]
+    return pages.table(["entry", "checked against"], lines)
