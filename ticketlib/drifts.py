@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 from scipy.special import entr
 
-from ticketlib import board, evidence, overlaps, pages, ratios, runs, shares, verdicts
+from ticketlib import board, evidence, overlaps, pages, runs, shares, verdicts
 from ticketlib.ledger import Ledger
 from ticketlib.plots import style
 
@@ -30,14 +30,6 @@ def measured(run):
         seeds = sorted(seed for seed in clean.keys() & spoilt.keys() if not run.seeds or seed < run.seeds)
         found[network, "lt", sparsity] = {seed: (clean[seed], spoilt[seed]) for seed in seeds}
     return found
-
-
-def sizes_of(row):
-    """Number of weights of each layer that a row has a keep count for: dict name -> int."""
-    if "sizes" in row:
-        return row["sizes"]
-    layers = ratios.layers(shares.network_of(row))
-    return {layer.name: layer.size for layer in layers if layer.name in row["keep_counts"]}
 
 
 def largest(a, b, sizes):
@@ -81,7 +73,7 @@ def drift(of):
     Returns: dict "spoilt", "second batch", "other seed" -> as `apart` gives.
     """
     rows = list(of.values())
-    sizes, clean = sizes_of(rows[0][0]), [a["keep_counts"] for a, _ in rows]
+    sizes, clean = overlaps.sizes_of(rows[0][0]), [a["keep_counts"] for a, _ in rows]
     second = [(a["keep_counts"], a["second_keep_counts"]) for a, _ in rows if "second_keep_counts" in a]
     return {
         "spoilt": apart([(a["keep_counts"], b["keep_counts"]) for a, b in rows], sizes),
@@ -116,7 +108,7 @@ def table(found):
 def _most(of):
     """The layer whose keep-ratio changes most, in most seeds, with its keep-ratio clean and spoilt."""
     rows = list(of.values())
-    sizes = sizes_of(rows[0][0])
+    sizes = overlaps.sizes_of(rows[0][0])
     name = Counter(largest(a["keep_counts"], b["keep_counts"], sizes)[1] for a, b in rows).most_common(1)[0][0]
     clean, spoilt = (np.mean([row["keep_counts"][name] for row in side]) / sizes[name]
                      for side in zip(*rows, strict=True))  # fmt: skip
@@ -160,7 +152,7 @@ def panels(found, sparsity):
     drawn = {}
     for (network, ticket, at), of in found.items():
         if of and at == sparsity:
-            sizes = sizes_of(next(iter(of.values()))[0])
+            sizes = overlaps.sizes_of(next(iter(of.values()))[0])
             drawn[network, ticket] = {
                 arm: np.mean([[pair[side]["keep_counts"][name] / size for name, size in sizes.items()]
                               for pair in of.values()], axis=0)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import re
 
 from ticketlib import models, ratios
@@ -138,14 +139,18 @@ def sparse_probes(profile, dataset, seeds=10):
 
 def _defined(profile, network):
     """Arms of the rules that can be met on a network of a profile, at all sparsities of the probes."""
-    name, width, stem_stride = PROFILES[profile].networks[network]
-    table = ratios.layers(models.build(name, 10, width=width, stem_stride=stem_stride))
-    family = "vgg" if network == "vgg" else "resnet"
     for rule in ratios.RULES:
         for sparsity in (*PROBED, *SPARSE_END):
             with contextlib.suppress(TicketError):
-                ratios.keep_counts(table, rule, sparsity, family=family)
+                ratios.keep_counts(layers(profile, network), rule, sparsity, family=network)
                 yield f"{rule}@{sparsity}"
+
+
+@functools.cache
+def layers(profile, network):
+    """The prunable layers of a network of a profile, for ten classes: list of ratios.Layer; its name is its family."""
+    name, width, stem_stride = PROFILES[profile].networks[network]
+    return ratios.layers(models.build(name, 10, width=width, stem_stride=stem_stride))
 
 
 def shape_probes(profile, dataset, seeds=10, shapes=SHAPES):

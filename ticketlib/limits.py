@@ -1,13 +1,21 @@
 """How far masks go before they break: weights on no live path, empty layers, what rearranging can move, on paper."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from ticketlib import pages, verdicts
+from ticketlib import chapters, evidence, grids, nb, overlaps, pages, probes, ratios, runs, verdicts
+from ticketlib.errors import TicketError
+from ticketlib.ledger import Ledger
 from ticketlib.plots import style
 
-SOUND = 0.9  # a mask is called sound here if so large a share of its kept weights is live and no layer is empty
+SPARSITIES = (*grids.PROBED, *grids.SPARSE_END)
+METHODS = (*grids.METHODS, "lt", *ratios.RULES)
+NAMES = {("paper", "resnet"): "ResNet-32", ("paper", "vgg"): "VGG-19", ("laptop", "resnet"): "ResNet-20",
+         ("laptop", "vgg"): "slim VGG-16", ("smoke", "resnet"): "tiny ResNet",
+         ("smoke", "vgg"): "tiny VGG"}  # fmt: skip
+SOUND = 0.9  # a mask is called sound here if so large a share of its kept weights is live
 
 
 class Cell(NamedTuple):
@@ -24,9 +32,71 @@ class Cell(NamedTuple):
     reason: str = ""  # why the rule is not defined here
 
 
+def measured(run):
+    """Cells of the networks of the paper and of the profile, from probes, and for LT from runs.
+
+    Arguments: run, nb.NotebookRun; with source "run" the masks of the profile's residual network are made first.
+    Returns: dict (our network's name, method, sparsity) -> Cell, None for what is not there; and the rows behind them.
+    """
+    if run.source == "run":
+        _make(run)
+    rows = Ledger(run.ledger).rows()
+    beside = Ledger(nb.book_ledger("paper")).rows() if run.profile not in ("smoke", "paper") else []
+    cells, used = {}, []
+    for of in dict.fromkeys(("paper" if beside else run.profile, run.profile)):
+        for network in runs.PROFILES[of].networks:
+            by_key = _of_network([*beside, *rows], run.seeds, of, network)
+            cells |= {(NAMES[of, network], *key): _cell(by_key.get(key), of, network, *key)
+                      for key in ((method, sparsity) for method in METHODS for sparsity in SPARSITIES)}  # fmt: skip
+            used += [row for found in by_key.values() for row in found.values()]
+    return cells, used
+
+
+def _of_network(rows, seeds, profile, network):
+    """Rows of clean masks on one network: dict (method, sparsity) -> {seed: Row}, probes before runs."""
+    name, width, stem_stride = runs.PROFILES[profile].networks[network]
+    wanted, found = {"network": name, "width": width, "stem_stride": stem_stride, "corruption": "none"}, {}
+    for row in rows:
+        values = row["config"]
+        named = row["kind"] == "probe" and all(values[what] == value for what, value in wanted.items())
+        if named and overlaps.is_plain(row) and (not seeds or values["seed"] < seeds):
+            found.setdefault((values["ticket"], values["sparsity"]), {})[values["seed"]] = row
+    arms = evidence.select(rows, profile, network)
+    for sparsity in SPARSITIES:
+        trained = {seed: row for seed, row in arms.get(f"lt@{sparsity}", {}).items() if row.get("keep_counts")}
+        if trained and ("lt", sparsity) not in found:
+            found["lt", sparsity] = {seed: row for seed, row in trained.items() if not seeds or seed < seeds}
+    return found
+
+
+def _cell(rows, profile, network, method, sparsity):
+    """A Cell from rows; without them, the reason why a rule has none, or None."""
+    if rows:
+        return from_rows(list(rows.values()))
+    if method not in ratios.RULES:
+        return None
+    try:
+        ratios.keep_counts(grids.layers(profile, network), method, sparsity, family=network)
+    except TicketError as error:
+        return Cell(reason=str(error).removeprefix(f"{verdicts.NOT_DEFINED}: "))
+    return None
+
+
+def _make(run):
+    dataset, ledger = chapters.images(run), Ledger(run.ledger)
+    network = runs.PROFILES[run.profile].networks["resnet"][0]
+    wanted = [*grids.probes(run.profile, dataset, 1), *grids.sparse_probes(run.profile, dataset, 1)]
+    prober, there = probes.Prober(dataset), ledger.names()
+    jobs = [(config, partial(prober.measure, config)) for config in wanted
+            if config.network == network and config.corruption == "none" and probes.name(config) not in there]
+    with chapters.one_thread():
+        chapters.work_off(run, jobs, "masks")
+
+
 def from_rows(rows):
-    """The mean over probe rows of one network, method and sparsity: a Cell."""
-    kept = [sum(row["keep_counts"].values()) / sum(row["sizes"].values()) for row in rows]
+    """The mean over rows of one network, method and sparsity: a Cell."""
+    sizes = overlaps.sizes_of(rows[0])
+    kept = [sum(row["keep_counts"].values()) / sum(sizes.values()) for row in rows]
     live = [(1 - row["effective_sparsity"]) / share for row, share in zip(rows, kept, strict=True)]
     moved = [(1 - row["rearranged_effective_sparsity"]) / share for row, share in zip(rows, kept, strict=True)
              if "rearranged_effective_sparsity" in row]  # fmt: skip
@@ -35,7 +105,7 @@ def from_rows(rows):
         live=float(np.mean(live)),
         effective=mean("effective_sparsity"),
         empty=max(len(row["empty_layers"]) for row in rows),
-        movable=mean("movable_share"),
+        movable=float(np.mean([overlaps.movable(row["keep_counts"], sizes) for row in rows])),
         classifier=mean("classifier_share"),
         rearranged=float(np.mean(moved)) if moved else None,
         n=len(rows),
@@ -43,8 +113,8 @@ def from_rows(rows):
 
 
 def sound(cell):
-    """Whether a mask still does what its sparsity says: most kept weights live, no layer empty."""
-    return not cell.reason and cell.live >= SOUND and not cell.empty
+    """Whether a mask still does what its sparsity says: nine tenths of its kept weights are live."""
+    return not cell.reason and cell.live >= SOUND
 
 
 REARRANGED = "live once rearranged, %"
@@ -90,27 +160,45 @@ def reasons(cells):
                      for (network, method, reason), of in found.items())  # fmt: skip
 
 
+def there(cells):
+    """The cells of the networks of which at least one mask was looked at, in the same form."""
+    seen = {network for (network, _, _), cell in cells.items() if cell and cell.n}
+    return {key: cell for key, cell in cells.items() if key[0] in seen}
+
+
 def summary(cells):
-    """The answer in short, one sentence a network: up to where every mask is sound, and which ones break, and how."""
-    lines = [_network(network, {key[1:]: cell for key, cell in cells.items() if key[0] == network and cell})
-             for network in dict.fromkeys(key[0] for key in cells)]  # fmt: skip
-    return "\n".join(filter(None, lines))
+    """The answer in short, as Markdown: how many masks are sound at each sparsity, and which are longest."""
+    known = {key: cell for key, cell in cells.items() if cell and cell.n}
+    if not known:
+        return f"**{verdicts.NOT_RUN.capitalize()}.** There is no mask to look at."
+    sparsities = list(dict.fromkeys(key[2] for key in cells))
+    lines = [[network, *(_sound_of(known, network, s) for s in sparsities), _longest(known, network, sparsities)]
+             for network in dict.fromkeys(key[0] for key in known)]  # fmt: skip
+    titles = ["sound masks", *(f"{s} removed" for s in sparsities), "live share highest at the last"]
+    absent = [name for name in dict.fromkeys(key[0] for key in cells) if name not in {key[0] for key in known}]
+    said = f"\n\n{verdicts.NOT_RUN.capitalize()}: {', '.join(absent)}." if absent else ""
+    return pages.table(titles, lines) + said
 
 
-def _network(network, cells):
-    if not cells:
-        return ""
-    broken = {key: cell for key, cell in cells.items() if not cell.reason and not sound(cell)}
-    undefined = dict.fromkeys(style(method).label for (method, _), cell in cells.items() if cell.reason)
-    masks = sum(not cell.reason for cell in cells.values())
-    said = f"- **{network}**: {masks - len(broken)} of {masks} masks are sound"
-    said += f"; not defined somewhere: {', '.join(undefined)}" if undefined else ""
-    by_sparsity = {}
-    for (method, sparsity), cell in broken.items():
-        empty = f", {cell.empty} empty" if cell.empty else ""
-        by_sparsity.setdefault(sparsity, []).append(f"{style(method).label} ({100 * cell.live:.0f} % live{empty})")
-    parts = [f"at {sparsity}: {', '.join(by_sparsity[sparsity])}" for sparsity in sorted(by_sparsity)]
-    return said + (f". Broken {'; '.join(parts)}." if parts else ".")
+def _sound_of(known, network, sparsity):
+    of = [cell for (name, _, s), cell in known.items() if (name, s) == (network, sparsity)]
+    return f"{sum(map(sound, of))} of {len(of)}" if of else verdicts.NOT_RUN
+
+
+def _longest(known, network, sparsities):
+    last = {method: cell.live for (name, method, s), cell in known.items() if (name, s) == (network, sparsities[-1])}
+    best = sorted(last, key=last.get, reverse=True)[:2]
+    return ", ".join(f"{style(method).label} {100 * last[method]:.0f} %" for method in best) or verdicts.NOT_RUN
+
+
+def rearranged(cells, sparsity):
+    """What rearranging does to the live share at one sparsity, as a sentence; "" where nothing was measured."""
+    said = [
+        f"{style(method).label} on {network} from {100 * cell.live:.0f} to {100 * cell.rearranged:.0f} %"
+        for (network, method, at), cell in cells.items()
+        if at == sparsity and cell and cell.rearranged is not None
+    ]
+    return f"At {sparsity}, rearranging takes the live share of {'; '.join(said)}." if said else ""
 
 
 def draw(ax, cells, network, methods):

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import spearmanr
 
-from ticketlib import evidence, grids, models, ratios, shares
+from ticketlib import evidence, grids, models, overlaps, ratios, shares
 from ticketlib.answers import Piece
 from ticketlib.claims import CLAIMS
 from ticketlib.plots import style
@@ -165,14 +165,9 @@ def movable(facts):
     found = masks_of(facts, "snip", "ResNet-20", sparsity="0.995")
     if not found:
         return Piece("", complete=False)
-    model = shares.network_of(next(iter(found.values())))
-    sizes = {layer.name: layer.size for layer in ratios.layers(model)}
-    share = np.mean([_movable(row["keep_counts"], sizes) for row in found.values()])
+    sizes = overlaps.sizes_of(next(iter(found.values())))
+    share = np.mean([overlaps.movable(row["keep_counts"], sizes) for row in found.values()])
     return Piece(f"{share:.2f} of SNIP's kept weights can move at 0.995", _names(found.values()), (len(found),))
-
-
-def _movable(counts, sizes):
-    return sum(k * (1 - k / sizes[name]) for name, k in counts.items()) / sum(counts.values())
 
 
 def weight_of_initial_tickets(facts):

@@ -6,11 +6,11 @@ from itertools import combinations
 
 import numpy as np
 
-from ticketlib import chapters, grids, nb, pages, probes, runs, shares, verdicts
+from ticketlib import chapters, grids, nb, pages, probes, ratios, runs, shares, verdicts
 from ticketlib.ledger import Ledger
 from ticketlib.plots import style
 
-TICKETS = ("snip", "grasp")  # their masks need data and no trained net
+TICKETS = ("snip", "grasp", "lt")  # their masks need data; LT's by way of a trained net
 PLAIN = {"linear": "own", "variant": "default", "min_per_layer": 0}
 
 
@@ -58,6 +58,19 @@ def _make(run):
     jobs = [(config, partial(prober.measure, config)) for config in configs if probes.name(config) not in there]
     with chapters.one_thread():
         chapters.work_off(run, jobs, "masks")
+
+
+def sizes_of(row):
+    """Number of weights of each layer that a row has a keep count for: dict name -> int."""
+    if "sizes" in row:
+        return row["sizes"]
+    layers = ratios.layers(shares.network_of(row))
+    return {layer.name: layer.size for layer in layers if layer.name in row["keep_counts"]}
+
+
+def movable(counts, sizes):
+    """Share, 0 to 1, of the kept weights that rearranging within layers moves, on average: masks.movable_share."""
+    return sum(k * (1 - k / sizes[name]) for name, k in counts.items()) / sum(counts.values())
 
 
 def far(pair):
