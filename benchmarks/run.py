@@ -1,12 +1,14 @@
 """All benchmarks in one run: prints one table and keeps it in book/benchmarks.json, which the book and README read.
 
 Run on an idle machine, by `make bench`, or `python benchmarks/run.py dense sparse` for some of the groups.
+TICKETLIB_BENCHMARKS in the environment names another file, to write here and to read in the page.
 """
 
 import datetime
 import importlib
 import json
 import sys
+import time
 
 from timing import busy_share
 
@@ -22,12 +24,14 @@ def main(groups):
         one_of("benchmark group", group, speed.GROUPS)
     print(line(speed.TITLES))
     for group in groups:
+        began = time.perf_counter()
         facts = {"date": datetime.date.today().isoformat(), "busy": busy_share(), "machine": machine.facts("cpu")}
         figures = []
         for figure in importlib.import_module(group).measure():
             figures.append(figure.row())
             print(line(speed.cells(figures[-1])), flush=True)
         keep(group, facts | {"figures": figures})
+        print(f"{group}: {time.perf_counter() - began:.0f} s", flush=True)
 
 
 def keep(group, found):

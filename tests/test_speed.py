@@ -9,11 +9,15 @@ import pytest
 import torch
 from synthetic import CIFAR
 
-from ticketlib import board, grids, pages, runs, speed
+from ticketlib import board, grids, pages, runs, speed, timings
 from ticketlib.errors import TicketError
 from ticketlib.nb import ROOT
 
 FACTS = {"device": "cpu: toy", "threads": 1, "versions": {"torch": "2"}, "code": "abc"}
+
+
+PHASES = (("usual loop", "forward", 30.0), ("usual loop", "backward", 70.0), ("our loop", "forward", 15.0),
+          ("our loop", "update", 5.0))  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -31,18 +35,23 @@ def stored(timing):
     speeds = (("0.9", 2000.0, "1.5 times", True), ("0.98", 4000.0, "5 times", False))
     groups = {
         "dense": [
-            figure("usual loop by phase", "forward", 30.0, "ms a step"),
-            figure("usual loop by phase", "backward", 70.0, "ms a step"),
-            figure("our loop by phase", "forward", 15.0, "ms a step"),
-            figure("our loop by phase", "update", 5.0, "ms a step"),
+            *(figure("phases", f"{net}, {loop}, {phase}", value, "ms a step") for loop, phase, value in PHASES),
+            figure("operators", f"{net}, batch norm", 12.34, "% of our step"),
+            figure("tried", f"{net}, one thing", 900.0, "images/s", "our step", 1000.0),
+            figure("tried", f"{net}, another", 1100.0, "images/s", "our step", 1000.0),
         ],
         "scores": [figure("scores", "snip", 1.2, "passes", "goal", 1.3, "within 1.3", True)],
-        "upkeep": [figure("upkeep", "the grid", 300, "units", "one script a cell", 450)],
+        "upkeep": [
+            figure("shared", "grid step1", 200, "epochs", "a script a cell", 250),
+            figure("shared", "all grids that count", 300, "epochs", "a script a cell", 450),
+            *(figure("pages", page, took, "s") for page, took in (("01_smart_ratios", 9.6), ("the site", 30.2))),
+        ],
         "sparse": [
             *(figure("sparse", f"{net}, training, {s} removed", v, "images/s", "dense bf16", 1000.0, goal, reached)
               for s, v, goal, reached in speeds),
             figure("sparse", f"{net}, training, 0.9 removed, each of two processes", 1500.0, "images/s", "d", 900.0),
             figure("sparse", f"{net}, break-even sparsity", 0.8, "sparsity"),
+            figure("roofline", f"{net}, share of the bound", 40.0, "%"),
         ],
     }  # fmt: skip
     return {
@@ -59,8 +68,8 @@ def results(stored, tmp_path, monkeypatch):
     return path
 
 
-PARTS = (speed.verdict, speed.missed, speed.phase_table, speed.training_table, speed.shared, speed.made_on,
-         speed.readme_section)  # fmt: skip
+PARTS = (speed.verdict, speed.missed, speed.training_table, speed.made_on, speed.goals, timings.phase_tables,
+         timings.operator_table, timings.tried, timings.others, timings.shared, timings.built)  # fmt: skip
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -105,14 +114,42 @@ def test_misses_are_named_and_nothing_else(stored):
 
 
 def test_phases_add_up(stored):
-    lines = speed.phase_table(stored).splitlines()
+    lines = timings.phase_tables(stored).splitlines()
+    assert lines[0] == "**laptop ResNet-20**"
     assert "| forward | 30 | 30.0 % | 15 | 75.0 % |" in lines and "| update |  |  | 5 | 25.0 % |" in lines
     assert lines[-1] == "| all | 100 | 100 % | 20 | 100 % |"
+    assert timings.largest(stored) == (
+        "laptop ResNet-20: forward and backward take 100 % of the usual step and 75 % of ours."
+    )
+
+
+def test_operators_and_what_was_tried(stored):
+    assert timings.operator_table(stored).splitlines()[-1] == "| batch norm | 12.3 % |"
+    table = timings.tried(stored)
+    assert "| laptop ResNet-20, one thing | 900 | 0.90 |" in table
+    assert table.endswith("Faster here, and not used: laptop ResNet-20, another.")
+    stored["dense"]["figures"] = [row for row in stored["dense"]["figures"] if row["ratio"] != 1.1]
+    assert timings.tried(stored).endswith("None was faster.")
+
+
+def test_further_groups_of_figures_have_headings_of_their_own(stored, monkeypatch):
+    monkeypatch.setitem(speed.NOTES, "roofline", "What bounds it.")
+    head, note, table = timings.others(stored).split("\n\n")
+    assert (head, note) == ("### Roofline", "What bounds it.")
+    assert table.splitlines()[2:] == ["| laptop ResNet-20, share of the bound | 40 % |  |  |  |  |"]
+
+
+def test_build_times_are_shown_slowest_first_and_read_where_they_are(stored, tmp_path, monkeypatch):
+    assert timings.built(stored).splitlines()[2:] == ["| the site | 30 |", "| 01_smart_ratios | 10 |"]
+    monkeypatch.setattr(speed, "BUILT", tmp_path / "times.json")
+    assert speed.build_times() == {}
+    speed.BUILT.write_text('{"all": 61.5}')
+    assert speed.build_times() == {"all": 61.5}
 
 
 def test_a_figure_as_cells(stored):
     first, *_, last = (speed.cells(row) for row in speed.rows(stored, "dense", "scores"))
-    assert first == ["usual loop by phase: forward", "30 ms a step", "", "", "", ""]
+    assert first == ["phases: laptop ResNet-20, usual loop, forward", "30 ms a step", "", "", "", ""]
     assert last == ["snip", "1.2 passes", "", "", "within 1.3", "reached"]
     assert speed.cells(stored["sparse"]["figures"][1])[2:] == ["dense bf16: 1,000", "4.00", "5 times", "missed"]
     assert [speed.number(v) for v in (0.01234, 4.567, 99.94, 1234.5)] == ["0.0123", "4.57", "99.9", "1,234"]
@@ -130,11 +167,14 @@ def test_break_even_says_where_it_lies_outside_of_what_was_measured(stored):
 
 
 def test_sharing_is_counted(stored):
-    assert "**300 units**" in speed.shared(stored) and "450: 1.50 times" in speed.shared(stored)
+    said = timings.shared(stored)
+    assert "| grid step1 | 200 | 250 | 1.25 |" in said
+    assert "**300 epochs**" in said and "they would be 450, 1.50 times as much." in said
 
 
 def test_every_table_has_as_many_cells_in_every_line(stored):
-    tables = (speed.training_table, speed.break_even_table, speed.phase_table, speed.made_on, speed.readme_section)
+    tables = (speed.training_table, speed.break_even_table, speed.made_on, speed.goals, timings.operator_table,
+              timings.built)  # fmt: skip
     for text in [part(stored) for part in tables]:
         assert len({line.count("|") for line in text.splitlines()}) == 1
 
@@ -172,7 +212,7 @@ def test_auto_is_resolved_before_the_name(results, monkeypatch):
 
 
 def test_readme_says_what_is_stored(root):
-    assert speed.readme_section(speed.load()) in (root / "README.md").read_text(encoding="utf-8")
+    assert speed.goals(speed.load()) in (root / "README.md").read_text(encoding="utf-8")
 
 
 def test_refresh_fills_the_section_and_leaves_the_board(results, stored, tmp_path):

@@ -65,7 +65,7 @@ def same(found):
     is not larger than the spread of bf16 minus float32 beyond chance (a one-sided F test at 5 %).
     """
     sparse, bf16 = (stats.t_interval(list(of.values())) for of in differences(found).values())
-    if not sparse.sd or not bf16.sd:
+    if sparse.sd is None or bf16.sd is None:
         return None
     return sparse.low <= 0 <= sparse.high and sparse.sd <= bf16.sd * spread_bound(sparse.n, bf16.n)
 

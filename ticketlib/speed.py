@@ -1,7 +1,9 @@
 """What `make bench` measured: the stored figures, read for the page on speed, for README, and for engine "auto"."""
 
 import json
+import os
 import re
+from pathlib import Path
 
 import torch
 
@@ -9,7 +11,8 @@ from ticketlib import pages, plots
 from ticketlib.errors import TicketError
 from ticketlib.nb import ROOT
 
-RESULTS = ROOT / "book" / "benchmarks.json"  # written by benchmarks/run.py
+RESULTS = Path(os.environ.get("TICKETLIB_BENCHMARKS") or ROOT / "book" / "benchmarks.json")  # by benchmarks/run.py
+BUILT = ROOT / "_build" / "times.json"  # written by book/_ext/make_book.py
 GROUPS = ("dense", "scores", "upkeep", "sparse")
 FIELDS = ("group", "what", "value", "unit", "yardstick", "against", "ratio", "reach", "reached")  # of a stored figure
 TITLES = ("figure", "measured", "yardstick", "ratio", "goal", "")
@@ -21,10 +24,10 @@ NETWORKS = {  # how the benchmarks name them: what models.build is given
     "ResNet-32, doubled width": ("resnet32", 32),
     "slim VGG-16": ("vgg16", 0.25),
 }
+NOTES = {}  # what stands above a table of a group that the page has no place of its own for: dict group -> sentence
 SPARSE_FROM = 0.9  # fraction removed from which "auto" takes the sparse engine where no break-even is stored
 TRAINING = re.compile(rf"({'|'.join(NETWORKS)}), training, (0\.\d+) removed(, each of two processes)?")
 BREAK_EVEN = re.compile(rf"({'|'.join(NETWORKS)}), break-even sparsity")
-PHASES = ("images", "forward", "backward", "masks", "update", "metrics")
 
 
 def load():
@@ -126,25 +129,6 @@ def missed(stored):
     return "\n".join(lines) or ("None was missed." if rows(stored) else NOT_MEASURED)
 
 
-def phase_table(stored):
-    """Where a step's time goes in the usual loop and in ours: milliseconds, and the share of the step."""
-    found = {name: {} for name in ("usual loop by phase", "our loop by phase")}
-    for row in rows(stored, "dense"):
-        found.get(row["group"], {})[row["what"]] = row["value"]
-    usual, ours = found.values()
-    if not usual or not ours:
-        return NOT_MEASURED
-    lines = [[phase, *_phase(usual, phase), *_phase(ours, phase)] for phase in PHASES]
-    lines.append(["all", number(sum(usual.values())), "100 %", number(sum(ours.values())), "100 %"])
-    return pages.table(("phase", "usual loop, ms", "share", "ours, ms", "share"), lines)
-
-
-def _phase(times, phase):
-    if phase not in times:
-        return "", ""
-    return number(times[phase]), f"{100 * times[phase] / sum(times.values()):.1f} %"
-
-
 def training_table(stored):
     """Training speed of every network and sparsity, with the ratio to the dense net, and with a trained net first."""
     lines = []
@@ -210,18 +194,6 @@ def engine(network, width, sparsity):
     return "dense" if torch.cuda.is_available() or float(sparsity) < from_here else "sparse"
 
 
-def shared(stored):
-    """What sharing the pretraining saves, in a sentence."""
-    for row in rows(stored, "upkeep"):
-        if row["unit"] == "units":
-            return (
-                f"The runs of steps 1 to 4 cost **{number(row['value'])} units**, one unit being one full run. With a "
-                f"script a cell, each training its own dense net first, they would cost {number(row['against'])}: "
-                f"{row['against'] / row['value']:.2f} times as much."
-            )
-    return NOT_MEASURED
-
-
 def made_on(stored):
     """Where and when each group was measured, as a table."""
     lines = []
@@ -234,11 +206,16 @@ def made_on(stored):
     return pages.table(titles, lines) if lines else NOT_MEASURED
 
 
-def readme_section(stored):
-    """README's benchmark section: every figure with a goal."""
+def goals(stored):
+    """Every figure that has a goal, reached or missed, as a table; README's benchmark section."""
     found = [row for row in rows(stored) if row["reached"] is not None]
     warning = busy(stored)
     return table(found) + (f"\n\n{warning}" if warning else "")
+
+
+def build_times():
+    """Seconds that each part of the book took when it was last built in this folder: dict part -> seconds."""
+    return json.loads(BUILT.read_text(encoding="utf-8")) if BUILT.is_file() else {}
 
 
 def refresh(path):
@@ -246,5 +223,5 @@ def refresh(path):
     text = path.read_text(encoding="utf-8")
     if not MARKED.search(text):
         raise TicketError(f"{path.name} has no benchmarks; it needs the lines <!-- bench --> and <!-- /bench -->.")
-    section = readme_section(load())
+    section = goals(load())
     path.write_text(MARKED.sub(lambda m: m[1] + section + "\n" + m[2], text), encoding="utf-8")
