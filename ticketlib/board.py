@@ -51,7 +51,7 @@ def drawn(rows, chapters, profile="laptop", network="resnet"):
         word, sentence = words[name]
         says = f"[{claim.sentence}](claims/{claim.notebook})" if claim.notebook in chapters else claim.sentence
         badge = f"{{bdg-{BADGES.get(word, 'light')}}}`{word}`"
-        effects = sentence if word == verdicts.NOT_RUN else effect_picture(judgements[name], sentence)
+        effects = "–" if word == verdicts.NOT_RUN else effect_picture(judgements[name], sentence)
         seeds = count_and_device(judgements.get(name), arms)
         lines.append(f"| **{name}.** {says} {badge} | {effects} | {seeds} |")
     return "\n".join([":::{table}", ":class: board", "", *lines, ":::", *scope(profile)])

@@ -78,7 +78,7 @@ def substitutions(rows, beside):
 
 def figure(drawing, caption):
     """A drawing with its caption, as one line of HTML."""
-    return f"<figure>{drawing}<figcaption>{caption}</figcaption></figure>"
+    return f'<figure class="drawn">{drawing}<figcaption>{caption}</figcaption></figure>'
 
 
 def board_reading():
