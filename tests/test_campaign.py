@@ -157,3 +157,10 @@ def test_time_is_estimated_from_measured_speeds_or_not_at_all():
     rewound = grids.arm("laptop", "lrr@0.9", 5, CIFAR)
     assert campaign.estimate(rewound, speeds, 50_000) == pytest.approx(0.75 * 20 * 50_000 / 1000)
     assert campaign.estimate(grids.arm("laptop", "smart@0.98", 5, CIFAR), speeds) is None
+
+
+def test_epochs_are_counted_with_pretraining_shared_and_with_a_script_a_cell():
+    configs = [grids.arm("laptop", key, 0, CIFAR) for key in ("lt@0.9", "lt@0.98", "lrr@0.98", "smart@0.9")]
+    assert campaign.epochs(configs) == (20 + 20 + 20 + 15 + 20, 40 + 40 + 35 + 20)  # one dense net of 20 serves three
+    assert campaign.epochs([grids.arm("laptop", "dense", 0, CIFAR)] + configs)[0] == 95
+    assert campaign.epochs([]) == (0, 0)
