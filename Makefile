@@ -1,6 +1,9 @@
 # make book       run every notebook, build the site into _build/html
 # make test       lint, unit tests, every notebook, the site (what .ci/run calls)
 # make test-all   the same with the slow tests
+# make site-test  open every page of the site in headless Chromium (part of test-all)
+# make pdf        the whole book as _build/book.pdf
+# make screenshots  pictures of every page, desk and phone, light and dark, in _build/screenshots
 # make faults     try every fault and write the table that the book shows
 # make test-ray   the tests of the Ray engine, which is installed for them
 # make bench      speed figures, for the book and README; some minutes on an idle machine
@@ -10,7 +13,7 @@ BIN := .venv/bin
 export TQDM_DISABLE := 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: book test test-all faults test-ray bench clean
+.PHONY: book test test-all site-test pdf screenshots faults test-ray bench clean
 
 book: .venv/ready
 	$(BIN)/python book/_ext/make_book.py
@@ -19,9 +22,15 @@ test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: .venv/ready
+test-all: .venv/site
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
+
+site-test: .venv/site
+	$(BIN)/python -m pytest tests/site
+
+pdf screenshots: .venv/site
+	$(BIN)/python book/_ext/browser.py $@
 
 faults: .venv/ready
 	TICKETLIB_FAULTS=book/reference/faults.json $(BIN)/python -m pytest tests/faults
@@ -39,6 +48,11 @@ bench: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+.venv/site: .venv/ready requirements-site.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-site.txt
+	@$(BIN)/python book/_ext/browser.py check
 	@touch $@
 
 clean:

@@ -2,74 +2,20 @@
 
 import os
 import re
-import shutil
-import subprocess
-import sys
-from html.parser import HTMLParser
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
+import figures
 import nbformat
-import pytest
 import toy_notebook
 import yaml
+from site_build import Page, build, copy_of, from_script
 
-LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "link": "href"}
+from ticketlib.ledger import KINDS, Ledger
+from ticketlib.nb import PARAMETERS, book_ledger
+from ticketlib.runs import PROFILES
+
 MAX_PAGE, MAX_SITE = 300_000, 25_000_000  # bytes
-
-
-class Page(HTMLParser):
-    """What a page loads, where it links to, its anchors and its images."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.loads, self.links, self.anchors, self.images, self.text = [], [], {""}, [], ""
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.anchors |= {found.get("id", ""), found.get("name", "")}
-        if tag in LOADING and "next" not in found.get("rel", "") and "prev" not in found.get("rel", ""):
-            self.loads.append(found.get(LOADING[tag]) or "")
-        if tag == "a":
-            self.links.append(found.get("href") or "")
-        if tag == "img":
-            self.images.append(found)
-
-    def handle_data(self, data):
-        self.text += data
-
-
-def copy_of(root, folder):
-    """Copy what the build needs, so that a build here and one by hand do not meet."""
-    shutil.copytree(root / "book", folder / "book", ignore=shutil.ignore_patterns("claims", "__pycache__"))
-    (folder / "notebooks").mkdir()
-    shutil.copy(root / "_config.yml", folder)
-    return folder
-
-
-def build(folder):
-    """Run the build of a copy as `make book` does."""
-    program = [sys.executable, str(folder / "book" / "_ext" / "make_book.py")]
-    return subprocess.run(program, cwd="/", capture_output=True, text=True)
-
-
-@pytest.fixture(scope="session")
-def book(root, tmp_path_factory):
-    """A copy of the repository with the site built in it."""
-    folder = copy_of(root, tmp_path_factory.mktemp("book"))
-    for path in (root / "notebooks").glob("*.ipynb"):
-        shutil.copy(path, folder / "notebooks")
-    done = build(folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "The book is built. Open" in done.stdout and re.search(r"^the site +\d+\.\d s$", done.stdout, re.M)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def pages(book):
-    """Every page of the site, parsed, by its path in the site."""
-    site = book / "_build" / "html"
-    return {str(path.relative_to(site)): Page(path) for path in site.rglob("*.html") if "_static" not in path.parts}
+READ_BY_SCRIPTS = ("explore", "run", "ratios")  # pages whose fragment is no anchor, but what to show
 
 
 def test_every_page_of_the_contents_is_built(book, pages):
@@ -101,12 +47,53 @@ def test_links_and_what_is_loaded_exist(book, pages):
                 missing.append((name, address))
             elif parts.fragment and target.suffix == ".html":
                 anchors = pages[str(target.resolve().relative_to(site))].anchors
-                missing += [(name, address)] * (unquote(parts.fragment) not in anchors)
+                found = parts.fragment in anchors or unquote(parts.fragment) in anchors
+                missing += [(name, address)] * (target.stem not in READ_BY_SCRIPTS and not found)
     assert missing == []
 
 
 def test_images_say_what_they_show(pages):
     assert [(name, image) for name, page in pages.items() for image in page.images if not image.get("alt")] == []
+
+
+def test_every_figure_of_a_chapter_has_a_caption_alternative_text_and_its_links(book):
+    for path in sorted((book / "book" / "claims").glob("*.ipynb")):
+        cells = nbformat.read(path, as_version=4).cells
+        drawn = [c for c in cells if any("image/png" in out.get("data", {}) for out in c.get("outputs", []))]
+        html = (book / "_build" / "html" / "claims" / f"{path.stem}.html").read_text(encoding="utf-8")
+        for cell in drawn:
+            assert list(figures.problems(cell)) == [] and figures.caption_of(cell), f"{path.stem}, cell {cell.id}"
+            assert f'<span id="cell-{cell.id}">' in html and f'<a href="#cell-{cell.id}">' in html
+        count = len(drawn)
+        assert html.count("<figure") == html.count("<figcaption") == html.count("<img") == count, path.stem
+        assert html.count('class="figure-links"') == html.count("Re-run this at your scale") == count
+
+
+def test_links_under_figures_name_a_page_and_a_kind_of_row(book, pages):
+    found = {link.partition("#")[2] for page in pages.values() for link in page.links if "explore.html#" in link}
+    assert "page=05_budget&kind=run" in found
+    for filters in found:
+        given = dict(parse_qsl(filters, strict_parsing=True))
+        assert given["kind"] in KINDS and f"claims/{given['page']}.html" in pages, filters
+
+
+def test_commands_under_figures_name_a_notebook_and_its_parameters(book, pages):
+    for name, page in pages.items():
+        for notebook, words in re.findall(r"papermill (notebooks/\S+\.ipynb) out\.ipynb((?: -p \S+ \S+)*)", page.text):
+            assert (book / notebook).is_file(), name
+            given = dict(zip(words.split()[1::3], words.split()[2::3], strict=True))
+            assert set(given) <= set(PARAMETERS) and given.get("profile", "smoke") in PROFILES, name
+
+
+def test_every_row_of_the_ledger_has_its_page(book):
+    data = book / "_build" / "html" / "data"
+    rows = from_script(data / "rows.js")
+    listed = {line[0]: line[rows["columns"].index("profile")] for line in rows["rows"]}
+    assert {path.stem for path in (data / "runs").glob("*.js")} == set(listed)
+    for name, profile in listed.items():
+        shown = from_script(data / "runs" / f"{name}.js")
+        assert shown["row"] == Ledger(book_ledger(profile))[name] and shown["profile"] == profile
+        assert {layer: kept for layer, _, kept in shown["layers"]} == shown["row"].get("keep_counts", {})
 
 
 def test_nothing_is_left_unfilled(pages):

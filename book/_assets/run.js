@@ -17,7 +17,7 @@
     : Array.isArray(value) ? value.map(plain).join(", ") || "none"
       : Object.entries(value).map(([k, v]) => `${k} ${plain(v)}`).join(", ") || "none");
   const linked = (name, value) => (name === "parent" ? el("a", { href: `#${value}` }, value) : plain(value));
-  const heading = (text) => el("h2", {}, text);
+  const heading = (text) => el("h3", {}, text);
 
   function curve(points) {
     const width = Math.min(root.clientWidth, 640), height = 260, left = 44, bottom = 40, top = 10, right = 14;

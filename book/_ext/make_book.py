@@ -3,6 +3,7 @@
 Run by `make book`. Needs no GPU, no image data and no network.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ LIVE = ("00_quick_start", "10_bring_your_own")  # pages whose runs are made afre
 PARAMETERS = {True: {"profile": "smoke", "source": "run"}, False: {"profile": "laptop", "source": "stored"}}
 WORKERS = 2
 CELL_SECONDS = 300
+SPHINX = [str(Path(sys.executable).parent / "jupyter-book"), "build", "book/", "-W", "-n", "--keep-going"]
+TIMES = Path("_build") / "times.json"  # seconds of each part of the last build
 
 
 def call(arguments, **environment):
@@ -52,8 +55,7 @@ def execute_all(names):
 def build_site():
     """Build the site afresh, warnings as errors."""
     shutil.rmtree(ROOT / "_build", ignore_errors=True)
-    program = str(Path(sys.executable).parent / "jupyter-book")
-    return call([program, "build", "book/", "-W", "-n", "--keep-going"])
+    return call(SPHINX)
 
 
 def main():
@@ -66,12 +68,14 @@ def main():
         failed = ["the site"] * bool(parts["the site"][0])
     for name in failed:
         print(f"--- {name} failed:", parts[name][1], sep="\n")
-    for name, (_, _, seconds) in parts.items():
+    times = {name: round(seconds, 1) for name, (_, _, seconds) in parts.items()}
+    times["all"] = round(time.perf_counter() - began, 1)
+    for name, seconds in times.items():
         print(f"{name:<24}{seconds:6.1f} s")
-    print(f"{'all':<24}{time.perf_counter() - began:6.1f} s")
     if failed:
         print(f"The book was not built: {', '.join(failed)} failed, as shown above.")
         return 1
+    (ROOT / TIMES).write_text(json.dumps(times, indent=1) + "\n", encoding="utf-8")
     print(f"The book is built. Open {ROOT / '_build' / 'html' / 'index.html'}")
     return 0
 

@@ -17,8 +17,8 @@ from ticketlib.plots import style
 from ticketlib.runs import PROFILES
 
 COLUMNS = (
-    "name", "kind", "profile", "dataset", "network", "ticket", "check", "corruption", "sparsity", "seed", "epochs",
-    "recipe", "accuracy", "overlap", "seconds", "pages",
+    "name", "ticket", "check", "corruption", "sparsity", "seed", "accuracy", "overlap", "epochs", "network", "dataset",
+    "profile", "kind", "recipe", "seconds", "pages",
 )  # fmt: skip
 SETTINGS = ("dataset", "network", "ticket", "check", "corruption", "sparsity", "seed", "epochs", "recipe")
 NETWORKS = {  # of the page on keep-ratios: title -> (profile, short name, classes)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import figures
+import polish
 import rowdata
 from sphinx.errors import ExtensionError
 
@@ -68,6 +69,7 @@ def repository(app, config):
             "colab_url": "https://colab.research.google.com",
         }
     config.html_theme_options = options
+    config.html_context = {**config.html_context, "default_mode": "auto"}  # without it the theme reports an error
 
 
 def point_at_sources(app, pagename, templatename, context, doctree):
@@ -78,9 +80,10 @@ def point_at_sources(app, pagename, templatename, context, doctree):
                 link["url"] = link["url"].replace("/book/claims/", "/notebooks/")
 
 
-def write_data(app, failure):
-    """Write the rows and keep-ratios that the interactive pages read, beside the finished site."""
-    if failure is None and app.builder.name == "html":
+def finish(app, failure):
+    """Put the finished pages right, and write beside them the rows and keep-ratios that the interactive ones read."""
+    if failure is None and app.builder.format == "html":
+        polish.polish_all(app.outdir)
         rowdata.write(Path(app.outdir) / "data", Path(app.srcdir) / "claims")
 
 
@@ -91,5 +94,5 @@ def setup(app):
     app.connect("config-inited", repository, priority=100)
     app.connect("source-read", source_read)
     app.connect("html-page-context", point_at_sources, priority=900)
-    app.connect("build-finished", write_data)
+    app.connect("build-finished", finish)
     return {"parallel_read_safe": True}
