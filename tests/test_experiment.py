@@ -137,6 +137,17 @@ def test_a_probe_of_trained_weights_needs_the_checkpoint(digits, tmp_path):
         probes.Prober(digits, tmp_path).measure(arm("lt@0.9", digits))
 
 
+def test_the_mask_of_a_net_trained_on_noise_lies_between_chance_and_a_second_data_order(digits, tmp_path):
+    prober, config = probes.Prober(digits, tmp_path), arm("lt+both@0.9", digits)
+    for key in ("dense+both", "dense", "dense+order=order2"):
+        assert not prober.ready(config)
+        execute(key, digits, tmp_path)
+    assert prober.ready(config) and prober.ready(arm("lrr+half@0.9", digits)) is False
+    row = prober.measure(config)
+    assert row["chance"] < row["overlap"] < 1 and row["chance"] < row["ceiling"] < 1
+    assert "overlap" not in prober.measure(arm("lt@0.9", digits))
+
+
 def test_every_arm_of_the_paper_profile_is_a_configuration():
     for key in ("dense", "lt@0.9", "lrr+half@0.98", "hybrid@0.98", "smart@0.98"):
         config = grids.arm("paper", key, 0, CIFAR)

@@ -147,7 +147,7 @@ def probe(options):
     dataset, ledger, configs = _grid(options)
     prober, began = probes.Prober(dataset), time.time()
     found = grids.PROBES[one_of("kind of probes", options.masks, grids.PROBES)](options.profile, dataset, options.seeds)
-    trained = [c for c in configs if TICKETS[c.ticket].needs_trained and c.check == "none" and prober.trained(c)]
+    trained = [c for c in configs if TICKETS[c.ticket].needs_trained and c.check == "none" and prober.ready(c)]
     to_do = [c for c in found + trained if probes.name(c) not in ledger]
     print(f"{len(to_do)} probes to make; rows go to {ledger.folder}", flush=True)
     for done, config in enumerate(to_do, 1):

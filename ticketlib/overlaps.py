@@ -39,7 +39,7 @@ def pairs_of(rows):
             by_kind[key, values["seed"]][values["corruption"]] = row
     found = defaultdict(dict)
     for (key, seed), of in sorted(by_kind.items()):
-        if {"none", "both"} <= set(of):
+        if {"none", "both"} <= set(of) and "ceiling" in of["both"]:
             found[key][seed] = of["none"], of["both"]
     return dict(found)
 

@@ -13,6 +13,7 @@ FIELDS = (
     "recipe", "dataset", "fingerprint", "network", "width", "stem_stride", "ticket", "sparsity", "seed", "corruption",
     "linear", "variant", "min_per_layer", "per_class",
 )  # fmt: skip
+SECOND_ORDER = "order2"  # the stream of the dense net from which the ceiling of LT's overlap comes
 
 
 def configuration(config):
@@ -43,7 +44,8 @@ class Prober:
         Returns: ledger.Row with keep_counts, sizes, empty_layers, effective_sparsity, movable_share, classifier_share;
             for masks of scores the effective sparsity once rearranged; and, where the ticket looks at data, `overlap`
             and `chance` with the clean mask and `ceiling`, the overlap of the clean masks of two scoring batches, and
-            on clean data the keep counts of the second of these.
+            on clean data the keep counts of the second of these. For a corrupted ticket of a trained net these are the
+            masks of the clean net and of one trained in a second data order, where the cache has both.
         Raises: TicketError if a trained net is needed and the cache does not have it.
         """
         began, model = time.perf_counter(), experiment.build(config, self.dataset)
@@ -62,7 +64,8 @@ class Prober:
         if TICKETS[config.ticket].counts == "global":  # the masks of rules are drawn by lot anyway
             moved = masks.rearrange(mask, streams(config)("rearrange"))
             row["rearranged_effective_sparsity"] = self._effective(model, moved)
-        if TICKETS[config.ticket].needs_batch:
+        others = self._others(config)
+        if TICKETS[config.ticket].needs_batch or (others and all(map(self.trained, others))):
             row |= self._against_clean(config, model, mask)
         return row | machine.facts("cpu") | {"seconds": round(time.perf_counter() - began, 2)}
 
@@ -94,10 +97,22 @@ class Prober:
         before = parent(config)
         return checkpoints.load(before.name, folder=self.cache) if before else None
 
+    def ready(self, config):
+        """Whether the cache has every trained net that a ticket's probe is made from, those it is held against too."""
+        return all(map(self.trained, [config, *self._others(config)]))
+
+    def _others(self, config):
+        """What the mask of a net trained on noise is held against: the clean net's, and that of a second data order."""
+        clean = replace(config, corruption="none")
+        return [clean, replace(clean, order=SECOND_ORDER)] if config.corruption in ("labels", "pixels", "both") else []
+
     def _against_clean(self, config, model, mask):
         clean = replace(config, corruption="none")
         first, _ = self._mask(clean, model)
-        second, _ = self._mask(clean, model, "second batch")
+        if TICKETS[config.ticket].needs_batch:
+            second, _ = self._mask(clean, model, "second batch")
+        else:
+            second, _ = self._mask(replace(clean, order=SECOND_ORDER), model)
         found = {
             "overlap": masks.overlap(mask, first),
             "chance": masks.chance_overlap(mask, first),
