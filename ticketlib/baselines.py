@@ -65,6 +65,6 @@ def sentence(rows, profile="laptop"):
     worst = max(asked, key=asked.get)
     plan = stats.seeds_needed(asked[worst], pilot.margin())
     return (
-        f"**Plan {plan.n} seeds**, for a margin of {pilot.margin():g} points on a network like ours. The largest "
-        f"spread decides ({worst.like}, {asked[worst]:.2f} points): {plan.sentence}"
+        f"**Plan {max(plan.asked, plan.n)} seeds**, for a margin of {pilot.margin():g} points on a network like ours. "
+        f"The largest spread decides ({worst.like}, {asked[worst]:.2f} points): {plan.sentence}"
     )

@@ -6,7 +6,8 @@ import torch
 
 from ticketlib import masks, ratios
 
-ACCENT = "#0173b2"  # seaborn's colour-blind blue: at least 3 to 1 on white and on the dark page
+ACCENT = "var(--drawn-accent, #0173b2)"  # colour-blind blues, for light and dark pages in custom.css
+ON_ACCENT = "var(--drawn-on-accent, #fff)"
 LINE = 15  # height of a line of text
 TOY = [ratios.Layer(f"layer {i}", (4, 6), 24, False) for i in (1, 2, 3)]
 TOY_SPARSITY = "0.75"
@@ -78,7 +79,7 @@ def dot(x, y):
 def badge(x, y, sign):
     """A filled circle with a sign in it."""
     return f'<circle cx="{x:g}" cy="{y:g}" r="9" fill="{ACCENT}"/>' + text(
-        x, y + 4.2, sign, anchor="middle", bold=True, fill="#fff"
+        x, y + 4.2, sign, anchor="middle", bold=True, fill=ON_ACCENT
     )
 
 

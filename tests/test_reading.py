@@ -1,0 +1,184 @@
+"""Pictures, tables and examples beside the chapters: drawn and computed from code, and nothing left dangling."""
+
+import doctest
+import re
+import sys
+import tomllib
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from synthetic import arms, row
+
+from ticketlib import baselines, drawings, pages, pilot, pipeline, ratios, reading, replies, runs, spent
+from ticketlib.claims import CLAIMS
+from ticketlib.nb import ROOT
+
+PILOT = {"recipe": 0, "held_out": 5000, "epochs": 10}
+
+
+@pytest.fixture
+def wording():
+    """The Sphinx extension that rewrites docstrings."""
+    sys.path.insert(0, str(ROOT / "book" / "_ext"))
+    yield __import__("wording")
+    sys.path.pop(0)
+
+
+def texts(drawing):
+    """All words of a drawing, which must be sound XML, on one line."""
+    assert "\n" not in drawing
+    return " ".join(ElementTree.fromstring(drawing).itertext())
+
+
+def test_the_random_ticket_keeps_in_the_picture_what_the_rule_says():
+    drawing = drawings.random_ticket()
+    counts = ratios.keep_counts(drawings.TOY, "smart", drawings.TOY_SPARSITY, family="resnet")
+    assert sum(counts.values()) == 18 and all(f"{count} of 24" in texts(drawing) for count in counts.values())
+    cells = [float(x) for x in re.findall(r'<rect[^>]*fill-opacity="([\d.]+)"', drawing)]
+    assert len(cells) == 6 * 24
+    masks = [cells[48 * i + 24 : 48 * i + 48] for i in range(3)]
+    assert [sum(mask) for mask in masks] == list(counts.values())
+    for i, mask in enumerate(masks):  # the darkest squares on the left are those that stay
+        scores = cells[48 * i : 48 * i + 24]
+        stay = [score for score, kept in zip(scores, mask, strict=True) if kept]
+        assert min(stay) >= max(score for score, kept in zip(scores, mask, strict=True) if not kept)
+    assert "smart ratio" in ElementTree.fromstring(drawing).get("aria-label")
+
+
+def test_words_in_a_drawing_cannot_be_markup():
+    assert texts(drawings.svg(10, 10, [drawings.text(0, 0, "<b> & co")], 'a "quoted" alt')) == "<b> & co"
+
+
+def test_every_arrow_of_the_pipeline_has_words_and_every_check_has_a_place():
+    words = texts(pipeline.picture())
+    assert all(a.words and all(w in words for w in a.words) and a.meaning for a in pipeline.ARROWS)
+    assert {sign for a in pipeline.ARROWS for sign, _, _ in a.checks} == set(pipeline.CHECKS)
+    assert {name for a in pipeline.ARROWS for name in (a.start, a.end)} == set(pipeline.NODES)
+    assert {a.end for a in pipeline.ARROWS}.isdisjoint(n for n, node in pipeline.NODES.items() if node.given)
+
+
+def test_the_pipeline_stays_within_its_picture_and_no_two_words_share_a_place():
+    places = [a.at for a in pipeline.ARROWS] + [node.place[:2] for node in pipeline.NODES.values()]
+    assert len(set(places)) == len(places)
+    points = [p for a in pipeline.ARROWS for p in (*a.points, a.at, *(c[1:] for c in a.checks))]
+    assert all(0 <= x <= pipeline.WIDTH and 0 <= y <= pipeline.HEIGHT for x, y in points)
+
+
+def test_the_pipeline_in_words_says_what_the_picture_says():
+    lines = pipeline.in_words().splitlines()
+    assert len(lines) == len(pipeline.ARROWS) and "**Check 3** cuts in here." in "\n".join(lines)
+    assert len(pipeline.checks_table()[1]) == len(pipeline.CHECKS)
+
+
+def test_the_checks_of_the_claims_are_in_the_pipeline_with_the_tickets_they_are_asked_of():
+    signs = {"both": "1", "half": "2", "rearranged": "3", "shuffled": "4"}
+    for claim in CLAIMS.values():
+        for c in claim.comparisons:
+            for arm in (c.a, c.b):
+                ticket, *checks = arm.split("+")
+                for check in checks:
+                    asked = pipeline.CHECKS[signs[check]][2].lower().split(", ")
+                    assert ticket in asked, (arm, asked)
+
+
+def test_baselines_are_planned_with_the_spread_at_the_longest_training_that_has_two_seeds():
+    rows = [row(key, seed, value, changes=PILOT) for seed, value in ((1000, 70.0), (1001, 71.0))
+            for key in ("snip@0.9", "snip+rearranged@0.9")]  # fmt: skip
+    rows += [row("smart@0.9", 1000, 70.0, changes=PILOT), row("smart@0.9", 1001, 73.0, changes=PILOT)]
+    found = baselines.spreads(rows)
+    assert found["SNIP − SNIP rearranged"] == (10, 0.0) and found["smart ratio − SNIP"][1] == pytest.approx(2**0.5)
+    table = baselines.table(rows)
+    assert "1.41 points, 10 epochs | 19 | 10, power" in table and table.count("not measured") == 8
+    assert baselines.sentence(rows).startswith("**Plan 19 seeds**, for a margin of ")
+    assert "no number of seeds" in baselines.sentence([]) and baselines.table([]).count("not measured") == 16
+
+
+def test_every_baseline_is_like_a_difference_of_the_pilot():
+    assert {b.like for b in baselines.BASELINES} <= {contrast.label for contrast in pilot.CONTRASTS}
+
+
+def test_core_hours_are_summed_by_kind_and_energy_follows():
+    rows = [row("smart@0.9", 0, 70.0, seconds=3600.0), row("smart@0.9", 1, 70.0, seconds=7200.0, threads=2)]
+    rows += [row("smart@0.9", 1000, 70.0, seconds=1800.0, changes=PILOT)]
+    rows += [row("smart@0.9", 2, 70.0, device="NVIDIA A100")]
+    assert spent.core_hours(rows) == {"pilot runs": (1, 0.5), "runs": (2, 5.0)}
+    assert spent.energy(1000, 10) == 15.0
+    assert "| **all** | 3 | 5.5 |" in spent.outlay_table(rows) and "**all** | 0 | 0.0" in spent.outlay_table([])
+
+
+def test_profiles_differ_in_what_the_table_says_and_in_nothing_else():
+    a, b = (runs.PROFILES[name].training for name in ("laptop", "paper"))
+    assert {what for what in a if a[what] != b[what]} == set(pages.REASONS)
+    table = pages.recipe_differences()
+    assert "| epochs | 20 | 160 |" in table and "| weight decay | 0.0005 | 0.0001 |" in table
+
+
+def test_all_that_the_pages_compute_is_there():
+    found = reading.substitutions([], [])
+    assert all(found.values())
+    assert reading.recipe_versions(arms({"smart": 80.0})).endswith("- Recipe 1: 12 runs; runs that count")
+
+
+def test_pages_ask_for_nothing_that_is_not_computed_and_all_that_is_computed_is_asked_for():
+    names = {name for path in (ROOT / "book").glob("*.md") for name in re.findall(r"\{\{ (\w+) \}\}", path.read_text())}
+    assert names - {"board"} <= set(pages.substitutions())
+    assert set(reading.substitutions([], [])) <= names
+
+
+def test_the_map_leads_to_pages_that_are_in_the_contents():
+    listed = replies.listed_pages()
+    for _, _, link in reading.MAP:
+        assert re.search(r"\((.*?)(\.md)?\)", link)[1] in listed, link
+
+
+def test_every_data_set_has_its_source_and_licence():
+    assert "uoft-cs/cifar10" in reading.data_table() and reading.data_table().count("\n") == 1 + len(reading.CLASSES)
+
+
+def test_every_reference_says_who_when_where_and_how_it_was_checked():
+    for key, entry in reading.references().items():
+        assert {"author", "title", "year", "annote"} <= set(entry), key
+        assert {"booktitle", "journal", "note", "institution", "howpublished"} & set(entry), key
+        assert entry["year"] == key[-4:], key
+    text = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    assert len(reading.references()) == text.count("\n@") + 1
+
+
+def test_every_citation_is_in_the_bibliography_and_every_entry_is_cited():
+    files = [*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "ticketlib").glob("*.py")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    cited = {key for keys in re.findall(r"\{cite:[pt]\}`([^`]*)`", text) for key in keys.split(",")}
+    assert cited - {"{key}"} == set(reading.references())
+
+
+def test_the_citation_file_is_valid_and_of_this_version():
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {"cff-version", "message", "title", "authors"} <= set(found) and found["cff-version"] == "1.2.0"
+    assert found["version"] == project["version"] and found["type"] == "software" and found["license"] == "MIT"
+    assert found["authors"] == [{"name": "The ticketlib authors"}]
+    [paper] = found["references"]
+    assert paper["title"] == reading.references()["su2020"]["title"] and len(paper["authors"]) == 7
+
+
+def test_the_examples_of_the_api_page_are_true():
+    text = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
+    examples = "\n".join(re.findall(r"```pycon\n(.*?)```", text, re.S))
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    runner.run(doctest.DocTestParser().get_doctest(examples, {}, "api.md", None, 0))
+    assert runner.tries > 25 and runner.failures == 0
+
+
+def test_docstrings_become_fields_and_keep_their_text(wording):
+    lines = ["Do *this* with `x_y`: a|b_.", "", "Arguments:", "    x_y: first,", "        still first."]
+    lines += ["    z: second.", "Returns: nothing.", "", "More."]
+    wording.rewrite(None, None, None, None, None, lines)
+    assert lines == [r"Do *this* with ``x_y``: a\|b\_.", "", "", ":Arguments: ", "", r"   * x\_y: first,",
+                     "     still first.", "   * z: second.", ":Returns: nothing.", "", "More."]  # fmt: skip
+
+
+def test_arguments_in_one_line_stay_a_sentence(wording):
+    lines = ["Say.", "", "Arguments: a, one; b,", "    two.", "Raises: never."]
+    wording.rewrite(None, None, None, None, None, lines)
+    assert lines[2:] == ["", ":Arguments: a, one; b,", "   two.", ":Raises: never."]
