@@ -2,11 +2,12 @@
 
 import json
 import re
+from xml.etree import ElementTree
 
 import pytest
 from synthetic import arms, row
 
-from ticketlib import board, pages
+from ticketlib import board, nb, pages
 from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
@@ -57,6 +58,69 @@ def test_a_page_without_a_board_is_an_error(tmp_path):
     page.write_text("no markers")
     with pytest.raises(TicketError, match="page.md"):
         board.refresh(page, [])
+
+
+def drawn(rows):
+    """The board of the front page by claim, its drawings apart: dict claim -> (line without drawing, drawing)."""
+    table = board.drawn(rows, {"01_smart_ratios"})
+    lines = {name: line for line in table.splitlines() for name in CLAIMS if line.startswith(f"| **{name}.**")}
+    svg = re.compile("<svg.*?</svg>")
+    return {name: (svg.sub("", line), (svg.findall(line) or [""])[0]) for name, line in lines.items()}
+
+
+def test_before_the_protocol_the_front_page_draws_nothing(not_fixed):
+    found = drawn(arms(MEANS))
+    assert list(found) == list(CLAIMS) and not any(drawing for _, drawing in found.values())
+    assert all("{bdg-light}`not run` | – | no runs |" in line for line, _ in found.values())
+
+
+def test_the_front_page_draws_effects_intervals_margin_seeds_and_device(fixed):
+    line, drawing = drawn(arms(MEANS))["C"]
+    assert line.startswith(
+        "| **C.** [Random tickets with smart ratios do as well](claims/01_smart_ratios) {bdg-success}"
+    )
+    assert line.endswith("| n = 6, cpu: synthetic, 1 thread |") and "{bdg-success}`holds`" in line
+    root = ElementTree.fromstring(drawing)
+    assert root.get("aria-label").startswith("holds: ") and len(root.findall("circle")) == 4
+    assert len(root.findall("rect")) == 3  # superiority has no margin
+    judged = board.judged(arms(MEANS))["C"].rows
+    for row_, circle in zip(judged, root.findall("circle"), strict=True):
+        points = (float(circle.get("cx")) - board.MIDDLE) / board.PER_MARGIN
+        assert points == pytest.approx(max(-3, min(3, row_.adjusted.point)), abs=1e-3)
+    assert "holds: +10" in " ".join(root.itertext())
+
+
+def test_claims_without_a_page_are_no_links_and_what_is_not_ready_has_words_for_a_dot(fixed):
+    found = drawn(arms({"hybrid": 84.0, "lrr": 84.0}, seeds=range(3)))
+    line, drawing = found["D2"]
+    assert "](" not in line and "{bdg-light}`provisional`" in line and "n = 3" in line
+    assert "<circle" not in drawing and "provisional, 3 of 6" in drawing
+    assert found["A"][0].endswith("| – | no runs |")
+
+
+def test_collapsed_runs_are_counted_in_the_drawing(fixed):
+    rows = arms({**MEANS, "uniform": 11.0})
+    assert "collapsed runs: 12" in drawn(rows)["C"][1]
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """A book of one's own, with an empty ledger."""
+    monkeypatch.setattr(nb, "book_ledger", lambda profile="": tmp_path / "ledger" / profile)
+    return tmp_path
+
+
+def test_the_history_notes_words_that_change_and_nothing_else(fixed, book):
+    assert not board.record([], "2026-11-22") and board.changelog() == "No claim has a verdict yet."
+    assert not board.record(arms(MEANS, seeds=range(3)), "2026-11-23")  # provisional is no verdict
+    assert board.record(arms(MEANS), "2026-11-24") and not board.record(arms(MEANS), "2026-11-25")
+    assert board.changelog() == "- 2026-11-24 (protocol 1, recipe 1): C: *no verdict* → *holds*"
+    assert board.record(arms({**MEANS, "uniform": 90.0}), "2026-11-26")
+    assert board.changelog().splitlines()[0] == "- 2026-11-26 (protocol 1, recipe 1): C: *holds* → *does not hold*"
+
+
+def test_without_a_protocol_nothing_is_noted(not_fixed, book):
+    assert not board.record(arms(MEANS), "2026-11-22") and board.changes() == []
 
 
 def test_readme_says_what_the_committed_ledger_says():
