@@ -194,7 +194,7 @@ PROFILES = {
     "laptop": Profile(
         "cifar10",
         {"resnet": ("resnet20", 16, 2), "vgg": ("vgg16", 0.25, 1)},
-        6,
+        10,
         dict(epochs=20, batch=128, lr=0.1, momentum=0.9, weight_decay=5e-4, drops=("0.5", "0.75"), padding=4, flip=True,
              eval_every=2, precision="bf16", engine="sparse", recipe=1),
         dict(epochs=(5, 10, 20), seeds=(1000, 1001, 1002), held_out=5000),
