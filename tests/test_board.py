@@ -90,6 +90,11 @@ def test_the_front_page_draws_effects_intervals_margin_seeds_and_device(fixed):
     assert "holds: +10" in " ".join(root.itertext())
 
 
+def test_the_front_page_counts_the_words(fixed):
+    assert board.summary(arms(MEANS)) == "**Of 5 claims: 1 *holds*, 4 *not run*.**"
+    assert board.summary(arms({"hybrid": 84.0, "lrr": 84.0}, seeds=[0])).endswith("1 *provisional*, 4 *not run*.**")
+
+
 def test_claims_without_a_page_are_no_links_and_what_is_not_ready_has_words_for_a_dot(fixed):
     found = drawn(arms({"hybrid": 84.0, "lrr": 84.0}, seeds=range(3)))
     line, drawing = found["D2"]

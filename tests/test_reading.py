@@ -4,10 +4,12 @@ import doctest
 import re
 import sys
 import tomllib
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
 import yaml
+from docutils import nodes
 from synthetic import arms, row
 
 from ticketlib import baselines, drawings, pages, pilot, pipeline, ratios, reading, replies, runs, spent
@@ -176,6 +178,16 @@ def test_docstrings_become_fields_and_keep_their_text(wording):
     wording.rewrite(None, None, None, None, None, lines)
     assert lines == [r"Do *this* with ``x_y``: a\|b\_.", "", "", ":Arguments: ", "", r"   * x\_y: first,",
                      "     still first.", "   * z: second.", ":Returns: nothing.", "", "More."]  # fmt: skip
+
+
+def test_links_to_the_glossary_carry_its_words_and_others_do_not(wording):
+    term, meaning = nodes.term("", "mask", ids=["term-mask"]), nodes.definition("", nodes.paragraph("", "Which stay."))
+    words = nodes.bullet_list("", nodes.definition_list("", nodes.definition_list_item("", term, meaning)))
+    env = SimpleNamespace(all_docs={"glossary": 0}, get_doctree=lambda name: words)
+    links = [nodes.reference(refuri=f"../glossary.html#{anchor}") for anchor in ("term-mask", "training")]
+    page = nodes.paragraph("", "", *links)
+    wording.explain(SimpleNamespace(env=env), page, "claims/02")
+    assert links[0]["reftitle"] == "Which stay." and "reftitle" not in links[1]
 
 
 def test_arguments_in_one_line_stay_a_sentence(wording):

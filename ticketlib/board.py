@@ -57,6 +57,13 @@ def drawn(rows, chapters, profile="laptop", network="resnet"):
     return "\n".join([":::{table}", ":class: board", "", *lines, ":::", *scope(profile)])
 
 
+def summary(rows):
+    """How many claims have which word, as one sentence."""
+    words = [word for word, _ in found(rows).values()]
+    counted = [f"{words.count(word)} *{word}*" for word in (*verdicts.WORDS, *verdicts.NO_VERDICT) if word in words]
+    return f"**Of {len(words)} claims: {', '.join(counted)}.**"
+
+
 def count_and_device(judged_claim, arms):
     """How many seeds a claim's rows have, and on what they were made; a dash where there are none."""
     seeds = [row.estimate.n for row in judged_claim.rows] if judged_claim else []

@@ -70,6 +70,7 @@ def substitutions(rows, beside):
         "changelog": board.changelog(),
         "recipe_versions": recipe_versions(rows),
         "references_checked": references_checked(),
+        "board_summary": board.summary(rows),
         "board_reading": board_reading(),
         "scope_words": evidence.scope("laptop"),
         "version": version("ticketlib"),
