@@ -152,10 +152,9 @@ def panels(found, sparsity):
     drawn = {}
     for (network, ticket, at), of in found.items():
         if of and at == sparsity:
-            sizes = overlaps.sizes_of(next(iter(of.values()))[0])
+            model = shares.network_of(next(iter(of.values()))[0])  # layers in forward order, which rows do not keep
             drawn[network, ticket] = {
-                arm: np.mean([[pair[side]["keep_counts"][name] / size for name, size in sizes.items()]
-                              for pair in of.values()], axis=0)
+                arm: np.mean([shares.keep_ratios(pair[side]["keep_counts"], model) for pair in of.values()], axis=0)
                 for side, arm in enumerate((ticket, f"{ticket}+both"))
-            }  # fmt: skip
+            }
     return drawn

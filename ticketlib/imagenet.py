@@ -121,3 +121,29 @@ def keep_ratios(stored, network, sparsity, methods):
     sizes = np.array([layer.size for layer in layers(network)])
     found = {method: stored["cells"].get((network, method, sparsity), {}) for method in methods}
     return {m: np.array(cell["keep_counts"]) / sizes for m, cell in found.items() if "keep_counts" in cell}
+
+
+def answer(cells):
+    """The answer in short, as Markdown: what is defined, what is sound, at each sparsity."""
+    known = [cell for cell in cells.values() if cell is not None]
+    if not known:
+        return f"**{verdicts.NOT_RUN.capitalize()}.** No mask is stored; `benchmarks/imagenet.py` makes them."
+    smart = {network: [cells[network, "smart", s] for s in SPARSITIES] for network in NETWORKS.values()}
+    missing = {
+        network: [s for s, cell in zip(SPARSITIES, of, strict=True) if cell and cell.reason]
+        for network, of in smart.items()
+    }
+    said = "; ".join(f"on {network} at {', '.join(of)}" for network, of in missing.items() if of)
+    head = f"**Not all of them.** The smart ratio is {verdicts.NOT_DEFINED} {said}." if said else "**They do.**"
+    return f"{head} No network was trained, so this says nothing about accuracy.\n\n{limits.summary(cells)}"
+
+
+def made_on(stored):
+    """Where the stored masks were made, and how busy the machine was, as a sentence."""
+    if not stored["cells"]:
+        return ""
+    busy = [cell["busy"] for cell in stored["cells"].values() if "busy" in cell]
+    machine = stored["machine"]
+    text = f"{len(stored['cells'])} cells, last made on {machine['device']}, {machine['threads']} thread"
+    others = f"; others used {100 * min(busy):.0f} to {100 * max(busy):.0f} % of the processors" if busy else ""
+    return f"{text}{others}."

@@ -151,13 +151,14 @@ def _text(cell, quantity):
 
 
 def reasons(cells):
-    """Why cells are not defined, as a Markdown list; "" where all are."""
+    """Why cells are not defined, as a Markdown list, rules with the same reason together; "" where all are."""
     found = {}
     for (network, method, sparsity), cell in cells.items():
         if cell and cell.reason:
-            found.setdefault((network, method, cell.reason), []).append(sparsity)
-    return "\n".join(f"- {network}, {style(method).label}, at {', '.join(of)}: {reason}"
-                     for (network, method, reason), of in found.items())  # fmt: skip
+            why = cell.reason.partition(" ")[2].rstrip(".")  # the rule's own name comes first
+            found.setdefault((network, sparsity, why), []).append(style(method).label)
+    return "\n".join(f"- {network}, {sparsity} removed: {', '.join(rules)}: *{why}*."
+                     for (network, sparsity, why), rules in found.items())  # fmt: skip
 
 
 def there(cells):
@@ -193,12 +194,23 @@ def _longest(known, network, sparsities):
 
 def rearranged(cells, sparsity):
     """What rearranging does to the live share at one sparsity, as a sentence; "" where nothing was measured."""
-    said = [
-        f"{style(method).label} on {network} from {100 * cell.live:.0f} to {100 * cell.rearranged:.0f} %"
-        for (network, method, at), cell in cells.items()
-        if at == sparsity and cell and cell.rearranged is not None
-    ]
-    return f"At {sparsity}, rearranging takes the live share of {'; '.join(said)}." if said else ""
+    known = [(f"{style(method).label} on {network}", 100 * cell.live, 100 * cell.rearranged)
+             for (network, method, at), cell in cells.items()
+             if at == sparsity and cell and cell.rearranged is not None]  # fmt: skip
+    said = [f"{name} from {live:.0f} to {moved:.0f} %" for name, live, moved in known if max(live, moved) >= 0.5]
+    cut = [name for name, live, moved in known if max(live, moved) < 0.5]
+    text = f"At {sparsity}, rearranging takes the live share of {'; '.join(said)}." if said else ""
+    return text + (f" Cut either way: {', '.join(cut)}." if cut else "")
+
+
+def verdict(cells, sparsity):
+    """How many masks are still sound at one sparsity, in words and numbers; "" where none was looked at."""
+    known = [cell for key, cell in cells.items() if key[2] == sparsity and cell and cell.n]
+    if not known:
+        return ""
+    of, many = sum(map(sound, known)), len(known)
+    word = "Most do." if of > many / 2 else "Few do." if of else "None does."
+    return f"**{word}** At {sparsity}, {of} of {many} masks are sound: nine tenths of their weights are joined up."
 
 
 def draw(ax, cells, network, methods):
