@@ -1,10 +1,19 @@
 """What skipping zeros buys: the sparse engine against the dense path, in training and in classifying."""
 
-import numpy as np
+import os
+import resource
+import sys
+import tempfile
+import time
+from unittest import mock
+
+import parts
+import peer
+import roofline
 import torch
 from timing import Figure, at_once, side_by_side
 
-from ticketlib import data, machine, masks, models, ratios, train
+from ticketlib import machine, masks, models, ratios, train
 from ticketlib.inference import export
 from ticketlib.sparse import SparseNet
 
@@ -23,11 +32,11 @@ GOALS = {  # times the dense path's images/s
 }
 
 
-def ticket(net, sparsity):
-    """A network with a smart-ratio random mask applied, and the mask."""
+def ticket(net, sparsity, rule="smart"):
+    """A network with a random mask of a rule's keep counts applied, and the mask."""
     name, options = NETS[net][:2]
     model = models.build(name, 10, **options)
-    counts = ratios.keep_counts(model, "smart", sparsity)
+    counts = ratios.keep_counts(model, rule, sparsity)
     mask = masks.random_mask(models.prunable(model), counts, generator=torch.Generator().manual_seed(0))
     mask.apply(model)
     return model, mask
@@ -72,21 +81,105 @@ def break_even(speeds):
     return gains[0][0] if gains[0][1] >= 1 else 1.0
 
 
-def shares(net, sparsity="0.98"):
-    """Augmentation as a share of a training step, and evaluating 10,000 images every second epoch of its training."""
+def phases(net, sparsity):
+    """Figures of where a step's time goes; and whether augmentation and evaluation stay small beside it."""
     size = NETS[net][2]
-    trainer, images = SparseNet(*ticket(net, sparsity), size, (3, 32, 32)), batch_of(size)[0]
-    pixels = data.pad(np.random.default_rng(0).integers(0, 256, (10_000, 3, 32, 32), np.uint8), 4)
-    draw = torch.Generator().manual_seed(0)
-    index = torch.randperm(len(pixels), generator=draw)[:size]
-    works = {
-        "data": lambda: data.normalise(data.crop_flip(pixels, index, draw, 32), (0.5,) * 3, (0.25,) * 3),
-        "step": training_step(trainer, size),
-        "evaluate": lambda: trainer.evaluate(images),
-    }
-    found = side_by_side(works, 9)
-    step = found["data"] + found["step"]
-    return found["data"] / step, found["evaluate"] * 10_000 / (step * 100_000)
+    found = parts.phases(SparseNet(*ticket(net, sparsity), size, (3, 32, 32)), *batch_of(size))
+    for phase, value in found.items():
+        yield Figure(f"{net}, {sparsity} removed, by phase", phase, value, "ms a step")
+    whole = sum(found.values())
+    for phase in ("augmentation", "evaluation"):
+        part = 100 * found[phase] / whole
+        what = f"{net}, {sparsity} removed, {phase}"
+        yield Figure("sparse", what, part, "% of training", "goal", 10, "below 10 %", part < 10)
+
+
+def bounds(net, speeds, peaks):
+    """Figures of what bounds a network's step, beside what was measured, and of the break-even that follows."""
+    model = models.build(NETS[net][0], 10, **NETS[net][1])
+    found, sizes = roofline.layers(model), {name: w.numel() for name, w in models.prunable(model).items()}
+    counts = lambda sparsity: ratios.keep_counts(model, "smart", sparsity)  # noqa: E731
+    group = "roofline"
+    for sparsity in ("0.9", "0.98"):
+        kept, what = counts(sparsity), f"{net}, {sparsity} removed"
+        arithmetic, traffic = roofline.bound(found, kept, peaks)
+        least = 1 / (arithmetic + traffic)
+        values = roofline.activations(found) * (roofline.NEAR + roofline.FAR) * 4
+        yield Figure(group, f"{what}, arithmetic", 2e-6 * roofline.multiplied(found, kept), "MFLOP an image")
+        yield Figure(group, f"{what}, memory traffic", 1e-6 * values, "MB an image")
+        yield Figure(group, f"{what}, time for arithmetic", 100 * arithmetic * least, "% of the bound")
+        yield Figure(group, f"{what}, measured", speeds[sparsity], "images/s", "bound", least)
+        stay = 100 * roofline.dense_share(found, kept, sizes)
+        yield Figure(group, f"{what}, multiply-adds in layers that stay dense", stay, "%")
+    computed = roofline.break_even(found, counts, peaks, 1 / speeds["dense"])
+    yield Figure(group, f"{net}, break-even of the bound", computed, "removed", "measured", break_even(speeds))
+
+
+def machine_peaks(peaks):
+    """Figures of what one core can do."""
+    yield Figure("roofline", "float32 multiply-adds of one core", 2e-9 * peaks.multiply, "GFLOP/s")
+    for what in ("first", "second", "memory"):
+        where = "memory" if what == "memory" else f"the {what} cache"
+        yield Figure("roofline", f"reading from {where}", 1e-9 * getattr(peaks, what), "GB/s")
+
+
+def beside_peer(net, sparsity):
+    """The figure of whole training steps beside SparseProp's."""
+    size = NETS[net][2]
+    model, mask = ticket(net, sparsity)
+    trainers = {"ours": SparseNet(model, mask, size, (3, 32, 32)), "theirs": peer.PeerNet(model, batch_of(size)[0])}
+    found = side_by_side({name: training_step(trainer, size) for name, trainer in trainers.items()}, 5, 1)
+    ours, theirs = (size / seconds for seconds in found.values())
+    what = f"{net}, training beside {peer.NAME}, {sparsity} removed"
+    return Figure("sparse", what, ours, "images/s", peer.NAME, theirs, f"faster than {peer.NAME}", ours > theirs)
+
+
+def compared():
+    """Figures beside SparseProp; one that says so where it cannot be built."""
+    folder = peer.build()
+    if folder is None:
+        yield Figure("sparse", "SparseProp: not compared, as it could not be built here", 0, "layers")
+        return
+    sys.path.append(str(folder))
+    figures = []
+    for net in peer.LAYERS:
+        made = {s: ticket(net, s, "uniform") for s in ("0.9", "0.95", "0.98")}
+        figures += peer.layers(net, made, NETS[net][2])
+        figures += [beside_peer(net, s) for s in ("0.9", "0.98")]
+    yield from figures
+    won = sum(figure.reached for figure in figures)
+    what = f"faster than SparseProp {peer.VERSION}, source package, {peer.compiler()}"
+    yield Figure("sparse", what, won, f"of {len(figures)}")
+
+
+def first_step(net):
+    """Seconds of a fresh process's first step, compiling included where nothing is cached."""
+    trainer, batch = SparseNet(*ticket(net, "0.98"), 32, (3, 32, 32)), batch_of(32)
+    began = time.perf_counter()
+    trainer.step(*batch)
+    trainer.update(0.01, 0.9, 5e-4)
+    return time.perf_counter() - began
+
+
+def growth(net):
+    """Megabytes by which a process grows over 200 steps, after the first five."""
+    step = training_step(SparseNet(*ticket(net, "0.98"), 128, (3, 32, 32)), 128)
+    held = []
+    for times in (5, 200):
+        for _ in range(times):
+            step()
+        held.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+    return held[1] - held[0]
+
+
+def upkeep(net):
+    """Figures of the first step and of memory, in fresh processes."""
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, NUMBA_CACHE_DIR=folder):
+        fresh, cached = (at_once(first_step, (net,), 1)[0] for _ in range(2))  # in processes started here
+    what, goal = "the first step, all compiled", "below 20 s"
+    yield Figure("sparse", what, fresh, "s", "compiled before", cached, goal, fresh < 20)
+    grown = at_once(growth, (net,), 1)[0]
+    yield Figure("sparse", "memory over 200 steps, growth", grown, "MB", "goal", 1, "below 1 MB", grown < 1)
 
 
 def classifying(net, size, sparsity="0.98"):
@@ -119,19 +212,23 @@ def speeds(net, found, together):
 def measure():
     """All figures of the sparse engine."""
     torch.set_num_threads(1)
+    peaks = roofline.peaks()
+    yield from machine_peaks(peaks)
     for net in NETS:
         found = training(net)
         yield from speeds(net, found, False)
         yield Figure("sparse", f"{net}, break-even sparsity", break_even(found), "removed")
+        yield from bounds(net, found, peaks)
+        for sparsity in ("0.9", "0.98"):
+            yield from phases(net, sparsity)
     net = "laptop ResNet-20"
     both = at_once(training, (net,))
     yield from speeds(net, {name: min(found[name] for found in both) for name in both[0]}, True)
-    for what, share in zip(("augmentation", "evaluation"), shares(net), strict=True):
-        part = 100 * share
-        yield Figure("sparse", f"{net}, {what}", part, "% of training", "goal", 10, "below 10 %", part < 10)
     for size in (1, 64):
         found = {name: 1000 * seconds for name, seconds in classifying(net, size).items()}
         best = min(found["float32"], found["bf16"])
         what = f"{net}, classifying, 0.98 removed, batch {size}"
         reached = 5 * found["ticket"] <= best
         yield Figure("sparse", what, found["ticket"], "ms", "dense", best, "a fifth of dense", reached)
+    yield from upkeep(net)
+    yield from compared()

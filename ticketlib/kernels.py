@@ -167,4 +167,5 @@ def _version():
     return 1 + int.from_bytes(sha256(b"".join(texts)).digest()[:7], "big")
 
 
-run, update = _entries(_version())
+VERSION = _version()
+run, update = _entries(VERSION)

@@ -1,0 +1,76 @@
+"""What the parts of a sparse step cost: the convolutions of some layers by themselves, and the phases of a step."""
+
+import numpy as np
+import torch
+from numba import njit
+from timing import side_by_side
+
+from ticketlib import convolutions, data, kernels
+from ticketlib.vectors import LANES
+
+CONVOLUTIONS = ("convolutions forward", "gradients of inputs", "gradients of weights")
+EVALUATED = 10_000 / 100_000  # test images for each training image: all of them after every second epoch
+
+
+def _entry(version):
+    """The compiled function below; it encloses the engine's version, as those of kernels do."""
+
+    @njit(cache=True, error_model="numpy")
+    def convolve(net, weight, span, blocks, part):
+        """Only the convolutions of layers span[0] to span[1] - 1; part: an index of CONVOLUTIONS."""
+        for i in range(span[0], span[1] if version else 0):
+            layer, before = net.layers[i], net.layers[max(i - 1, 0)]
+            for block in range(blocks):
+                if part == 0:
+                    convolutions.convolve(net, layer, block)
+                elif part == 1 and i > 0:
+                    convolutions.convolve_back(net, weight, layer, before.dy, block)
+                elif part == 2:
+                    convolutions.dots(net, layer, block)
+
+    return convolve
+
+
+convolve = _entry(kernels.VERSION)
+
+
+def convolving(trainer, first, last, parts=(0, 1, 2)):
+    """A function that runs some convolutions of layers first to last - 1 of a SparseNet, for a whole batch."""
+    blocks = -(-trainer.batch_size // LANES)
+
+    def work():
+        for part in parts:
+            convolve(trainer.net, trainer.weight, (first, last), blocks, part)
+
+    return work
+
+
+def phases(trainer, images, labels):
+    """Milliseconds of a training step by phase, the data's and the evaluation's share of it included.
+
+    Arguments: trainer, SparseNet; images, labels: a full batch. Returns: dict phase -> ms.
+    """
+    pixels = data.pad(np.random.default_rng(0).integers(0, 256, (10_000, 3, 32, 32), np.uint8), 4)
+    draw = torch.Generator().manual_seed(0)
+    index = torch.randperm(len(pixels), generator=draw)[: len(images)]
+    works = {
+        "augmentation": lambda: data.normalise(data.crop_flip(pixels, index, draw, 32), (0.5,) * 3, (0.25,) * 3),
+        "whole": lambda: trainer.step(images, labels),
+        "update": lambda: trainer.update(0.01, 0.9, 5e-4),
+        "evaluation": lambda: trainer.evaluate(images),
+    }
+    for part, name in enumerate(CONVOLUTIONS):
+        works[name] = convolving(trainer, 0, len(trainer.net.layers), (part,))
+    return split({name: 1000 * seconds for name, seconds in side_by_side(works, 7, 1).items()})
+
+
+def split(found):
+    """The phases of a step from what was timed: what is left of a step is batch norm, ReLU and sums of activations."""
+    rest = found["whole"] - sum(found[name] for name in CONVOLUTIONS)
+    return {
+        "augmentation": found["augmentation"],
+        **{name: found[name] for name in CONVOLUTIONS},
+        "batch norm, ReLU, residual sums, loss": max(rest, 0.0),
+        "update": found["update"],
+        "evaluation": found["evaluation"] * EVALUATED,
+    }
