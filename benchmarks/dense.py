@@ -96,7 +96,7 @@ def tried(net):
         "torch's default layout": OneLayout(*ticket(net, SPARSITY), precision="bf16"),
         "torch's default SGD": PlainSgd(*ticket(net, SPARSITY), precision="bf16"),
     }
-    if shutil.which("c++"):
+    if shutil.which("g++"):
         compiled = train.DenseNet(*ticket(net, SPARSITY), precision="bf16")
         compiled.model = torch.compile(compiled.model)
         kinds["torch.compile"] = compiled

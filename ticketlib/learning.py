@@ -15,7 +15,7 @@ COLOURS = {SPARSE: plots.RED, FLOAT32: plots.BLACK, BF16: plots.BLUE}
 LINES = {SPARSE: "-", FLOAT32: "--", BF16: ":"}
 CONFIDENCE = 0.95
 ANYWHERE = "0" * 16  # in place of a data fingerprint
-TARGETS = tuple(range(30, 100, 5))  # accuracies in percent
+TARGETS = tuple(range(50, 100, 5))  # accuracies in percent
 TICKETS = ("smart", "lt")  # a ticket known before training, and one that needs a trained net
 
 

@@ -9,6 +9,7 @@ LOOPS = ("usual loop", "our loop")
 NETS = "|".join(speed.NETWORKS)
 PHASE = re.compile(rf"({NETS}), ({'|'.join(LOOPS)}), ({'|'.join(PHASES)})")
 OWN_TABLES = ("phases", "operators", "shared", "pages")  # groups that the page shows in a form or place of their own
+FASTER = 1.05  # of our step; less is within what equal work differs by from minute to minute
 LEAVES_OUT = (*speed.GROUPS, *OWN_TABLES, "tried")
 
 
@@ -68,8 +69,8 @@ def tried(stored):
     if not found:
         return speed.NOT_MEASURED
     lines = [[row["what"], f"{row['value']:,.0f}", f"{row['ratio']:.2f}"] for row in found]
-    faster = [row["what"] for row in found if row["ratio"] > 1]
-    said = f"Faster here, and not used: {'; '.join(faster)}." if faster else "None was faster."
+    faster = [row["what"] for row in found if row["ratio"] >= FASTER]
+    said = f"Faster by {FASTER - 1:.0%} or more, and not used: {'; '.join(faster)}." if faster else "Nothing was gained."
     return pages.table(("our step with", "images/s", "times our step"), lines) + f"\n\n{said}"
 
 
