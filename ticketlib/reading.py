@@ -19,6 +19,12 @@ MAP = (  # what the reviews name of the paper, what they say of it, where this b
      "[Data checks](claims/02_data_checks)"),
     ("Keep-ratios, layer by layer", "asked for, for every method (R2.12, R3.C5)",
      "[Smart ratios](claims/01_smart_ratios)"),
+    ("Why data do not matter", "are the keep-ratios the same on spoilt data (R2.10)?",
+     "[Corrupted ratios](claims/07_corrupted_ratios)"),
+    ("The smart ratio", "tuned where it was tested; must sparsity grow with depth (R3.2)?",
+     "[Depth or size](claims/08_depth_or_size)"),
+    ("Extreme sparsity", "do rearranged tickets lose there (R2.7)?", "[The sparse end](claims/11_sparse_end)"),
+    ("ImageNet", "does any of it hold there (R3.1)?", "[ImageNet's scale](claims/12_imagenet)"),
     ("Hybrid tickets", "does it gain more than a little (R1.1, R2.4, R3.3)?",
      "[Hybrid tickets](claims/04_hybrid_tickets)"),
 )  # fmt: skip
