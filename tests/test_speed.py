@@ -129,7 +129,7 @@ def test_operators_and_what_was_tried(stored):
     assert "| laptop ResNet-20, one thing | 900 | 0.90 |" in table
     assert table.endswith("Faster by 5% or more, and not used: laptop ResNet-20, another.")
     stored["dense"]["figures"] = [row for row in stored["dense"]["figures"] if row["ratio"] != 1.1]
-    assert timings.tried(stored).endswith("Nothing was gained.")
+    assert timings.tried(stored).endswith("No gain.")
 
 
 def test_further_groups_of_figures_have_headings_of_their_own(stored, monkeypatch):

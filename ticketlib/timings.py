@@ -70,7 +70,7 @@ def tried(stored):
         return speed.NOT_MEASURED
     lines = [[row["what"], f"{row['value']:,.0f}", f"{row['ratio']:.2f}"] for row in found]
     faster = [row["what"] for row in found if row["ratio"] >= FASTER]
-    said = f"Faster by {FASTER - 1:.0%} or more, and not used: {'; '.join(faster)}." if faster else "Nothing was gained."
+    said = f"Faster by {FASTER - 1:.0%} or more, and not used: {'; '.join(faster)}." if faster else "No gain."
     return pages.table(("our step with", "images/s", "times our step"), lines) + f"\n\n{said}"
 
 
