@@ -18,7 +18,7 @@ from ticketlib.vectors import LANES
 
 FAR = 4  # z and the activation, written on the way forth, read on the way back, a whole network later
 NEAR = 14  # of one block of images: moments 1, activate 2 and again 2, convolve 1, gate 4, gradients 4
-NEAREST, NEARBY, FURTHEST = 1 << 12, 1 << 17, 1 << 25  # floats: arrays in the first and second cache, and in neither
+NEAREST, NEARBY, FURTHEST = 1 << 11, 1 << 16, 1 << 25  # floats: arrays in the first and second cache, and in neither
 
 
 class Layer(NamedTuple):
