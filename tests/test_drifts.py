@@ -1,0 +1,92 @@
+"""How far keep-ratios drift: measures by hand, an independent formula, the answer's words, LT's runs beside probes."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import jensenshannon
+from synthetic import row
+
+from ticketlib import drifts, nb, overlaps
+from ticketlib.ledger import Ledger
+
+SIZES = {"first": 100, "second": 900}
+CLEAN, SPOILT = {"first": 50, "second": 50}, {"first": 60, "second": 40}
+
+
+def pair(clean=CLEAN, spoilt=SPOILT, **facts):
+    return {"keep_counts": clean, "sizes": SIZES, **facts}, {"keep_counts": spoilt, "sizes": SIZES}
+
+
+def test_the_divergence_is_that_of_scipy_weighted_by_size():
+    parts = []
+    for name, size in SIZES.items():
+        p, q = CLEAN[name] / size, SPOILT[name] / size
+        parts.append(size / 1000 * jensenshannon([p, 1 - p], [q, 1 - q], base=2) ** 2)
+    assert drifts.divergence(CLEAN, SPOILT, SIZES) == pytest.approx(sum(parts))
+    assert drifts.divergence(CLEAN, CLEAN, SIZES) == pytest.approx(0, abs=1e-15)
+    whole, empty = {"first": 100, "second": 900}, {"first": 0, "second": 0}
+    assert drifts.divergence(whole, empty, SIZES) == pytest.approx(1)
+
+
+def test_apart_is_the_mean_over_pairs():
+    assert drifts.apart([(CLEAN, SPOILT)], SIZES)[:2] == pytest.approx((0.1, 0.1))
+    assert drifts.apart([(CLEAN, SPOILT), (CLEAN, CLEAN)], SIZES)[:2] == pytest.approx((0.05, 0.05))
+    assert drifts.apart([], SIZES) is None
+    assert drifts.largest(CLEAN, SPOILT, SIZES) == (pytest.approx(0.1), "first")
+
+
+def test_yardsticks_are_another_batch_and_another_seed():
+    other = {"first": 54, "second": 46}
+    of = {0: pair(second_keep_counts=other), 1: pair({"first": 52, "second": 48})}
+    moved = drifts.drift(of)
+    assert moved["second batch"][0] == pytest.approx(0.04)  # of the one seed that has it
+    assert moved["other seed"][0] == pytest.approx(0.02)
+    assert moved["spoilt"][0] == pytest.approx((0.10 + 0.08) / 2)
+
+
+NEAR = {"first": 51, "second": 49}
+FAR = {"first": 70, "second": 30}
+KEYS = ("resnet32", "snip", "0.9"), ("resnet32", "grasp", "0.9")
+
+
+@pytest.mark.parametrize(
+    "spoilt, word",
+    [((NEAR, NEAR), "No more than another seed does."), ((NEAR, FAR), "Hardly."),
+     ((FAR, FAR), "More than another seed does.")],
+)  # fmt: skip
+def test_the_answer_counts_cells(spoilt, word):
+    seeds = {"first": 50, "second": 50}, {"first": 55, "second": 45}
+    found = {key: {i: pair(seed, counts if i == 0 else {n: seed[n] + counts[n] - seeds[0][n] for n in seed})
+                   for i, seed in enumerate(seeds)} for key, counts in zip(KEYS, spoilt, strict=True)}  # fmt: skip
+    said = drifts.answer(found | {("resnet20", "lt", "0.9"): {}})
+    assert said.startswith(f"**{word}** There are 2 cells") and said.endswith("Not run yet: LT.")
+    assert f"no more than another seed in {sum(c is NEAR for c in spoilt)} of the 2 cells" in said
+    table = drifts.table(found | {("resnet20", "lt", "0.9"): {}}).splitlines()
+    assert len(table) == 2 + 3 and table[-1] == "| resnet20 | LT | 0.9 | " + "not run | " * 4 + "0 |"
+    assert "| first, 0.53 to " in table[2]
+
+
+def test_one_seed_is_no_answer():
+    assert drifts.answer({KEYS[0]: {0: pair()}}).startswith("**Not run.**") and drifts.answer({}).startswith("**Not")
+
+
+def test_lt_comes_from_the_runs(tmp_path):
+    counts = {"conv.weight": 100, "fc.weight": 10}
+    for seed in (0, 1):
+        for arm in ("lt@0.9", "lt+both@0.9"):
+            Ledger(tmp_path).add(row(arm, seed, 80.0, keep_counts=counts))
+    Ledger(tmp_path).add(row("lt@0.9", 2, 80.0, keep_counts=counts))  # its pair is missing
+    given = dict(profile="laptop", source="stored", seeds=0, device="auto", data_root="")
+    found = drifts.measured(nb.NotebookRun(**given, ledger=tmp_path))
+    assert list(found["resnet20", "lt", "0.9"]) == [0, 1] and found["resnet20", "lt", "0.98"] == {}
+    assert overlaps.sizes_of(found["resnet20", "lt", "0.9"][0][0]) == {"conv.weight": 432, "fc.weight": 640}
+    snip = found["resnet32", "snip", "0.98"]
+    panel = drifts.panels(found, "0.98")["resnet32", "snip"]
+    first, last = (np.mean([p[0]["keep_counts"][n] / p[0]["sizes"][n] for p in snip.values()])
+                   for n in ("conv.weight", "fc.weight"))  # fmt: skip
+    assert panel["snip"][0] == pytest.approx(first) and panel["snip"][-1] == pytest.approx(last)
+    assert list(panel) == ["snip", "snip+both"] and panel["snip"].shape == (34,)
+
+
+def test_what_it_explains_says_no_word_that_no_run_gave(tmp_path):
+    given = dict(profile="laptop", source="stored", seeds=0, device="auto", data_root="")
+    assert drifts.explains(nb.NotebookRun(**given, ledger=tmp_path)).count("not run") == 2

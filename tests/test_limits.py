@@ -1,0 +1,85 @@
+"""How far masks go: cells from rows by hand, tables and words, what the ledger and the rules give."""
+
+import pytest
+
+from ticketlib import grids, limits, nb, ratios
+
+SIZES = {"first": 100, "second": 900}
+
+
+def row(first, second, effective, **facts):
+    counts = {"first": first, "second": second}
+    empty = [name for name, count in counts.items() if not count]
+    return {"keep_counts": counts, "sizes": SIZES, "effective_sparsity": effective, "empty_layers": empty,
+            "classifier_share": 0.25} | facts  # fmt: skip
+
+
+def test_a_cell_is_the_mean_over_seeds():
+    one, two = row(50, 50, 0.9), row(100, 0, 0.95, rearranged_effective_sparsity=0.975)
+    cell = limits.from_rows([one, two])
+    assert (cell.live, cell.effective) == pytest.approx((0.75, 0.925)) and (cell.empty, cell.n) == (1, 2)
+    assert cell.movable == pytest.approx(((50 * 50 / 100 + 50 * 850 / 900) / 100 + 0) / 2)
+    assert cell.rearranged == pytest.approx(0.25) and cell.classifier == 0.25
+    assert limits.from_rows([one]).rearranged is None
+
+
+CELLS = {
+    ("Net", "snip", "0.9"): limits.Cell(live=1.0, effective=0.9, n=3),
+    ("Net", "snip", "0.999"): limits.Cell(live=0.0, effective=1.0, empty=4, rearranged=0.5, n=3),
+    ("Net", "smart", "0.9"): limits.Cell(live=0.95, effective=0.905, n=1),
+    ("Net", "smart", "0.999"): limits.Cell(reason="smart keeps too much."),
+    ("Net", "lt", "0.9"): None,
+    ("Net", "lt", "0.999"): None,
+    ("Other", "snip", "0.9"): None,
+    ("Other", "snip", "0.999"): None,
+}
+
+
+def test_tables_say_what_was_not_run_and_what_is_not_defined():
+    lines = limits.table(CELLS, "kept weights that are live, %").splitlines()
+    assert lines[0] == "| network | mask | 0.9 removed | 0.999 removed |"
+    assert lines[2:5] == ["| Net | SNIP | 100 | 0 |", "| Net | smart ratio | 95 | not defined here |",
+                          "| Net | LT | not run | not run |"]  # fmt: skip
+    moved = limits.table(CELLS, limits.REARRANGED, ["snip"]).splitlines()
+    assert moved[2] == "| Net | SNIP | not run | 50 |" and len(moved) == 4
+    assert limits.reasons(CELLS) == "- Net, 0.999 removed: smart ratio: *keeps too much*."
+    assert {key[0] for key in limits.there(CELLS)} == {"Net"}
+
+
+def test_the_answer_counts_sound_masks():
+    said = limits.summary(CELLS)
+    assert "| Net | 2 of 2 | 0 of 1 | SNIP 0 % |" in said and said.endswith("Not run: Other.")
+    assert limits.verdict(CELLS, "0.9").startswith("**Most do.** At 0.9, 2 of 2 masks")
+    assert limits.verdict(CELLS, "0.999").startswith("**None does.** At 0.999, 0 of 1 masks")
+    assert limits.rearranged(CELLS, "0.999") == (
+        "At 0.999, rearranging takes the live share of SNIP on Net from 0 to 50 %.")  # fmt: skip
+    assert limits.summary({("Net", "lt", "0.9"): None}).startswith("**Not run.**")
+
+
+def run(folder, profile="laptop", source="stored"):
+    return nb.NotebookRun(profile=profile, source=source, seeds=0, device="auto", data_root="", ledger=folder)
+
+
+def test_the_books_rows_have_every_method_and_rule_on_the_papers_networks(tmp_path):
+    cells, rows = limits.measured(run(tmp_path))
+    missing = [key for key, cell in cells.items() if cell is None and key[0] in ("ResNet-32", "VGG-19")]
+    assert {method for _, method, _ in missing} == {"lt"}
+    undefined = {key[1:] for key, cell in cells.items() if cell and cell.reason and key[0] == "ResNet-20"}
+    assert ("uniform_plus", "0.999") in undefined and rows
+    synflow = cells["ResNet-32", "synflow", "0.98"]
+    assert synflow.n >= 3 and synflow.live > limits.SOUND
+
+
+def test_digits_are_probed_when_a_page_runs(tmp_path):
+    cells, rows = limits.measured(run(tmp_path, "smoke", "run"))
+    mine = {key[1:]: cell for key, cell in cells.items() if key[0] == "tiny ResNet"}
+    assert {method for (method, _), cell in mine.items() if cell is None} == {"lt"}
+    assert mine["synflow", "0.9"].n == 1 and mine["synflow", "0.9"].rearranged is not None
+    assert all(cell is None or cell.reason for key, cell in cells.items() if key[0] == "tiny VGG")
+    assert len(rows) == sum(bool(cell and cell.n) for cell in mine.values())
+
+
+def test_rules_are_asked_for_by_the_networks_own_family():
+    layers = grids.layers("laptop", "vgg")
+    assert limits._cell(None, "laptop", "vgg", "smart", "0.9") is None  # defined, not probed
+    assert ratios.keep_counts(layers, "smart", "0.9", family="vgg")
