@@ -1,9 +1,11 @@
 """The rules source notebooks keep, that each rule bites, and that nbval compares what is stored."""
 
+import copy
 import subprocess
 import sys
 import tomllib
 
+import hosted
 import nbformat
 import pytest
 import toy_notebook
@@ -45,6 +47,14 @@ def output(kind, **content):
     return nbformat.v4.new_output(kind, **content)
 
 
+FIGURE = {"figure": {"caption": "A figure.", "name": "fig-x"}, "image": {"alt": "Three lines."}}
+
+
+def drawn(notebook, **changes):
+    """Make the last cell one that draws a figure, with something missing."""
+    notebook.cells[3].metadata.update(mystnb=FIGURE | changes, ticketbook={"data": "runs"})
+
+
 BREAKS = {
     "nothing is stored": lambda nb: stored(nb, []),
     "nothing is stored ": lambda nb: stored(nb, nb.cells[3].outputs, None),
@@ -68,6 +78,10 @@ BREAKS = {
     "id of its own": lambda nb: nb.cells[3].update(id="title"),
     "id of its own ": lambda nb: nb.cells[3].update(id="0f3a9c1e"),
     "words beside": lambda nb: nb.cells[3].update(source="x = 1\n" * 12),
+    "needs caption": lambda nb: drawn(nb, figure={"name": "fig-x"}),
+    "needs name": lambda nb: drawn(nb, figure={"caption": "A figure."}),
+    "needs alt": lambda nb: drawn(nb, image={}),
+    "needs ticketbook data": lambda nb: nb.cells[3].metadata.update(mystnb=FIGURE, ticketbook={"data": "guesses"}),
     "must be the title": lambda nb: nb.cells[0].update(source="Some words " * 30),
     "metadata hold more": lambda nb: nb.metadata.update(papermill={}),
 }
@@ -78,6 +92,43 @@ def test_each_rule_bites(nbref, broken):
     notebook = toy_notebook.toy()
     BREAKS[broken](notebook)
     assert any(broken.strip() in problem for problem in nbref.problems(notebook))
+
+
+def test_a_cell_that_draws_and_says_all_about_it_keeps_the_rules(nbref):
+    notebook = toy_notebook.toy()
+    drawn(notebook)
+    assert nbref.problems(notebook) == []
+
+
+def test_every_notebook_has_the_cell_for_hosted_services_just_while_an_address_is_set(root):
+    for path in (root / "notebooks").glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        assert hosted.put(copy.deepcopy(notebook), hosted.address(root)) == notebook, f"{path.name}: run hosted.py"
+
+
+def test_the_cell_for_hosted_services_keeps_the_rules_and_can_be_taken_out(nbref):
+    notebook = toy_notebook.toy()
+    plain = copy.deepcopy(notebook)
+    hosted.put(hosted.put(notebook, "https://one.example/x"), "https://two.example/y")
+    assert nbref.problems(notebook) == [] and notebook.cells[1].source.count("two.example/y") == 1
+    assert "one.example" not in notebook.cells[1].source and hosted.put(notebook, "") == plain
+
+
+def test_a_hosted_notebook_gets_what_it_lacks(root, tmp_path):
+    source = tmp_path / "source"  # stands for the repository; no host is asked
+    (source / "ticketlib").mkdir(parents=True)
+    (source / "ticketlib" / "__init__.py").write_text("fetched = True\n")
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.example"]
+    for words in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "All"]):
+        subprocess.run(["git", "-C", str(source), *words], check=True)
+    cell = hosted.put(toy_notebook.toy(), source.as_uri()).cells[1].source
+    # -I and -S leave out the installed ticketlib; what else the cell looks for is then not there, and pip is not asked
+    watched = "lambda a, **k: run(a, **k) if a[0] == 'git' else print(a[-1])"
+    program = f"import subprocess as s\nrun = s.run\ns.run = {watched}\n{cell}\n"
+    program += "import ticketlib\nprint(ticketlib.fetched)\n"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [*hosted.PACKAGES.values(), "True"]
 
 
 def test_refresh_stores_what_is_checked_and_nothing_else(nbref, tmp_path):

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import figures
+import hosted
 import nbformat
 from nbclient import NotebookClient
 
@@ -37,8 +38,8 @@ def tags(cell):
 
 
 def code_cells(notebook):
-    """The code cells of a notebook, in order."""
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+    """The code cells of a notebook, in order, but for the one for hosted services, which hosted.py makes."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and hosted.TAG not in tags(cell)]
 
 
 def canonical(notebook):
