@@ -5,6 +5,8 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from docutils.core import publish_string
+from myst_parser.parsers.docutils_ import Parser
 from synthetic import arms, row
 
 from ticketlib import board, nb, pages
@@ -88,6 +90,15 @@ def test_the_front_page_draws_effects_intervals_margin_seeds_and_device(fixed):
         points = (float(circle.get("cx")) - board.MIDDLE) / board.PER_MARGIN
         assert points == pytest.approx(max(-3, min(3, row_.adjusted.point)), abs=1e-3)
     assert "holds: +10" in " ".join(root.itertext())
+
+
+def test_the_drawings_come_through_markdown_whole(fixed):
+    text = re.sub(r"\{bdg-\w+\}", "", board.drawn(arms(MEANS), set()))
+    options = {"myst_enable_extensions": ["colon_fence"], "output_encoding": "unicode", "embed_stylesheet": False}
+    html = publish_string(text, parser=Parser(), writer_name="html5", settings_overrides=options)
+    assert '<table class="board">' in html and "system-message" not in html
+    [drawing] = re.findall("<svg.*?</svg>", html, re.S)
+    assert len(ElementTree.fromstring(drawing).findall("circle")) == 4
 
 
 def test_the_front_page_counts_the_words(fixed):

@@ -86,7 +86,7 @@ def effect_picture(judged_claim, sentence):
     parts = [drawings.line(MIDDLE, 0, MIDDLE, height, width=0.8)]
     for i, row in enumerate(judged_claim.rows):
         parts += [drawings.text(0, 30 * i + 12, row.comparison.label), *_effect(row, 30 * i, margin)]
-    return drawings.svg(MIDDLE + SEEN * PER_MARGIN + 6, height, parts, sentence)
+    return drawings.svg(MIDDLE + SEEN * PER_MARGIN + 6, height, parts, sentence.replace("|", "/"))
 
 
 def _effect(row, y, margin):
