@@ -24,17 +24,23 @@ LAYERS = {  # per network: which links of the chain, none with a stride
 def build():
     """The folder of a SparseProp built from its source package, made once and kept in the cache; None if that fails."""
     home = data.cache_folder() / "peers" / f"sparseprop-{VERSION}-{sys.version_info.major}.{sys.version_info.minor}"
-    if not (home / "built").is_file():
-        venv.create(home, with_pip=True, clear=True)
-        # Its setup.py calls pip and python3 by name: here those are this folder's own.
-        paths = {**os.environ, "PATH": os.pathsep.join((str(home / "bin"), os.environ.get("PATH", "")))}
-        pip = [str(home / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        package = ["--no-deps", "--no-build-isolation", f"sparseprop=={VERSION}"]
-        for what in (["setuptools", "wheel", "pybind11"], package):
-            if subprocess.run([*pip, *what], env=paths, capture_output=True).returncode:
-                return None
-        (home / "built").touch()
+    try:
+        if not (home / "built").is_file():
+            _install(home)
+    except (OSError, subprocess.SubprocessError):
+        return None
     return next(home.glob("lib/*/site-packages"))
+
+
+def _install(home):
+    venv.create(home, with_pip=True, clear=True)
+    # Its setup.py calls pip and python3 by name: here those are this folder's own.
+    paths = {**os.environ, "PATH": os.pathsep.join((str(home / "bin"), os.environ.get("PATH", "")))}
+    pip = [str(home / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    package = ["--no-deps", "--no-build-isolation", f"sparseprop=={VERSION}"]
+    for what in (["setuptools", "wheel", "pybind11"], package):
+        subprocess.run([*pip, *what], env=paths, capture_output=True, check=True)
+    (home / "built").touch()
 
 
 def compiler():
