@@ -1,0 +1,71 @@
+"""The data of the interactive pages: what is written, in which order, and that no text in it can be markup."""
+
+import json
+
+import pytest
+import rowdata
+
+from ticketlib import models, ratios
+
+
+def value(text):
+    """What a data script sets, read without a browser."""
+    return json.loads(text.split("=", 2)[2].removesuffix(";\n"))
+
+
+@pytest.mark.parametrize("text", ["</script>", "<!--", "\u2028\u2029", '"];alert(1)//', "\\", "a=b"])
+def test_a_script_holds_any_text_and_no_markup(text):
+    found = rowdata.script("rows", [text])
+    assert "<" not in found and found.isascii() and value(found) == [text]
+
+
+def test_pages_of_a_row_are_those_whose_last_cell_names_it(tmp_path):
+    for page, cell in (("01_a", "made-from"), ("02_b", "made-from"), ("03_c", "other")):
+        output = {"data": {"text/markdown": f"`{'a' * 16}` and `{page}`"}}
+        notebook = {"cells": [{"cell_type": "markdown", "id": "title"}, {"id": cell, "outputs": [output]}]}
+        (tmp_path / f"{page}.ipynb").write_text(json.dumps(notebook))
+    assert rowdata.pages_by_row(tmp_path) == {"a" * 16: ["01_a", "02_b"]}
+
+
+def test_a_row_becomes_a_line_with_what_it_lacks_left_empty():
+    row = {"name": "a" * 16, "kind": "probe", "config": {"ticket": "snip", "seed": 3}, "overlap": 0.123456}
+    found = dict(zip(rowdata.COLUMNS, rowdata.line(row, "paper", ["01_a"]), strict=True))
+    assert [found[what] for what in ("overlap", "seed", "pages", "profile")] == [0.1235, 3, "01_a", "paper"]
+    assert found["accuracy"] is None and found["epochs"] is None and found["check"] is None
+
+
+def test_layers_come_in_forward_order_whatever_the_order_of_the_file():
+    config = {"network": "resnet8", "width": 8, "stem_stride": 1, "dataset": "digits"}
+    table = ratios.layers(models.build("resnet8", 10, 1, width=8))
+    counts = {layer.name: i for i, layer in enumerate(table)}
+    row = {"config": config, "keep_counts": dict(sorted(counts.items()))}
+    assert rowdata.layers(row) == [[layer.name, layer.size, i] for i, layer in enumerate(table)]
+
+
+def test_layers_of_a_network_that_is_no_longer_built_stay_in_the_order_of_their_names():
+    config = {"network": "forgotten", "width": 8, "stem_stride": 1, "dataset": "digits"}
+    row = {"config": config, "keep_counts": {"a": 1, "b": 2}, "sizes": {"a": 3, "b": 4}}
+    assert rowdata.layers(row) == [["a", 3, 1], ["b", 4, 2]]
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return rowdata.networks()
+
+
+def test_every_cell_of_the_ratios_has_its_counts_or_says_why_not(networks):
+    for network in networks:
+        sizes = [size for _, size in network["layers"]]
+        for rule, cells in network["counts"].items():
+            assert set(cells) == set(rowdata.SPARSITIES), rule
+            for found in cells.values():
+                if isinstance(found, str):
+                    assert found.startswith("not defined here")
+                else:
+                    assert len(found) == len(sizes) and all(0 <= k <= n for k, n in zip(found, sizes, strict=True))
+
+
+def test_the_golden_ratios_of_the_paper_are_on_the_page(networks):
+    vgg = next(network for network in networks if network["name"] == "VGG-19, the paper's, 10 classes")
+    kept = [k / size for k, (_, size) in zip(vgg["counts"]["smart"]["0.9"], vgg["layers"], strict=True)]
+    assert kept[:6] == [1.0] * 6 and kept[6:8] == pytest.approx([0.3177, 0.1730], abs=1e-4)
