@@ -8,7 +8,8 @@ from synthetic import CIFAR, arms, row
 from ticketlib import answers, board, grids, models, observations, pages, ratios, replies, verdicts
 from ticketlib.answers import Answer, Facts, Need, Pair, Piece
 from ticketlib.errors import TicketError
-from ticketlib.ledger import Row
+from ticketlib.ledger import Ledger, Row
+from ticketlib.nb import book_ledger
 from ticketlib.reviewers import ITEMS, TOTAL
 from ticketlib.runs import PROFILES
 
@@ -56,6 +57,8 @@ def test_a_page_that_is_not_there_is_not_linked():
     assert replies.link(BY_ID["R1.1"], {}) == "no page yet"
     found = replies.link(BY_ID["R1.1"], {"claims/09_published": ""})
     assert found == "[published](claims/09_published)"
+    both = replies.link(BY_ID["R2.7"], {"claims/03_architecture_checks": "", "claims/11_sparse_end": ""})
+    assert both == "[architecture checks](claims/03_architecture_checks), [sparse end](claims/11_sparse_end)"
 
 
 def test_without_rows_nothing_that_needs_runs_is_answered(empty):
@@ -252,6 +255,19 @@ def test_what_the_code_alone_says():
     assert re.search(r"place with its size: 0\.\d\d in resnet20, 0\.\d\d in vgg16$", text)
     assert answer("R3.2").text == text and answer("R3.2").word == verdicts.NOT_RUN
     assert answer("R3.F1").answered
+
+
+def test_probes_answer_a_part_without_training():
+    facts = Facts(Ledger(book_ledger("paper")).rows())
+    for measure, said in ((observations.confounded, "where the two part, keep-ratios follow: SNIP "),
+                          (observations.movable, "at 0.999, share of kept weights on a live path")):  # fmt: skip
+        piece = measure(facts)
+        assert said in piece.text and piece.rows and piece.n and piece.rows <= set(facts.by_name)
+    found = answer("R2.7", facts.rows)
+    assert found.word == answers.PARTLY and "not run: snip rearranged" in found.text
+    scale = observations.at_scale(facts)
+    assert scale.text.startswith("masks alone, without training: ") and not scale.rows and not scale.complete
+    assert answer("R3.1", facts.rows).word == verdicts.NOT_RUN
 
 
 def test_pieces_without_rows_do_not_make_an_answer():

@@ -45,7 +45,7 @@ class Item:
     id: str
     question: str
     kind: str  # editorial: advice on the text; measured: by rows; computed: from code alone
-    pages: tuple[str, ...] = ()  # where it is shown, as _toc.yml names it; the first that is there is linked
+    pages: tuple[str, ...] = ()  # where it is shown, as _toc.yml names it; the main one first
     claim: str = ""  # the claim whose verdict answers it
     needs: tuple[Need, ...] = ()
     extra: object = None  # function from Facts to a Piece: what no paired difference says

@@ -42,13 +42,22 @@ def measured(run):
         _make(run)
     rows = Ledger(run.ledger).rows()
     beside = Ledger(nb.book_ledger("paper")).rows() if run.profile not in ("smoke", "paper") else []
+    profiles = dict.fromkeys(("paper" if beside else run.profile, run.profile))
+    return cells_in([*beside, *rows], [(of, network) for of in profiles for network in runs.PROFILES[of].networks],
+                    run.seeds)  # fmt: skip
+
+
+def cells_in(rows, places, seeds=0):
+    """Cells of some networks from rows, as `measured` gives them.
+
+    Arguments: rows, of any ledgers; places, list of (profile, short name of a network); seeds, at most, 0 for all.
+    """
     cells, used = {}, []
-    for of in dict.fromkeys(("paper" if beside else run.profile, run.profile)):
-        for network in runs.PROFILES[of].networks:
-            by_key = _of_network([*beside, *rows], run.seeds, of, network)
-            cells |= {(NAMES[of, network], *key): _cell(by_key.get(key), of, network, *key)
-                      for key in ((method, sparsity) for method in METHODS for sparsity in SPARSITIES)}  # fmt: skip
-            used += [row for found in by_key.values() for row in found.values()]
+    for of, network in places:
+        by_key = _of_network(rows, seeds, of, network)
+        cells |= {(NAMES[of, network], *key): _cell(by_key.get(key), of, network, *key)
+                  for key in ((method, sparsity) for method in METHODS for sparsity in SPARSITIES)}  # fmt: skip
+        used += [row for found in by_key.values() for row in found.values()]
     return cells, used
 
 

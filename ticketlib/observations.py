@@ -3,14 +3,14 @@
 import numpy as np
 from scipy.stats import spearmanr
 
-from ticketlib import evidence, grids, models, overlaps, ratios, shares
+from ticketlib import evidence, grids, imagenet, limits, models, ratios, shapes, shares, verdicts
 from ticketlib.answers import Piece
 from ticketlib.claims import CLAIMS
 from ticketlib.plots import style
 from ticketlib.runs import DEFAULTS, PROFILES
 from ticketlib.tickets import TICKETS
 
-SPARSITY = "0.98"  # at which masks are compared
+SPARSITY, SPARSEST = "0.98", "0.999"  # at which masks are compared, and their paths
 METHODS = ("snip", "grasp", "synflow", "magnitude", "lt")
 PLACES = {"ResNet-32": ("paper", "resnet"), "VGG-19": ("paper", "vgg"), "ResNet-20": ("laptop", "resnet")}
 REQUIRED = {"ResNet-32": METHODS[:-1], "VGG-19": METHODS[:-1], "ResNet-20": ("lt",)}  # LT needs trained nets
@@ -151,23 +151,51 @@ def _moved(pairs):
 
 
 def confounded(facts):
-    """How closely place and size of a layer go together in the profile's networks; computed from the networks alone."""
+    """How closely place and size go together in the profile's networks, and what methods follow where they part."""
     said = []
     for network, (name, width, stride) in PROFILES[facts.profile].networks.items():
         options = {"stem_stride": stride} if network == "resnet" else {}
         far = shares.depth_and_size(models.build(name, 10, width=width, **options))
         said.append(f"{far:.2f} in {name}")
-    return Piece(f"rank correlation of a layer's place with its size: {', '.join(said)}")
+    text = f"rank correlation of a layer's place with its size: {', '.join(said)}"
+    found = shapes.found_in(facts.rows)
+    words = {ticket: known[0] for ticket in shapes.METHODS if (known := shapes.follows(found, ticket))}
+    if not words:
+        return Piece(text)
+    of = [rows for (network, ticket, _), rows in found.items()
+          if network in (shapes.EQUAL, shapes.SHRINKING) and ticket in words]  # fmt: skip
+    told = ", ".join(f"{style(ticket).label} {'place and size' if word == 'both' else word}"
+                     for ticket, word in words.items())  # fmt: skip
+    used = [row for rows in of for row in rows.values()]
+    return Piece(f"{text}; where the two part, keep-ratios follow: {told}", _names(used), _counts(dict(enumerate(of))))
 
 
 def movable(facts):
-    """Share of the kept weights that rearranging can move at the sparse end, from SNIP's keep-counts."""
-    found = masks_of(facts, "snip", "ResNet-20", sparsity="0.995")
-    if not found:
+    """What is live at the sparse end as found and rearranged, and the share that rearranging can move, on paper."""
+    cells, _ = limits.cells_in(facts.rows, [PLACES["ResNet-32"], PLACES["VGG-19"]])
+    known = {key: cell for key, cell in cells.items() if key[2] == SPARSEST and cell and cell.rearranged is not None}
+    if not known:
+        return Piece("")
+    told = ", ".join(f"{style(method).label} on {network} {cell.live:.2f} and {cell.rearranged:.2f}"
+                     for (network, method, _), cell in known.items())  # fmt: skip
+    text = (f"at {SPARSEST}, share of kept weights on a live path, as found and rearranged, without training: {told}; "
+            f"at least {min(cell.movable for cell in known.values()):.2f} of them can move")  # fmt: skip
+    used = [row for place in ("ResNet-32", "VGG-19") for method in METHODS[:-1]
+            for row in masks_of(facts, method, place, sparsity=SPARSEST).values()]  # fmt: skip
+    return Piece(text, _names(used), tuple(sorted({cell.n for cell in known.values()})))
+
+
+def at_scale(facts):
+    """What masks say of networks for ImageNet; they are stored apart from the ledger, so no rows are behind it."""
+    cells = {key: cell for key, cell in imagenet.cells_of(imagenet.load()).items() if cell}
+    if not cells:
         return Piece("", complete=False)
-    sizes = overlaps.sizes_of(next(iter(found.values())))
-    share = np.mean([overlaps.movable(row["keep_counts"], sizes) for row in found.values()])
-    return Piece(f"{share:.2f} of SNIP's kept weights can move at 0.995", _names(found.values()), (len(found),))
+    smart = [f"{network} at {sparsity}" for (network, method, sparsity), cell in cells.items()
+             if method == "smart" and cell.reason]  # fmt: skip
+    masks = [cell for cell in cells.values() if not cell.reason]
+    text = f"masks alone, without training: {sum(map(limits.sound, masks))} of {len(masks)} are sound"
+    text += f"; the smart ratio is {verdicts.NOT_DEFINED} on {', '.join(smart)}" if smart else ""
+    return Piece(text, complete=False)
 
 
 def weight_of_initial_tickets(facts):

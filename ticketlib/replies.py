@@ -37,10 +37,13 @@ def _source(path):
 
 
 def link(item, listed):
-    """Markdown link to the first of an item's pages that is there; words where none is."""
-    name = next((name for name in item.pages if name in listed), None)
-    if name is None:
-        return "no page yet"
+    """Markdown links to an item's pages that are there, to the first alone for advice; words where none is."""
+    names = [name for name in item.pages if name in listed]
+    shown = names if item.kind == MEASURED else names[:1]
+    return ", ".join(map(_link, shown)) or "no page yet"
+
+
+def _link(name):
     words = re.sub(r"^\d+_", "", name.rpartition("/")[2]).replace("_", " ").replace("index", "front page")
     return f"[{words}]({name if name.startswith('claims/') else name + '.md'})"
 

@@ -12,6 +12,8 @@ HYBRID = (Pair("hybrid over LRR", "hybrid", "lrr"),)
 DATA, BUDGET = "claims/02_data_checks", "claims/05_budget"
 PLACES, TICKETS, RULES = "claims/03_architecture_checks", "claims/04_hybrid_tickets", "claims/01_smart_ratios"
 OTHERS = "claims/09_published"
+DRIFTS, DEPTH = "claims/07_corrupted_ratios", "claims/08_depth_or_size"
+SPARSE_END, SCALE = "claims/11_sparse_end", "claims/12_imagenet"
 
 
 def _against_itself(*tickets, checks=("rearranged",)):
@@ -62,8 +64,9 @@ ITEMS = (
          text="The book speaks of methods that depend on data or on positions, and of others that do not.",
          phrase="has not failed at anything"),
     Item("R2.6", "As reviewer 2 notes, earlier work showed keep-ratios that fall with depth. Is this new?", MEASURED,
-         (RULES,), extra=observations.depth, probed=observations.METHODS),
-    Item("R2.7", "Do rearranged tickets lose at extreme sparsity?", MEASURED, (PLACES,), extra=observations.movable,
+         (DEPTH, RULES), extra=observations.depth, probed=observations.METHODS),
+    Item("R2.7", "Do rearranged tickets lose at extreme sparsity?", MEASURED, (PLACES, SPARSE_END),
+         extra=observations.movable,
          needs=(Need(_against_itself("snip", "lt", "lrr"), ("0.995",), "step3", 3),)),
     Item("R2.8", "More networks and data for iterative pruning.", MEASURED,
          needs=(Need(IMP.pairs, SPARSE, seeds=3, network="vgg"), Need(IMP.pairs, ONE, seeds=3, dataset="cifar100"))),
@@ -72,7 +75,7 @@ ITEMS = (
          needs=tuple(Need(_against_itself("snip", "grasp", "lt", checks=("both", "rearranged")), ONE, seeds=3,
                           dataset=data) for data in ("cifar100", "tiny_imagenet"))),
     Item("R2.10", "Why does corruption not hurt: are the keep-ratios the same? Would longer training tell?", MEASURED,
-         (DATA,), extra=observations.corruption, probed=("snip", "grasp"),
+         (DRIFTS, DATA), extra=observations.corruption, probed=("snip", "grasp"),
          needs=(Need((Pair("LT on corrupted data, twice the epochs", "lt+both", "lt"),), ONE, seeds=3,
                      changes=(("epochs", 2 * EPOCHS),)),)),
     Item("R2.11", "How many runs stand behind an error bar?", MEASURED, ("protocol",), extra=observations.seeds,
@@ -84,13 +87,13 @@ ITEMS = (
     Item("R2.14", "Cite the data-free method that appeared at the same time.", EDITORIAL, ("glossary",),
          text="SynFlow is cited, and is one of this book's methods. That it was meant is a guess.",
          phrase="{cite:p}`tanaka2020`"),
-    Item("R3.1", "Does it hold at the scale of ImageNet?", MEASURED, (OTHERS,),
+    Item("R3.1", "Does it hold at the scale of ImageNet?", MEASURED, (SCALE, OTHERS), extra=observations.at_scale,
          others=((published.UNIFORM, "tiny-imagenet"), (published.ITERATED, "imagenet")),
          needs=(Need(tuple(Pair(f"smart ratio over {label}, Tiny-ImageNet", "smart", arm) for label, arm in
                            (("uniform", "uniform"), ("ERK", "erk"), ("GraSP", "grasp"), ("LRR", "lrr"))),
                      ONE, seeds=3, dataset="tiny_imagenet"),)),
     Item("R3.2", "The smart ratio was tuned on the networks that test it, and sparsity need not grow with depth.",
-         MEASURED, (RULES,), extra=observations.confounded,
+         MEASURED, (DEPTH, RULES), extra=observations.confounded,
          needs=(_step1(("smart ratio over ERK", "smart", "erk"), sparsities=SPARSE),
                 Need((Pair("smart ratio over linear", "smart", "linear"),
                       Pair("smart ratio over cubic", "smart", "cubic"),
