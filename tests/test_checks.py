@@ -1,8 +1,13 @@
 """Chapters on claims A, B and D: differences cell by cell, controls, pretraining, budgets, on synthetic rows."""
 
+import json
+import re
+import subprocess
+import sys
+
 import matplotlib.pyplot as plt
 import pytest
-from synthetic import CIFAR, arms, row
+from synthetic import CIFAR, arms, book, row
 
 from ticketlib import campaign, chapters, checks, data, grids, nb, overlaps, plots, runs, spent
 from ticketlib.ledger import Ledger
@@ -202,3 +207,44 @@ def test_masks_are_probed_once(tmp_path, monkeypatch):
 def test_the_book_shows_its_probes_of_the_papers_networks(tmp_path):
     found = overlaps.measured(notebook(tmp_path))
     assert {key[0] for key in found} == {"resnet32", "vgg19"} and {len(of) for of in found.values()} == {3}
+
+
+# whole chapters
+
+CHAPTERS = ("01_smart_ratios", "02_data_checks", "03_architecture_checks", "04_hybrid_tickets", "05_budget")
+
+
+def shown(name, ledger, folder):
+    """Everything a chapter shows of the rows in a folder, as one text."""
+    out = folder / f"{name}.ipynb"
+    given = {"profile": "laptop", "source": "stored", "ledger": str(ledger)}
+    options = [word for key, value in given.items() for word in ("-p", key, value)]
+    command = [sys.executable, "-m", "papermill", str(nb.ROOT / "notebooks" / out.name), str(out), *options]
+    done = subprocess.run([*command, "-k", "python3", "--no-progress-bar"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    outputs = [output for cell in json.loads(out.read_text())["cells"] for output in cell.get("outputs", ())]
+    return "\n".join("".join(output.get("data", {}).get("text/markdown", "")) for output in outputs)
+
+
+@pytest.mark.slow
+def test_every_row_of_the_five_steps_has_a_place_in_a_chapter(tmp_path):
+    for one in book():
+        (tmp_path / f"{one['name']}.json").write_text(json.dumps(one))
+    pages = {name: shown(name, tmp_path, tmp_path) for name in CHAPTERS}
+    named = set(re.findall(r"`([0-9a-f]{16})`", "\n".join(pages.values())))
+    assert set(Ledger(tmp_path).names()) <= named
+    for name in CHAPTERS[1:4]:  # 01 shows probes too, of which there are none
+        lines = [line for line in pages[name].splitlines() if " − " in line or " over " in line]
+        assert len(lines) > 10 and not [line for line in lines if "not run" in line]
+
+
+@pytest.mark.slow
+def test_a_grid_half_done_shows_what_is_missing_and_gives_no_word(tmp_path):
+    few = [one for one in book(("step1",)) if one.config.seed < 2 and one.config.ticket not in ("grasp", "hybrid")]
+    for one in few:
+        (tmp_path / f"{one['name']}.json").write_text(json.dumps(one))
+    for name in CHAPTERS[:4]:
+        page = shown(name, tmp_path, tmp_path)
+        claims = [line for line in page.splitlines() if line.startswith("**Claim")]
+        assert claims and all(re.match(r"\*\*Claim \w+: (not run|provisional)\.\*\*", line) for line in claims)
+        assert "not run" in page and "n = 2" in page

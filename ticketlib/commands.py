@@ -76,6 +76,8 @@ def run(options):
     ledger.rows()  # an unsound one is named now, not when the book is built
     to_do, lost = _to_do(options, ledger, configs)
     print(f"{len(to_do)} runs to carry out; rows go to {ledger.folder}", flush=True)
+    for config in [config for config in to_do if config.name in ledger]:
+        print(f"made again: {config.arm} (seed {config.seed}): its trained net is lost or damaged", flush=True)
     for name, said in lost.items():
         print(f"not tried: {name}: {said}", flush=True)
     if not to_do:

@@ -9,9 +9,10 @@ import threading
 
 import pytest
 import torch
-from workshop import ARMS, Toy, bytes_of, conduct, row, smoke_configs, toy_configs
+from workshop import ARMS, Here, Toy, bytes_of, conduct, row, smoke_configs, toy_configs
 
-from ticketlib import checkpoints, data, experiment, grids, journal
+from ticketlib import __main__ as command_line
+from ticketlib import backends, checkpoints, data, experiment, grids, journal
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.masks import Mask
@@ -109,7 +110,7 @@ def test_a_ledger_that_cannot_be_written_to(tmp_path):
 DAMAGE = "a checkpoint is truncated, or one of its bits is flipped"
 
 
-@pytest.mark.fault(DAMAGE, "never loaded as something else; made again, with the same digest")
+@pytest.mark.fault(DAMAGE, "never loaded as something else; made again with the same digest, and that is said")
 def test_a_damaged_checkpoint_is_absent(tmp_path, tried):
     checkpoints.save("a" * 16, NET, MASK, tmp_path)
     [path] = (tmp_path / "checkpoints").iterdir()
@@ -125,8 +126,8 @@ def test_a_damaged_checkpoint_is_absent(tmp_path, tried):
     tried(times)
 
 
-@pytest.mark.fault(DAMAGE, "never loaded as something else; made again, with the same digest")
-def test_a_damaged_parent_is_made_again(tmp_path, cache):
+@pytest.mark.fault(DAMAGE, "never loaded as something else; made again with the same digest, and that is said")
+def test_a_damaged_parent_is_made_again_and_that_is_said(tmp_path, cache, capsys, monkeypatch):
     digits = data.load("digits")
     dense, child, _ = smoke_configs(digits)[: len(ARMS)]
     ledger, work = Ledger(tmp_path / "rows"), experiment.Work("digits", None, "cpu")
@@ -137,6 +138,14 @@ def test_a_damaged_parent_is_made_again(tmp_path, cache):
     end = conduct(ledger, work, [dense, child])
     assert end.failed == [] and end.warnings == [] and before.items() <= bytes_of(ledger).items()
     assert ledger[child.name]["parent_checkpoint"] == ledger[dense.name]["checkpoint"]
+    path.write_bytes(path.read_bytes()[:-1])
+    monkeypatch.setattr(grids, "grid", lambda *_: smoke_configs(digits)[: len(ARMS)])
+    monkeypatch.setattr(backends, "Pool", lambda *_: Here())
+    assert command_line.main(["run", "--profile", "smoke", "--ledger", str(ledger.folder)]) == 0
+    assert f"made again: {dense.arm} (seed 0)" not in capsys.readouterr().out  # no missing run needs that net
+    ledger.path(child.name).unlink()
+    assert command_line.main(["run", "--profile", "smoke", "--ledger", str(ledger.folder)]) == 0
+    assert f"made again: {dense.arm} (seed 0): its trained net is lost or damaged" in capsys.readouterr().out
 
 
 @pytest.mark.fault("a trained net that was lost comes out otherwise when made again", "said, and noted beside the rows")

@@ -8,7 +8,7 @@ import pytest
 from synthetic import CIFAR, row
 
 from ticketlib import __main__ as command_line
-from ticketlib import campaign, evidence, grids
+from ticketlib import audit, campaign, data, evidence, experiment, grids, machine
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, Row, read_row
 
@@ -59,6 +59,21 @@ def test_missing_fields(tmp_path, tried):
         except TicketError as error:
             assert whole["name"] in str(error) and "\n" not in str(error)
     tried(len(whole))
+
+
+@pytest.mark.fault("a figure of a row is altered by hand", "no reader can tell; the audit, which makes it again, does")
+def test_an_altered_figure(tmp_path, cache, tried):
+    digits, ledger = data.load("digits"), Ledger(tmp_path)
+    config, figures = grids.arm("smoke", "smart@0.9", 0, digits, epochs=1), ("accuracy", "loss", "curve", "keep_counts")
+    with machine.threads(1):
+        whole = experiment.execute(config, digits, progress=False)
+    for figure in figures:
+        path = ledger.path(config.name)
+        path.unlink(missing_ok=True)
+        ledger.add(Row(whole | {figure: {"accuracy": 99.0, "loss": 0.0, "curve": [], "keep_counts": {}}[figure]}))
+        again = audit.Again(ledger, digits, audit.Draw("code", figure, (config.name,))).row(config)
+        assert (again["outcome"], again["differs"]) == (audit.DIFFERS, [figure])
+    tried(len(figures))
 
 
 @pytest.mark.fault("a merge conflict is left in a row", REFUSED)
