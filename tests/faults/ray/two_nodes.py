@@ -14,7 +14,8 @@ os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 HERE = Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parents[1]))
-os.environ["PYTHONPATH"] = os.pathsep.join(str(folder) for folder in HERE.parents[:4])  # for the nodes' processes
+FOLDERS = [*map(str, HERE.parents[:4]), *filter(None, [os.environ.get("PYTHONPATH")])]
+os.environ["PYTHONPATH"] = os.pathsep.join(FOLDERS)  # for the nodes' processes
 
 import ray  # noqa: E402
 from ray.cluster_utils import Cluster as Loopback  # noqa: E402
