@@ -9,11 +9,12 @@ from docutils.core import publish_string
 from myst_parser.parsers.docutils_ import Parser
 from synthetic import arms, row
 
-from ticketlib import board, nb, pages
+from ticketlib import board, nb, pages, pilot
 from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.nb import ROOT, book_ledger
+from ticketlib.runs import PROFILES
 
 MEANS = {"snip": 80.0, "grasp": 79.0, "lt": 81.0, "smart": 80.9, "uniform": 70.0}
 FIXED = {"margin": 1.0, "seeds": 6, "reason": "Because.", "versions": [[1, "2026-11-22", "the first"]]}
@@ -165,3 +166,9 @@ def test_all_pages_tables_are_tables():
         assert text and "None" not in text, name
         if text.startswith("|"):
             assert len({line.count("|") for line in text.splitlines()}) == 1, name
+
+
+def test_the_number_of_seeds_is_what_the_pilot_asks_for():
+    fixed, asked = board.protocol(), pilot.seeds_asked(Ledger(book_ledger("laptop")).rows())
+    assert fixed["seeds"] == asked[2].n == PROFILES["laptop"].seeds
+    assert f"{asked[1]:.2f} points" in pages.protocol_status(Ledger(book_ledger("laptop")).rows())

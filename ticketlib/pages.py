@@ -56,7 +56,9 @@ def table(titles, lines):
 
 
 def protocol_status(rows):
-    """Whether the numbers of the protocol are fixed, and what they are."""
+    """Whether the numbers of the protocol are fixed, what they are, and what the pilot's spread asks for."""
+    from ticketlib import pilot  # it makes its tables with this module
+
     fixed = board.protocol()
     if fixed is None:
         planned = grids.grid("pilot", "laptop", NO_IMAGES)
@@ -67,7 +69,12 @@ def protocol_status(rows):
             f"**Not fixed yet.** The pilot has made {made} of its {len(planned)} runs. Margin and number of seeds are "
             "fixed from it, before any run that counts."
         )
-    return f"**Margin: {fixed['margin']:g} points. Seeds: {fixed['seeds']}.** {fixed['reason']}"
+    numbers = f"**Margin: {fixed['margin']:g} points. Seeds: {fixed['seeds']}.** {fixed['reason']}"
+    asked = pilot.seeds_asked(rows)
+    if asked is None:
+        return numbers
+    label, sd, plan = asked
+    return f"{numbers} The largest spread of the pilot is {sd:.2f} points ({label}): {plan.sentence}"
 
 
 def protocol_versions():

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from ticketlib import board, campaign, chapters, checks, evidence, grids, runs, stats
+from ticketlib import board, campaign, chapters, checks, evidence, grids, nb, runs, stats
 from ticketlib.ledger import Ledger
 
 FLAT = 1.0  # points: a smaller step to a longer training counts as flat; the margin from which the protocol started
@@ -178,6 +178,20 @@ def spreads(arms):
         for epochs, at in paired(arms, contrast).items()
     }
     return {key: sd for key, sd in found.items() if sd is not None}
+
+
+def seeds_asked(rows, profile="laptop"):
+    """What the largest spread at the length that counts asks for: (label of its difference, points, stats.Plan).
+
+    Arguments: rows, of a ledger; profile, a name of runs.PROFILES. Returns: None where no difference has two seeds.
+    """
+    counting = runs.PROFILES[profile].training["epochs"]
+    arms = select(rows, nb.NotebookRun(profile, "stored", nb.book_ledger(profile), 0, "cpu", ""))
+    found = {label: sd for (label, epochs), sd in spreads(arms).items() if epochs == counting}
+    if not found:
+        return None
+    label = max(found, key=found.get)
+    return label, found[label], stats.seeds_needed(found[label], margin())
 
 
 def margin():
