@@ -98,7 +98,7 @@ def pdf(build):
         page = open_page(view(browser), build / "singlehtml" / "index.html")
         margin = dict.fromkeys(("left", "right"), "16mm") | dict.fromkeys(("top", "bottom"), "18mm")
         page.pdf(
-            path=target, format="A4", margin=margin, outline=True, tagged=True, display_header_footer=True,
+            path=target, format="A4", scale=0.85, margin=margin, outline=True, tagged=True, display_header_footer=True,
             header_template="<span></span>", footer_template=FOOTER,
         )  # fmt: skip
     return target
