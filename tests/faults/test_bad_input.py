@@ -17,7 +17,7 @@ from ticketlib.errors import TicketError
 from ticketlib.ledger import read_row
 from ticketlib.runs import Config
 
-FEW, MANY = 30, 400
+FEW, MANY = 30, 1000
 PROMISE = "a right answer or one clear sentence"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
