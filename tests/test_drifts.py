@@ -79,6 +79,7 @@ def test_lt_comes_from_the_runs(tmp_path):
     found = drifts.measured(nb.NotebookRun(**given, ledger=tmp_path))
     assert list(found["resnet20", "lt", "0.9"]) == [0, 1] and found["resnet20", "lt", "0.98"] == {}
     assert overlaps.sizes_of(found["resnet20", "lt", "0.9"][0][0]) == {"conv.weight": 432, "fc.weight": 640}
+    assert {key[1] for key in drifts.with_overlap(found)} == {"snip", "grasp"}  # LT's runs have no overlap
     snip = found["resnet32", "snip", "0.98"]
     panel = drifts.panels(found, "0.98")["resnet32", "snip"]
     first, last = (np.mean([p[0]["keep_counts"][n] / p[0]["sizes"][n] for p in snip.values()])

@@ -14,7 +14,7 @@ LT = ("0.9", "0.98")  # sparsities of LT in the book's grids
 
 
 def measured(run):
-    """Masks found on clean and on spoilt data, of SNIP and GraSP from probes, of LT from the campaign's runs.
+    """Masks found on clean and on spoilt data, of SNIP and GraSP from probes, of LT from probes or else its runs.
 
     Arguments: run, nb.NotebookRun; with source "run" the probes of the profile are made first, LT's runs never.
     Returns: dict (network, ticket, sparsity) -> {seed: (row of the clean mask, row of the other)}; LT's may be empty.
@@ -28,8 +28,15 @@ def measured(run):
             for arm in ("lt", "lt+both")
         )
         seeds = sorted(seed for seed in clean.keys() & spoilt.keys() if not run.seeds or seed < run.seeds)
-        found[network, "lt", sparsity] = {seed: (clean[seed], spoilt[seed]) for seed in seeds}
+        probed = found.get((network, "lt", sparsity), {})  # they say more than runs
+        found[network, "lt", sparsity] = {seed: (clean[seed], spoilt[seed]) for seed in seeds} | probed
     return found
+
+
+def with_overlap(found):
+    """The cells, or seeds of them, whose spoilt masks have an overlap with its yardsticks; in the same form."""
+    kept = {key: {seed: pair for seed, pair in of.items() if "ceiling" in pair[1]} for key, of in found.items()}
+    return {key: of for key, of in kept.items() if of}
 
 
 def largest(a, b, sizes):
