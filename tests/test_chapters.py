@@ -112,6 +112,16 @@ def test_the_verdict_says_not_run_provisional_or_a_word(tmp_path, monkeypatch):
     fill(tmp_path, arms({"smart": 80.0, "snip": 80.0, "grasp": 80.0, "lt": 80.0, "uniform": 70.0}, seeds=range(3)))
     said = chapters.verdict(notebook(tmp_path), "C")
     assert "**Claim C: provisional.**" in said and "smart ratio over SNIP" in said and "3 of 6" in said
+    assert "The margin is ±1 points. To hold it against: the smart ratio minus uniform" in said
+
+
+def test_the_positive_control_is_said_or_said_to_be_missing():
+    rows = arms({"smart": 80.0, "uniform": 70.0}, seeds=range(8))
+    said = chapters.positive_control(rows, "laptop", 6)
+    assert "is +10.0" in said and "95 % interval" in said and said.endswith("n = 6.")
+    assert "not known here yet" in chapters.positive_control(rows[:3], "laptop", 6)
+    other = [Row(one | {"device": "cuda"}) if one.config.ticket == "smart" else one for one in rows]
+    assert "not known here yet" in chapters.positive_control(other, "laptop", 6)
 
 
 # the pilot

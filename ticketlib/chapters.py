@@ -7,7 +7,8 @@ from functools import partial
 import torch
 from IPython.display import DisplayHandle, Markdown
 
-from ticketlib import board, campaign, data, evidence, experiment, grids, nb, pages, plots, runs, train, verdicts
+from ticketlib import board, campaign, data, evidence, experiment, grids, nb, pages, plots, runs, stats, train, verdicts
+from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.machine import threads
@@ -156,7 +157,21 @@ def verdict(run, claim_id):
     if judged.word == verdicts.NOT_RUN:
         return f"{text} The runs that would decide it are not in this ledger."
     lines = [(row.comparison.label, row.verdict.sentence) for row in judged.rows]
-    return f"{text}\n\n{pages.table(('difference', 'what we found'), lines)}"
+    control = positive_control(rows, run.profile, fixed["seeds"])
+    margin = f"The margin is ±{fixed['margin']:g} points."
+    return f"{text}\n\n{pages.table(('difference', 'what we found'), lines)}\n\n{margin} {control}"
+
+
+def positive_control(rows, profile, seeds):
+    """What a difference that matters looks like here, in one sentence: smart ratio minus uniform.
+
+    Arguments: rows, of a ledger; profile; seeds, how many of them count.
+    """
+    points, flags = evidence.compare(evidence.select(rows, profile), "smart", "uniform", CLAIMS["C"].sparsities, seeds)
+    if not len(points) or flags.refused or flags.not_defined:
+        return "What to hold it against, the smart ratio minus uniform, is not known here yet."
+    effect = verdicts.effect(stats.t_interval(points))
+    return f"To hold it against: the smart ratio minus uniform, a difference that matters, is {effect}."
 
 
 def no_claim(run):
