@@ -3,14 +3,11 @@
 import contextlib
 import ctypes
 import gc
-import os
-import resource
 import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from timing import Figure, at_once, seconds, side_by_side
+from timing import Figure, at_once, forget_peak, memory, seconds, side_by_side
 
 from ticketlib import masks, models, pruners, ratios
 
@@ -33,23 +30,18 @@ def score_passes(name):
 
 
 def synflow():
-    """SynFlow's 100 rounds for VGG-19: seconds, MB at the peak, MB left behind once the scores are dropped."""
+    """SynFlow's 100 rounds for VGG-19: seconds, MB more at the peak, MB left behind once the scores are dropped."""
     model = models.build("vgg19", 10)
-    before, peak = resident(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    forget_peak()
+    before = memory()
     began = time.perf_counter()
     pruners.score(model, "synflow", sparsity="0.98")
     took = time.perf_counter() - began
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    most = memory("VmHWM")
     gc.collect()
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)  # what glibc holds back is no temporary; other C libraries have no such call
-    return took, max(most - peak, 0), max(resident() - before, 0)
-
-
-def resident():
-    """MB that this process holds now."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return took, most - before, max(memory() - before, 0)
 
 
 def random_ticket(model):

@@ -55,6 +55,20 @@ def at_once(function, arguments, processes=2):
         return pool.starmap(function, [arguments] * processes, chunksize=1)
 
 
+def memory(what="VmRSS"):
+    """MB this process holds now (VmRSS), or has held at most (VmHWM).
+
+    The kernel's own count, since getrusage's maximum starts from what the parent process held.
+    """
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) * 1024 / 1e6
+
+
+def forget_peak():
+    """Let the most memory held so far (VmHWM) begin again from what is held now."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def _one_thread():
     import torch
 
