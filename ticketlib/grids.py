@@ -185,7 +185,9 @@ def engines(profile, dataset):
     ]
 
 
-GRIDS = {"pilot": pilot, "engines": engines, "step1": step1, "step2": step2, "step3": step3, "step4": step4, "step5": step5}
+GRIDS = {
+    "pilot": pilot, "engines": engines, "step1": step1, "step2": step2, "step3": step3, "step4": step4, "step5": step5,
+}  # fmt: skip
 
 
 def grid(name, profile, dataset):
