@@ -6,9 +6,9 @@ import pytest
 import visits
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, no other test could use asyncio
 def chromium():
-    """One browser for all tests."""
+    """One browser for the tests of a module."""
     problem = chrome.missing() or axe_script.missing()
     assert not problem, problem
     with chrome.chromium() as found:
@@ -21,7 +21,7 @@ def site(book):
     return book / "_build" / "html"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def visit_all(chromium, site):
     """A function (size, theme) that opens every page: dict from path to Visit. Each combination is opened once."""
     seen = {}
