@@ -13,7 +13,7 @@ from synthetic import row
 
 from ticketlib import __main__ as command_line
 from ticketlib import board, campaign, data, grids, journal, machine, nb, progress, speed
-from ticketlib.ledger import Ledger
+from ticketlib.ledger import Ledger, name_of
 
 
 def call(*arguments, cwd=None, env=None):
@@ -147,6 +147,10 @@ def test_commit_rows_takes_rows_and_nothing_else(tmp_path, monkeypatch, capsys):
     [name] = Ledger(made / "laptop").names()
     assert listed.stdout.split() == ["README.md", f"book/ledger/laptop/{name}.json"]
     assert command_line.main(["commit-rows", str(made)]) == 0 and "no new rows" in capsys.readouterr().out
+    facts = {"audit": name, "code": "c", "date": "d", "changes": {}}
+    Ledger(made / "laptop" / "audits").add({"kind": "audit", "name": name_of(facts), "config": facts})
+    assert command_line.main(["commit-rows", str(made)]) == 0 and "1 new rows" in capsys.readouterr().out
+    assert Ledger(book / "laptop" / "audits").names() == [name_of(facts)] and Ledger(book / "laptop").names() == [name]
     (made / "elsewhere").mkdir()
     (made / "laptop" / f"{name}.json").rename(made / "elsewhere" / f"{name}.json")
     assert command_line.main(["commit-rows", str(made)]) == 2 and "'elsewhere'" in capsys.readouterr().err
