@@ -177,7 +177,9 @@ def movable(facts):
     if not known:
         return Piece("")
     told = ", ".join(f"{style(method).label} on {network} {cell.live:.2f} and {cell.rearranged:.2f}"
-                     for (network, method, _), cell in known.items())  # fmt: skip
+                     for (network, method, _), cell in known.items()
+                     if max(cell.live, cell.rearranged) >= 0.005)  # fmt: skip
+    told += ", all others none" if any(max(c.live, c.rearranged) < 0.005 for c in known.values()) else ""
     text = (f"at {SPARSEST}, share of kept weights on a live path, as found and rearranged, without training: {told}; "
             f"at least {min(cell.movable for cell in known.values()):.2f} of them can move")  # fmt: skip
     used = [row for place in ("ResNet-32", "VGG-19") for method in METHODS[:-1]
@@ -190,8 +192,11 @@ def at_scale(facts):
     cells = {key: cell for key, cell in imagenet.cells_of(imagenet.load()).items() if cell}
     if not cells:
         return Piece("", complete=False)
-    smart = [f"{network} at {sparsity}" for (network, method, sparsity), cell in cells.items()
-             if method == "smart" and cell.reason]  # fmt: skip
+    missing = {}
+    for (network, method, sparsity), cell in cells.items():
+        if method == "smart" and cell.reason:
+            missing.setdefault(network, []).append(sparsity)
+    smart = [f"{network} at {' and '.join(of)}" for network, of in missing.items()]
     masks = [cell for cell in cells.values() if not cell.reason]
     text = f"masks alone, without training: {sum(map(limits.sound, masks))} of {len(masks)} are sound"
     text += f"; the smart ratio is {verdicts.NOT_DEFINED} on {', '.join(smart)}" if smart else ""
