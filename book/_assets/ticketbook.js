@@ -13,7 +13,7 @@ window.ticketbook = window.ticketbook || {};
       if (typeof value === "function") node.addEventListener(name, value);
       else if (value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
     }
-    node.append(...children.flat().filter((child) => child !== null && child !== "").map((c) => (c.nodeType ? c : String(c))));
+    node.append(...children.flat(Infinity).filter((child) => child !== null && child !== "").map((c) => (c.nodeType ? c : String(c))));
     return node;
   };
   const el = book.el;

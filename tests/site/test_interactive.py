@@ -114,6 +114,7 @@ def test_every_kind_of_row_has_its_page(site, window):
         assert name in page.title() and whole["row"]["arm"] in page.locator("#run h3").first.inner_text()
         assert page.locator(".tb-layers tbody tr").count() == len(whole["layers"])
         assert page.locator("svg.tb-curve circle").count() == len(whole["row"].get("curve", []))
+        assert page.locator("svg.tb-curve .tb-grid").count() == 5 * ("curve" in whole["row"])
         page.goto("about:blank")
     assert visit.errors + visit.failed == []
 
