@@ -97,7 +97,7 @@ def test_every_row_of_the_ledger_has_its_page(book):
 
 
 def test_nothing_is_left_unfilled(pages):
-    assert [name for name, page in pages.items() if "{{" in page.text] == []
+    assert [name for name, page in pages.items() if "{{" in page.text or "IPython.core.display" in page.text] == []
 
 
 def test_no_button_leads_to_a_repository_while_none_is_named(pages):
