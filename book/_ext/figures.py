@@ -6,7 +6,7 @@ A cell that draws a figure says in its metadata what the figure was made from: {
 from urllib.parse import urlencode
 
 SCALE = (
-    "`laptop` takes hours on a CPU, `smoke` less than a minute, `paper` needs a GPU and days. The page says first how "
+    "`laptop` takes hours on a CPU, `smoke` about a minute, `paper` needs a GPU and days. The page says first how "
     "long it will take. Stopped and started again, it goes on where it was. `-p seeds 10` asks for ten seeds."
 )
 REDRAWN = "Nothing is trained: the figure is drawn again from what is stored."
