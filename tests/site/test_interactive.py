@@ -8,8 +8,7 @@ import browser as chrome
 import pytest
 import rowdata
 from site_build import from_script
-
-from conftest import listen
+from visits import listen
 
 pytestmark = pytest.mark.slow
 HOSTILE = '<img src=x onerror="document.title=1"></script><script>document.title=2</script>'
