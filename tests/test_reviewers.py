@@ -131,6 +131,7 @@ def test_collapsed_runs_are_counted():
 
 def test_a_claim_gives_its_word(monkeypatch):
     rows = arms({"hybrid": 80.0, "lrr": 75.0}, seeds=range(SEEDS))
+    monkeypatch.setattr(board, "protocol", lambda: None)
     assert answer("R1.1", rows).word == verdicts.NOT_RUN  # the protocol has fixed no margin
     monkeypatch.setattr(board, "protocol", lambda: {"margin": 1.0, "seeds": SEEDS})
     found = answer("R1.1", rows)
