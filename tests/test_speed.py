@@ -2,10 +2,10 @@
 
 import json
 import re
-import sys
 
 import matplotlib.pyplot as plt
 import pytest
+import timing
 import torch
 from synthetic import CIFAR
 
@@ -20,16 +20,8 @@ PHASES = (("usual loop", "forward", 30.0), ("usual loop", "backward", 70.0), ("o
           ("our loop", "update", 5.0))  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def timing(root):
-    sys.path.insert(0, str(root / "benchmarks"))
-    import timing
-
-    return timing
-
-
 @pytest.fixture
-def stored(timing):
+def stored():
     """Figures of a machine on which a ResNet-20 breaks even at 80 %."""
     net, figure = "laptop ResNet-20", timing.Figure
     speeds = (("0.9", 2000.0, "1.5 times", True), ("0.98", 4000.0, "5 times", False))
@@ -229,20 +221,20 @@ def test_refresh_fills_the_section_and_leaves_the_board(results, stored, tmp_pat
         speed.refresh(page)
 
 
-def test_a_figure_row_has_the_ratio_and_every_field_that_is_read(timing):
+def test_a_figure_row_has_the_ratio_and_every_field_that_is_read():
     row = timing.Figure("g", "w", 3.0, "s", "other", 2.0).row()
     assert row["ratio"] == 1.5 and set(row) == set(speed.FIELDS)
     assert timing.Figure("g", "w", 3.0, "s").row()["ratio"] is None
 
 
-def test_clocks_call_every_work_in_turn(timing):
+def test_clocks_call_every_work_in_turn():
     calls = []
     found = timing.side_by_side({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2, times=3)
     assert calls == ["a", "b", *["a", "a", "a", "b", "b", "b"] * 2]
     assert set(found) == {"a", "b"} and min(found.values()) >= 0
 
 
-def test_others_use_is_a_share_or_not_known(timing, tmp_path, monkeypatch):
+def test_others_use_is_a_share_or_not_known(tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "STAT", tmp_path / "absent")
     assert timing.busy_share(0) is None
     counts = iter(["cpu 10 0 10 60 20 0 0 0\n", "cpu 20 0 20 120 40 0 0 0\n"])
@@ -250,7 +242,7 @@ def test_others_use_is_a_share_or_not_known(timing, tmp_path, monkeypatch):
     assert timing.busy_share(0) == pytest.approx(0.2)
 
 
-def test_a_run_of_the_benchmarks_keeps_the_other_groups(results, stored, timing, monkeypatch, capsys):
+def test_a_run_of_the_benchmarks_keeps_the_other_groups(results, stored, monkeypatch, capsys):
     import run
     import upkeep
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ticketlib import nb, pages, pilot, runs, stats
+from ticketlib import pages, pilot, runs, stats
 
 
 class Baseline(NamedTuple):
@@ -29,9 +29,9 @@ def spreads(rows, profile="laptop"):
 
     Where that length has fewer than two seeds, the longest one that has two stands in.
     """
-    run = nb.NotebookRun(profile, "stored", nb.book_ledger(profile), 0, "cpu", "")
     counting, found = runs.PROFILES[profile].training["epochs"], {}
-    for (label, epochs), sd in sorted(pilot.spreads(pilot.select(rows, run)).items(), key=lambda item: item[0][1]):
+    known = pilot.spreads(pilot.of_profile(rows, profile))
+    for (label, epochs), sd in sorted(known.items(), key=lambda item: item[0][1]):
         if epochs <= counting:
             found[label] = epochs, sd
     return found

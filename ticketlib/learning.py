@@ -241,9 +241,6 @@ def draw_seconds(axes, of):
             line = dict(color=look.colour, marker=look.marker, linestyle=look.linestyle)
             ax.plot(*zip(*points, strict=True), label=_title(ticket, "0").partition(", 0")[0], **line)
         ax.axhline(values[("dense", "0")], color="black", linestyle="--", label="dense")
-        kept = sorted({100 - 100 * float(s) for t, s in values if t != "dense"})
-        ax.set(xscale="log", xlabel="weights kept, % (log scale)", ylabel=label, ylim=(0, None))
-        ax.set_xticks(kept, [f"{x:.3g}" for x in kept])
-        ax.minorticks_off()
-        ax.invert_xaxis()  # sparser to the right
+        ax.set(ylabel=label, ylim=(0, None))
+        plots.kept_axis(ax, sorted({100 - 100 * float(s) for t, s in values if t != "dense"}))
     return axes

@@ -8,7 +8,7 @@ import numpy as np
 from ticketlib import chapters, evidence, grids, nb, overlaps, pages, probes, ratios, runs, verdicts
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
-from ticketlib.plots import style
+from ticketlib.plots import kept_axis, style
 
 SPARSITIES = (*grids.PROBED, *grids.SPARSE_END)
 METHODS = (*grids.METHODS, "lt", *ratios.RULES)
@@ -231,8 +231,5 @@ def draw(ax, cells, network, methods):
         if points:
             x, y = zip(*points, strict=True)
             ax.plot(x, y, look.marker, color=look.colour, label=look.label, linestyle=look.linestyle)
-    ax.set(xscale="log", ylim=(-4, 104), xlabel="weights kept, % (log scale)", title=network)
-    ax.invert_xaxis()  # sparser to the right
-    ax.set_xticks([10, 5, 2, 1, 0.5, 0.1], ["10", "5", "2", "1", "0.5", "0.1"], minor=False)
-    ax.minorticks_off()
-    return ax
+    ax.set(ylim=(-4, 104), title=network)
+    return kept_axis(ax, [10, 5, 2, 1, 0.5, 0.1])

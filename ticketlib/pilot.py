@@ -72,6 +72,11 @@ def doubled(run):
     return found
 
 
+def of_profile(rows, profile="laptop"):
+    """The pilot's rows among others, with the seeds that the profile plans, as `pilot_rows` returns them."""
+    return select(rows, nb.NotebookRun(profile, "stored", nb.book_ledger(profile), 0, "cpu", ""))
+
+
 def configs(run, dataset):
     """The pilot's configurations with a notebook's number of seeds, in order."""
     first, planned = _seeds(run)[0], grids.pilot(run.profile, dataset)
@@ -186,8 +191,7 @@ def seeds_asked(rows, profile="laptop"):
     Arguments: rows, of a ledger; profile, a name of runs.PROFILES. Returns: None where no difference has two seeds.
     """
     counting = runs.PROFILES[profile].training["epochs"]
-    arms = select(rows, nb.NotebookRun(profile, "stored", nb.book_ledger(profile), 0, "cpu", ""))
-    found = {label: sd for (label, epochs), sd in spreads(arms).items() if epochs == counting}
+    found = {label: sd for (label, epochs), sd in spreads(of_profile(rows, profile)).items() if epochs == counting}
     if not found:
         return None
     label = max(found, key=found.get)

@@ -190,6 +190,18 @@ def _density(sparsity):
     return round(100 * (1 - float(sparsity)), 6)
 
 
+def kept_axis(ax, kept):
+    """Make the horizontal axis one of density: logarithmic, sparser to the right.
+
+    Arguments: kept, the percentages of weights kept that are marked.
+    """
+    ax.set(xscale="log", xlabel="weights kept, % (log scale)")
+    ax.set_xticks(kept, [f"{x:.3g}" for x in kept])
+    ax.minorticks_off()
+    ax.invert_xaxis()
+    return ax
+
+
 def curves(ax, cells, xlabel="epochs"):
     """Draw accuracy against a budget, with each seed and the interval at each budget; arms stand side by side.
 

@@ -152,11 +152,8 @@ def draw(ax, speeds):
         label = "random ticket" if key == "smart" else "LT, with the net it needs first"
         ax.plot(kept, [points[x] for x in kept], label=label, **line)
     ax.axhline(speeds["dense"], color="black", linestyle="--", label="dense")
-    ax.set(xscale="log", xlabel="weights kept, % (log scale)", ylabel="training, images/s", ylim=(0, None))
-    ax.set_xticks(kept, [f"{x:.3g}" for x in kept])
-    ax.minorticks_off()
-    ax.invert_xaxis()  # sparser to the right
-    return ax
+    ax.set(ylabel="training, images/s", ylim=(0, None))
+    return plots.kept_axis(ax, kept)
 
 
 def break_even(stored):
