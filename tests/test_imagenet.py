@@ -1,41 +1,55 @@
-"""What is stored of ImageNet's scale: a cheap part is computed again and must agree to the last digit."""
+"""Masks at ImageNet's scale: what the ledger has of them is found again in part, and must agree to the last weight."""
 
 import importlib.util
-import json
 import sys
 
 import pytest
 import torch
 
-from ticketlib import imagenet, limits, ratios
+from ticketlib import answers, imagenet, limits, machine, observations, ratios, replies, verdicts
+from ticketlib.answers import Facts
 from ticketlib.errors import TicketError
-from ticketlib.nb import ROOT
+from ticketlib.ledger import Ledger, Row, name_of, read_row
+from ticketlib.nb import ROOT, book_ledger
+from ticketlib.reviewers import ITEMS
 
 STORED = imagenet.load()
 
 
+def fake(network, method, sparsity, **facts):
+    """A row as `measure` makes it, of a mask that keeps the same share of every layer."""
+    config, layers = imagenet.configuration(network, method, sparsity), imagenet.layers(network)
+    counts = {layer.name: max(1, round(layer.size * (1 - float(sparsity)))) for layer in layers}
+    sizes = {layer.name: layer.size for layer in layers}
+    kept = sum(counts.values()) / sum(sizes.values())
+    row = dict(keep_counts=counts, sizes=sizes, empty_layers=[], effective_sparsity=1 - 0.95 * kept,
+               classifier_share=0.3, mask_seconds=1.25, seconds=2.0, device="cpu: of a test", threads=1)  # fmt: skip
+    return Row(kind="probe", name=name_of(config), config=config, arm=f"{method}@{sparsity}") | row | facts
+
+
+def all_rows():
+    keys = [key for network in imagenet.NETWORKS for key in imagenet.wanted(network)]
+    return imagenet.rows_in([Row(fake(*key, busy=0.5)) for key in keys])
+
+
 @pytest.mark.parametrize("network", imagenet.NETWORKS)
-@pytest.mark.parametrize("rule", ratios.RULES)
-def test_stored_keep_counts_are_those_of_the_rule(network, rule):
-    for sparsity in imagenet.SPARSITIES:
-        cell = STORED["cells"][network, rule, sparsity]
-        try:
+def test_keep_counts_in_the_ledger_are_those_of_the_rules(network):
+    for (of, rule, sparsity), row in STORED.items():
+        if of == network and rule in ratios.RULES:
             counts = ratios.keep_counts(imagenet.layers(network), rule, sparsity, family=imagenet.FAMILIES[network])
-        except TicketError as error:
-            assert cell["reason"] in str(error)
-        else:
-            assert cell["keep_counts"] == list(counts.values())
+            assert row["keep_counts"] == counts
 
 
-@pytest.mark.parametrize("method, sparsity", [("uniform", "0.999"), ("magnitude", "0.99"), ("smart", "0.98")])
-def test_a_cell_measured_again_is_the_stored_one(method, sparsity):
-    with torch.device("cpu"):
-        model = imagenet.build("resnet50")
-    found, stored = (dict(cell) for cell in (imagenet.measure("resnet50", model, method, sparsity),
-                                             STORED["cells"]["resnet50", method, sparsity]))  # fmt: skip
-    for cell in (found, stored):
-        cell.pop("seconds", None), cell.pop("busy", None)
-    assert found == stored
+@pytest.mark.parametrize("method, sparsity", [("uniform", "0.999"), ("magnitude", "0.99")])
+def test_a_mask_found_again_is_the_one_in_the_ledger(method, sparsity, tmp_path):
+    row = imagenet.measure("resnet50", imagenet.build("resnet50"), method, sparsity)
+    Ledger(tmp_path).add(row)
+    found = read_row(tmp_path / f"{row['name']}.json")
+    assert sum(found["keep_counts"].values()) == round(25_502_912 * (1 - float(sparsity)))
+    assert found["effective_sparsity"] >= float(sparsity) - 1e-6 and found["mask_seconds"] <= found["seconds"] + 1
+    stored = STORED.get(("resnet50", method, sparsity), found)
+    for what in ("keep_counts", "mask_digest", "effective_sparsity", "empty_layers", "classifier_share"):
+        assert found[what] == stored[what], what
 
 
 def test_the_initial_weights_are_always_the_same_and_torchs_generator_is_left_alone():
@@ -48,33 +62,79 @@ def test_the_initial_weights_are_always_the_same_and_torchs_generator_is_left_al
         imagenet.build("resnet18")
 
 
-def test_cells_as_the_page_shows_them(monkeypatch, tmp_path):
-    cells = imagenet.cells_of(STORED)
-    assert len(cells) == 2 * len(imagenet.METHODS) * len(imagenet.SPARSITIES)
-    assert all(cells["VGG-16", "smart", s].reason for s in imagenet.SPARSITIES)
-    assert cells["ResNet-50", "smart", "0.9"].live > limits.SOUND
+def test_what_a_rule_cannot_meet_is_not_defined_and_has_no_row():
+    assert all(imagenet.reason("vgg16", "smart", s) for s in imagenet.SPARSITIES)
+    assert imagenet.reason("resnet50", "smart", "0.9") == "" == imagenet.reason("vgg16", "synflow", "0.999")
+    assert "0.3 of the linear layers, 614400 weights" in imagenet.reason("resnet50", "smart", "0.98")
+    assert not any(imagenet.reason(*key) for network in imagenet.NETWORKS for key in imagenet.wanted(network))
+    assert imagenet.wanted("vgg16", ("smart", "synflow")) == [("vgg16", "synflow", s) for s in imagenet.SPARSITIES]
+    with pytest.raises(TicketError, match=verdicts.NOT_DEFINED):
+        imagenet.measure("resnet50", imagenet.build("resnet50"), "smart", "0.98")
+
+
+def test_cells_as_the_page_shows_them():
+    cells = imagenet.cells_of(all_rows())
+    assert len(cells) == 2 * len(imagenet.METHODS) * len(imagenet.SPARSITIES) and None not in cells.values()
+    assert cells["VGG-16", "smart", "0.9"].reason and cells["ResNet-50", "smart", "0.9"].live == pytest.approx(0.95)
+    assert (cells["VGG-16", "synflow", "0.999"].seconds, cells["VGG-16", "synflow", "0.999"].n) == (1.25, 1)
     said = imagenet.answer(cells)
     assert said.startswith("**Not all of them.** The smart ratio is not defined here on ResNet-50 at 0.98, 0.99, 0.999")
-    assert imagenet.made_on(STORED).startswith(f"{len(STORED['cells'])} cells, last made on cpu")
-    monkeypatch.setattr(imagenet, "STORED", tmp_path / "none.json")
-    nothing = imagenet.load()
-    assert imagenet.answer(imagenet.cells_of(nothing)).startswith("**Not run.**") and imagenet.made_on(nothing) == ""
+    assert verdicts.NOT_RUN not in limits.table(cells, "seconds")
+    assert imagenet.busy(all_rows()) == "Other work used 50 to 50 % of the processors meanwhile."
+    kept = imagenet.keep_ratios(all_rows(), "resnet50", "0.9", ("synflow", "lt"))
+    assert list(kept) == ["synflow"] and kept["synflow"] == pytest.approx([0.1] * 54, abs=1e-3)
 
 
-def test_the_command_keeps_cells_beside_those_that_are_there(monkeypatch, tmp_path):
+def test_without_rows_the_page_says_what_is_not_run():
+    cells = imagenet.cells_of({})
+    assert imagenet.answer(cells).startswith("**Not run.**") and imagenet.busy({}) == ""
+    wanted = [key for network in imagenet.NETWORKS for key in imagenet.wanted(network)]
+    assert limits.table(cells, "seconds").count(verdicts.NOT_RUN) == len(wanted)
+
+
+def test_the_reviewers_item_stands_on_the_rows():
+    rows = all_rows()
+    piece = observations.at_scale(Facts(rows.values()))
+    assert piece.rows == {row["name"] for row in rows.values()} and piece.n == (1,) and piece.complete
+    assert piece.text.startswith(f"masks alone, without training: {len(rows)} of {len(rows)} are sound; the smart")
+    [item] = [item for item in ITEMS if item.id == "R3.1"]
+    found = answers.answer(item, Facts(rows.values()))
+    assert found.word == answers.PARTLY and not found.answered and found.n == (1,) and "not run: " in found.text
+    assert not [part for part in replies.open_runs(item, Facts(rows.values())) if part.probe]
+    rows.pop(("vgg16", "synflow", "0.9"))
+    assert not observations.at_scale(Facts(rows.values())).complete
+    [part] = [part for part in replies.open_runs(item, Facts(rows.values())) if part.probe]
+    assert part.which == "masks of `synflow` at ImageNet's scale, no training" and len(part.to_do) == 1
+    assert observations.at_scale(Facts([])) == observations.Piece("", complete=False)
+
+
+def test_other_readers_of_the_ledger_pass_over_these_rows():
+    rows = list(all_rows().values())
+    facts = Facts(rows)
+    assert observations.movable(facts).text == "" and observations.depth(facts).text == ""
+    assert not facts.images().fingerprint.strip("0")
+    assert all("dataset" in row["config"] for row in Ledger(book_ledger("paper")).rows())
+
+
+def test_the_command_adds_what_is_missing_and_nothing_twice(monkeypatch, tmp_path, capsys):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     spec = importlib.util.spec_from_file_location("bench_imagenet", ROOT / "benchmarks" / "imagenet.py")
     command = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(command)
-    monkeypatch.setattr(imagenet, "STORED", tmp_path / "imagenet.json")
     monkeypatch.setattr(imagenet, "SPARSITIES", ("0.9",))
-    monkeypatch.setattr(imagenet, "measure", lambda network, model, method, sparsity: {
-        "network": network, "method": method, "sparsity": sparsity})  # fmt: skip
+    monkeypatch.setattr(imagenet, "measure", lambda network, model, method, s: Row(fake(network, method, s)))
     monkeypatch.setattr(imagenet, "build", lambda network: None)
     monkeypatch.setattr(command, "busy_share", lambda wait: None)
-    monkeypatch.setattr(sys, "argv", ["imagenet.py", "resnet50", "--without", "synflow", *ratios.RULES])
+    asked = ["resnet50", "--only", "magnitude", "random", "--ledger", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["imagenet.py", *asked])
+    monkeypatch.setattr(machine, "code_version", lambda: "tag-0-gabc-dirty")
+    with pytest.raises(TicketError, match="is not a commit's"):
+        command.main()
+    monkeypatch.setattr(machine, "code_version", lambda: "tag-0-gabc")
+    threads = torch.get_num_threads()
     command.main()
-    assert list(imagenet.load()["cells"]) == [("resnet50", m, "0.9") for m in ("magnitude", "random")]
+    assert set(imagenet.rows_in(Ledger(tmp_path).rows())) == {("resnet50", m, "0.9") for m in ("magnitude", "random")}
     monkeypatch.setattr(imagenet, "measure", None)  # nothing is measured twice
     command.main()
-    assert json.loads((tmp_path / "imagenet.json").read_text())["machine"]["threads"] >= 1
+    torch.set_num_threads(threads)
+    assert capsys.readouterr().out.count("\n") == 2

@@ -266,9 +266,6 @@ def test_probes_answer_a_part_without_training():
         assert said in piece.text and piece.rows and piece.n and piece.rows <= set(facts.by_name)
     found = answer("R2.7", facts.rows)
     assert found.word == answers.PARTLY and "not run: snip rearranged" in found.text
-    scale = observations.at_scale(facts)
-    assert scale.text.startswith("masks alone, without training: ") and not scale.rows and not scale.complete
-    assert answer("R3.1", facts.rows).word == verdicts.NOT_RUN
 
 
 def test_pieces_without_rows_do_not_make_an_answer():

@@ -51,6 +51,7 @@ class Item:
     extra: object = None  # function from Facts to a Piece: what no paired difference says
     grid: str = ""  # the grid whose rows `extra` reads
     probed: tuple[str, ...] = ()  # tickets whose masks are looked at: they need probes, no training
+    at_scale: bool = False  # whether the masks of networks for ImageNet are looked at
     others: tuple = ()  # panels of others' figures: arguments of published.span
     text: str = ""  # editorial: what the book does
     phrase: str = ""  # editorial: words on the page that show it

@@ -1,25 +1,31 @@
-"""At ImageNet's scale: what rules and data-free pruners keep of torchvision's networks; measured once, and stored."""
+"""At ImageNet's scale: what rules and data-free pruners keep of torchvision's networks, as probe rows; no images."""
 
-import json
+import functools
 import time
 
 import numpy as np
 import torch
 import torchvision
 
-from ticketlib import limits, masks, paths, pruners, ratios, verdicts
+from ticketlib import limits, machine, masks, paths, pruners, ratios, verdicts
 from ticketlib.errors import TicketError, one_of
+from ticketlib.ledger import Ledger, Row, name_of
 from ticketlib.models import prunable
-from ticketlib.nb import ROOT
+from ticketlib.nb import book_ledger
 
-STORED = ROOT / "book" / "reference" / "imagenet.json"  # written by benchmarks/imagenet.py
 NETWORKS = {"resnet50": "ResNet-50", "vgg16": "VGG-16"}  # torchvision's name -> ours
 FAMILIES = {"resnet50": "resnet", "vgg16": "vgg"}  # forms of the smart ratio
 SPARSITIES = ("0.9", "0.98", "0.99", "0.999")
 PRUNERS = ("random", "magnitude", "synflow")
 METHODS = (*PRUNERS, *ratios.RULES)
-SHAPE = (3, 224, 224)
-SEED = 0
+DATASET, SHAPE, SEED = "imagenet", (3, 224, 224), 0
+COMMON = {"probe": "mask", "recipe": 1, "dataset": DATASET, "fingerprint": "no images", "input": list(SHAPE),
+          "seed": SEED, "corruption": "none", "linear": "own", "variant": "default", "min_per_layer": 0}  # fmt: skip
+
+
+def configuration(network, method, sparsity):
+    """What names the probe row of one mask. Arguments: network, of NETWORKS; method, of METHODS; decimal text."""
+    return COMMON | {"network": network, "ticket": method, "sparsity": sparsity}
 
 
 def build(network):
@@ -32,36 +38,53 @@ def build(network):
         return getattr(torchvision.models, one_of("network", network, NETWORKS))(weights=None).eval()
 
 
+@functools.cache
 def layers(network):
     """The prunable layers of a network, without its weights: list of ratios.Layer."""
     with torch.device("meta"):
         return ratios.layers(getattr(torchvision.models, one_of("network", network, NETWORKS))(weights=None))
 
 
+@functools.cache
+def reason(network, method, sparsity):
+    """Why a method is not defined on a network at a sparsity; "" where it is."""
+    if method not in ratios.RULES:
+        return ""
+    try:
+        ratios.keep_counts(layers(network), method, sparsity, family=FAMILIES[network])
+    except TicketError as error:
+        return str(error).removeprefix(f"{verdicts.NOT_DEFINED}: ")
+    return ""
+
+
+def wanted(network, methods=METHODS):
+    """The masks to be found on a network: list of (network, method, sparsity), fast methods first."""
+    keys = [(network, method, s) for method in reversed(METHODS) if method in methods for s in SPARSITIES]
+    return [key for key in keys if not reason(*key)]
+
+
 def measure(network, model, method, sparsity):
     """Find one mask, clock it, and describe it.
 
     Arguments: network, a key of NETWORKS; model, as `build` gives it; method, of METHODS; sparsity, decimal text.
-    Returns: dict of plain values: keep_counts in forward order, effective_sparsity, movable_share, classifier_share of
-        all linear layers, seconds for the mask alone; where it cannot be made, the reason instead.
+    Returns: ledger.Row of a probe; `mask_seconds` is processor time for the mask alone, `seconds` wall time for all.
+    Raises: TicketError where the method is not defined.
     """
-    cell = {"network": network, "method": method, "sparsity": sparsity, "seed": SEED}
-    began = time.perf_counter()
-    try:
-        mask = _mask(model, method, sparsity, FAMILIES[network])
-    except TicketError as error:
-        if verdicts.NOT_DEFINED not in str(error):
-            raise
-        return cell | {"reason": str(error).removeprefix(f"{verdicts.NOT_DEFINED}: ")}
-    seconds = round(time.perf_counter() - began, 2)
-    linear = [name for name, bits in mask.items() if bits.ndim == 2]
-    return cell | {
-        "keep_counts": list(mask.counts.values()),
+    began, clock = time.perf_counter(), time.process_time()
+    mask = _mask(model, method, sparsity, FAMILIES[network])
+    took, values = time.process_time() - clock, configuration(network, method, sparsity)
+    linear = [layer.name for layer in layers(network) if layer.linear]
+    row = Row(kind="probe", name=name_of(values), config=values, arm=f"{method}@{sparsity}", keep_counts=mask.counts)
+    row |= {
+        "sizes": mask.sizes,
+        "empty_layers": mask.empty_layers,
         "effective_sparsity": paths.effective_sparsity(model, mask, SHAPE),
         "movable_share": masks.movable_share(mask),
         "classifier_share": sum(mask.counts[name] for name in linear) / mask.kept,
-        "seconds": seconds,
+        "mask_digest": mask.digest(),
+        "mask_seconds": round(took, 2),
     }
+    return row | machine.facts("cpu") | {"seconds": round(time.perf_counter() - began, 2)}
 
 
 def _mask(model, method, sparsity, family):
@@ -74,76 +97,53 @@ def _mask(model, method, sparsity, family):
     return masks.global_mask(scores, sparsity)
 
 
-def key(cell):
-    """What names a cell: (network, method, sparsity)."""
-    return cell["network"], cell["method"], cell["sparsity"]
+def load(*folders):
+    """Rows of these masks in the book's ledger and in others: dict (network, method, sparsity) -> Row."""
+    folders = dict.fromkeys([book_ledger("paper"), *folders])
+    return rows_in(row for folder in folders for row in Ledger(folder).rows())
 
 
-def load():
-    """What is stored: dict with "machine", facts of where it was made, and "cells", dict key -> cell."""
-    if not STORED.is_file():
-        return {"machine": {}, "cells": {}}
-    found = json.loads(STORED.read_text(encoding="utf-8"))
-    return {"machine": found["machine"], "cells": {key(cell): cell for cell in found["cells"]}}
+def rows_in(rows):
+    """The rows of these masks among others, in the same form."""
+    ours = [row for row in rows if row["kind"] == "probe" and row["config"]["dataset"] == DATASET]
+    return {tuple(row["config"][what] for what in ("network", "ticket", "sparsity")): row for row in ours}
 
 
-def cells_of(stored):
-    """The cells as `limits` reads them: dict (our network's name, method, sparsity) -> limits.Cell, or None."""
-    sizes = {network: [layer.size for layer in layers(network)] for network in NETWORKS}
+def cells_of(rows):
+    """The masks as `limits` reads them: dict (our network's name, method, sparsity) -> limits.Cell, or None."""
     return {
-        (NETWORKS[network], method, sparsity): _cell(stored["cells"].get((network, method, sparsity)), sizes[network])
+        (NETWORKS[network], method, sparsity): _cell(rows, (network, method, sparsity))
         for network in NETWORKS
         for method in METHODS
         for sparsity in SPARSITIES
     }
 
 
-def _cell(cell, sizes):
-    if cell is None:
-        return None
-    if "reason" in cell:
-        return limits.Cell(reason=cell["reason"])
-    counts = cell["keep_counts"]
-    kept = sum(counts) / sum(sizes)
-    return limits.Cell(
-        live=(1 - cell["effective_sparsity"]) / kept,
-        effective=cell["effective_sparsity"],
-        empty=counts.count(0),
-        movable=cell["movable_share"],
-        classifier=cell["classifier_share"],
-        seconds=cell["seconds"],
-        n=1,
-    )
+def _cell(rows, key):
+    if reason(*key):
+        return limits.Cell(reason=reason(*key))
+    return limits.from_rows([rows[key]])._replace(seconds=rows[key]["mask_seconds"]) if key in rows else None
 
 
-def keep_ratios(stored, network, sparsity, methods):
-    """Keep-ratios of some methods where they are stored: dict method -> float array (num_layers,)."""
-    sizes = np.array([layer.size for layer in layers(network)])
-    found = {method: stored["cells"].get((network, method, sparsity), {}) for method in methods}
-    return {m: np.array(cell["keep_counts"]) / sizes for m, cell in found.items() if "keep_counts" in cell}
+def keep_ratios(rows, network, sparsity, methods):
+    """Keep-ratios of some methods, where there are rows: dict method -> float array (num_layers,), forward order."""
+    found = {method: rows[network, method, sparsity] for method in methods if (network, method, sparsity) in rows}
+    return {method: np.array([row["keep_counts"][layer.name] / layer.size for layer in layers(network)])
+            for method, row in found.items()}  # fmt: skip
 
 
 def answer(cells):
     """The answer in short, as Markdown: what is defined, what is sound, at each sparsity."""
-    known = [cell for cell in cells.values() if cell is not None]
-    if not known:
-        return f"**{verdicts.NOT_RUN.capitalize()}.** No mask is stored; `benchmarks/imagenet.py` makes them."
-    smart = {network: [cells[network, "smart", s] for s in SPARSITIES] for network in NETWORKS.values()}
-    missing = {
-        network: [s for s, cell in zip(SPARSITIES, of, strict=True) if cell and cell.reason]
-        for network, of in smart.items()
-    }
-    said = "; ".join(f"on {network} at {', '.join(of)}" for network, of in missing.items() if of)
+    smart = {network: [s for s in SPARSITIES if (cell := cells[network, "smart", s]) and cell.reason]
+             for network in NETWORKS.values()}  # fmt: skip
+    said = "; ".join(f"on {network} at {', '.join(of)}" for network, of in smart.items() if of)
+    if not any(cell and cell.n for cell in cells.values()):
+        return f"**{verdicts.NOT_RUN.capitalize()}.** The ledger has no mask; `benchmarks/imagenet.py` makes them."
     head = f"**Not all of them.** The smart ratio is {verdicts.NOT_DEFINED} {said}." if said else "**They do.**"
     return f"{head} No network was trained, so this says nothing about accuracy.\n\n{limits.summary(cells)}"
 
 
-def made_on(stored):
-    """Where the stored masks were made, and how busy the machine was, as a sentence."""
-    if not stored["cells"]:
-        return ""
-    busy = [cell["busy"] for cell in stored["cells"].values() if "busy" in cell]
-    machine = stored["machine"]
-    text = f"{len(stored['cells'])} cells, last made on {machine['device']}, {machine['threads']} thread"
-    others = f"; others used {100 * min(busy):.0f} to {100 * max(busy):.0f} % of the processors" if busy else ""
-    return f"{text}{others}."
+def busy(rows):
+    """How busy the machine was with other work while masks were found, as a sentence; "" where no row says."""
+    shares = [100 * row["busy"] for row in rows.values() if "busy" in row]
+    return f"Other work used {min(shares):.0f} to {max(shares):.0f} % of the processors meanwhile." if shares else ""

@@ -2,9 +2,11 @@
 
 import json
 import re
+import statistics
+from collections import defaultdict
 from typing import NamedTuple
 
-from ticketlib import answers, grids, pages, probes, published
+from ticketlib import answers, grids, imagenet, pages, probes, published
 from ticketlib.answers import COMPUTED, EDITORIAL, MEASURED, Need, Pair
 from ticketlib.claims import CLAIMS
 from ticketlib.nb import ROOT
@@ -92,7 +94,7 @@ class Open(NamedTuple):
 
     which: str
     grid: str
-    to_do: list  # of Config
+    to_do: list  # of Config, or of what imagenet.wanted gives
     planned: int
     probe: bool = False  # masks only: nothing is trained
 
@@ -110,8 +112,14 @@ def runs_table(facts):
 def _cost(part, facts):
     if not part.probe:
         return answers.cost(part.to_do, facts)
-    took = [row["seconds"] for row in facts.rows if row["kind"] == "probe"]
-    return "0", f"{len(part.to_do) * sum(took) / len(took) / 3600:.1f}" if took else "not measured"
+    took = defaultdict(list)
+    for row in facts.rows:
+        if row["kind"] == "probe":
+            took[row["config"]["network"], row["config"]["ticket"]].append(row["seconds"])
+    kinds = [one[:2] if isinstance(one, tuple) else (one.network, one.ticket) for one in part.to_do]
+    if not all(kind in took for kind in kinds):
+        return "0", "not measured"
+    return "0", f"{sum(statistics.mean(took[kind]) for kind in kinds) / 3600:.1f}"
 
 
 def waiting(item, facts):
@@ -133,6 +141,8 @@ def open_runs(item, facts):
     if "lt" in item.probed:  # its masks need trained nets, so they come with the runs
         parts.append(_need(Need((Pair("", "lt", "lt"),), (SPARSITY,), "step1", MASK_SEEDS), facts))
     parts.append(_probes(item, facts))
+    if item.at_scale:
+        parts.append(_at_scale(facts))
     return [part for part in parts if part.to_do]
 
 
@@ -171,6 +181,14 @@ def _probes(item, facts):
     to_do = [config for config in planned if probes.name(config) not in facts.by_name]
     which = ", ".join(f"`{ticket}`" for ticket in dict.fromkeys(config.ticket for config in to_do))
     return Open(f"masks of {which} on the paper's networks, no training", "probes", to_do, len(planned), probe=True)
+
+
+def _at_scale(facts):
+    planned = [key for network in imagenet.NETWORKS for key in imagenet.wanted(network)]
+    to_do = [key for key in planned if probes.name_of(imagenet.configuration(*key)) not in facts.by_name]
+    which = ", ".join(f"`{method}`" for method in dict.fromkeys(method for _, method, _ in to_do))
+    which = f"masks of {which} at ImageNet's scale, no training"
+    return Open(which, "`benchmarks/imagenet.py`", to_do, len(planned), probe=True)
 
 
 def substitutions(rows, beside=()):

@@ -88,7 +88,7 @@ ITEMS = (
          text="SynFlow is cited, and is one of this book's methods. That it was meant is a guess.",
          phrase="{cite:p}`tanaka2020`"),
     Item("R3.1", "Does it hold at the scale of ImageNet?", MEASURED, (SCALE, OTHERS), extra=observations.at_scale,
-         others=((published.UNIFORM, "tiny-imagenet"), (published.ITERATED, "imagenet")),
+         at_scale=True, others=((published.UNIFORM, "tiny-imagenet"), (published.ITERATED, "imagenet")),
          needs=(Need(tuple(Pair(f"smart ratio over {label}, Tiny-ImageNet", "smart", arm) for label, arm in
                            (("uniform", "uniform"), ("ERK", "erk"), ("GraSP", "grasp"), ("LRR", "lrr"))),
                      ONE, seeds=3, dataset="tiny_imagenet"),)),

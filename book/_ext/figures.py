@@ -16,7 +16,7 @@ DATA = {  # what a figure was made from -> (text of the link or sentence, where 
     "formulas": ("computed from formulas; no rows", None, REDRAWN),
     "published": ("the published figures behind it", "09_published.html#the-differences", REDRAWN),
     "benchmarks": ("the stored benchmarks behind it", "06_speed.html#all-figures", "`make bench` measures them again."),
-    "masks": ("the stored masks behind it", "12_imagenet.html#which-masks-are-sound",
+    "masks": ("the rows behind it", {"kind": "probe", "dataset": "imagenet"},
               "`python benchmarks/imagenet.py` finds masks that are missing."),
 }
 LIVE = "its runs were made with this page and are in no ledger"

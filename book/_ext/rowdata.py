@@ -8,7 +8,7 @@ import json
 import re
 from pathlib import Path
 
-from ticketlib import models, ratios
+from ticketlib import imagenet, models, ratios
 from ticketlib.data import CLASSES
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
@@ -68,6 +68,8 @@ def line(row, profile, pages):
 
 @functools.cache
 def _forward(network, width, stem_stride, dataset):  # layers as (name, size), in forward order
+    if dataset == imagenet.DATASET:
+        return [(layer.name, layer.size) for layer in imagenet.layers(network)]
     stem = {"stem_stride": stem_stride} if network.startswith("resnet") else {}
     channels = 1 if dataset == "digits" else 3
     model = models.build(network, CLASSES[dataset], channels, width=width, **stem)
