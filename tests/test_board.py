@@ -42,7 +42,7 @@ def test_every_claim_is_on_the_board_and_rows_fill_it(fixed):
     table = board.table(arms(MEANS))
     assert [line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:-2]] == list(CLAIMS)
     assert re.search(r"\| C \| .* \| holds: .*n = 6 \|", table) and "| A | " in table and "not run |" in table
-    assert table.endswith("Scope of every verdict: resnet20 (width 16, stem stride 2), cifar10, 20 epochs.")
+    assert table.endswith("Scope of every verdict: ResNet-20 (width 16, stem stride 2), CIFAR-10, 20 epochs.")
 
 
 def test_refresh_changes_the_board_and_nothing_else(fixed, tmp_path):

@@ -347,13 +347,13 @@ def test_measured_masks_are_clean_ones_and_what_is_missing_is_kept_as_a_gap(prob
     assert len(found) == 12 and [key for key, rows in found.items() if rows] == [("resnet8", "snip", "0.9")]
     assert found["resnet8", "snip", "0.9"][0]["config"]["corruption"] == "none"
     lines = shares.table_of(found)[1]
-    assert lines[0][:3] == ["resnet8", "SNIP", "0 or 1"] and lines[0][4:6] == ["not run", "not run"]
+    assert lines[0][:3] == ["ResNet-8", "SNIP", "0 or 1"] and lines[0][4:6] == ["not run", "not run"]
     assert lines[0][3].startswith("0.2") and lines[0][-1] == "0" and lines[1][2:4] == ["0", "not run"]
     assert {len(line) for line in lines} == {len(shares.table_of(found)[0])}
     assert shares.reading(found).startswith("Of 1 cells with rows, the nearest rule is the smart ratio in 0, ")
     assert "Not run" in shares.reading({("resnet8", "snip", "0.9"): {}})
     panels = shares.panels(found)
-    assert list(panels) == [("resnet8", "0.9")] and list(panels["resnet8", "0.9"]) == ["smart", "snip"]
+    assert list(panels) == [("ResNet-8", "0.9")] and list(panels["ResNet-8", "0.9"]) == ["smart", "snip"]
 
 
 def test_masks_of_the_papers_networks_lie_beside(probed):

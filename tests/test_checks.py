@@ -117,7 +117,7 @@ def test_the_table_has_every_cell_or_says_what_is_missing(tmp_path, monkeypatch)
     monkeypatch.setattr(chapters, "book_rows", lambda _: [])
     said = checks.table(run, checks.rows(run, ()), MOVED, 0.9)
     assert said.startswith("**Not run.**") and "10 differences" in said
-    assert "- LT, rearranged − LT: resnet20 at 0.9, 0.98, 0.995; vgg16 at 0.98" in said
+    assert "- LT, rearranged − LT: ResNet-20 at 0.9, 0.98, 0.995; VGG-16 at 0.98" in said
     notebook(tmp_path, claim_b())
     lines = checks.table(run, checks.rows(run, ()), MOVED, 0.9).splitlines()
     assert len(lines) == 12 and "n = 3" in lines[2] and "| not run |" in lines[4] and "the book's" not in lines[0]

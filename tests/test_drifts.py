@@ -81,7 +81,7 @@ def test_lt_comes_from_the_runs(tmp_path):
     assert overlaps.sizes_of(found["resnet20", "lt", "0.9"][0][0]) == {"conv.weight": 432, "fc.weight": 640}
     assert {key[1] for key in drifts.with_overlap(found)} == {"snip", "grasp"}  # LT's runs have no overlap
     snip = found["resnet32", "snip", "0.98"]
-    panel = drifts.panels(found, "0.98")["resnet32", "snip"]
+    panel = drifts.panels(found, "0.98")["ResNet-32", "snip"]
     first, last = (np.mean([p[0]["keep_counts"][n] / p[0]["sizes"][n] for p in snip.values()])
                    for n in ("conv.weight", "fc.weight"))  # fmt: skip
     assert panel["snip"][0] == pytest.approx(first) and panel["snip"][-1] == pytest.approx(last)

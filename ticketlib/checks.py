@@ -10,6 +10,7 @@ import numpy as np
 from ticketlib import campaign, chapters, evidence, grids, pages, plots, runs, stats, verdicts
 from ticketlib.claims import Comparison
 from ticketlib.ledger import Ledger, Row
+from ticketlib.sources import title
 from ticketlib.tickets import REWIND_TO
 
 STEPS = ("step1", "step2", "step3", "step4")  # the grids whose rows these chapters show
@@ -174,7 +175,7 @@ def _line(found, book, network, pair, sparsity, confidence):
     here, there = (cell(of[network], pair, sparsity, confidence) for of in (found, book))
     seeds, both = ", ".join(f"{value:+.2f}" for value in here.points), " and ".join(f"{v:.2f}" for v in here.accuracies)
     beside = effect(there.estimate) if there.points else ""
-    return [network, pair.label, sparsity, both, effect(here.estimate), seeds, here.remark, beside]
+    return [title(network), pair.label, sparsity, both, effect(here.estimate), seeds, here.remark, beside]
 
 
 def effect(estimate):
@@ -190,7 +191,7 @@ def _not_run(listed):
     where = defaultdict(lambda: defaultdict(list))
     for network, pair, sparsity in listed:
         where[pair.label][network].append(sparsity)
-    lines = [f"- {label}: " + "; ".join(f"{network} at {', '.join(at)}" for network, at in of.items())
+    lines = [f"- {label}: " + "; ".join(f"{title(network)} at {', '.join(at)}" for network, at in of.items())
              for label, of in where.items()]  # fmt: skip
     return "\n".join([f"**Not run.** Planned, and not in this ledger: {len(listed)} differences.", "", *lines])
 
@@ -222,7 +223,7 @@ def _control_lines(network, arm, of, trained):
         there = [of[name] for of in values if name in of]
         what, wanted = MEASURED[name]
         span = f"{min(there):.3f} to {max(there):.3f}"
-        lines.append([network, label, what, wanted, span, f"{works} of {len(values)}"])
+        lines.append([title(network), label, what, wanted, span, f"{works} of {len(values)}"])
     return lines
 
 

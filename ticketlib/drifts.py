@@ -9,6 +9,7 @@ from scipy.special import entr
 from ticketlib import board, evidence, overlaps, pages, runs, shares, verdicts
 from ticketlib.ledger import Ledger
 from ticketlib.plots import style
+from ticketlib.sources import title
 
 LT = ("0.9", "0.98")  # sparsities of LT in the book's grids
 
@@ -102,7 +103,7 @@ def table(found):
     titles = ["network", "method", "removed", *COLUMNS, "most in", "seeds"]
     lines = []
     for (network, ticket, sparsity), of in found.items():
-        name = [network, style(ticket).label, sparsity]
+        name = [title(network), style(ticket).label, sparsity]
         if not of:
             lines.append([*name, *[verdicts.NOT_RUN] * 4, 0])
             continue
@@ -155,12 +156,12 @@ def explains(run):
 
 
 def panels(found, sparsity):
-    """Mean keep-ratios, clean and spoilt, ready to draw: dict (network, method) -> {arm: float array (num_layers,)}."""
+    """Mean keep-ratios, clean and spoilt, ready to draw: dict (network's title, method) -> {arm: float array}."""
     drawn = {}
     for (network, ticket, at), of in found.items():
         if of and at == sparsity:
             model = shares.network_of(next(iter(of.values()))[0])  # layers in forward order, which rows do not keep
-            drawn[network, ticket] = {
+            drawn[title(network), ticket] = {
                 arm: np.mean([shares.keep_ratios(pair[side]["keep_counts"], model) for pair in of.values()], axis=0)
                 for side, arm in enumerate((ticket, f"{ticket}+both"))
             }

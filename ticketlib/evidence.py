@@ -11,6 +11,7 @@ from ticketlib.claims import CLAIMS
 from ticketlib.ledger import Row
 from ticketlib.ratios import RULES
 from ticketlib.runs import PROFILES, parent
+from ticketlib.sources import title
 
 MOVED_FLOOR = 0.10  # a rearrangement or shuffle must touch at least this share of the kept weights
 LABELS_SLACK = 0.05  # corrupted labels agree with the true ones at 1 / classes, give or take this
@@ -152,4 +153,5 @@ def scope(profile, network="resnet"):
     """Where a verdict applies, in words: network, data set, epochs."""
     chosen = PROFILES[profile]
     name, width, stem_stride = chosen.networks[network]
-    return f"{name} (width {width}, stem stride {stem_stride}), {chosen.dataset}, {chosen.training['epochs']} epochs"
+    where = f"{title(name)} (width {width}, stem stride {stem_stride}), {title(chosen.dataset)}"
+    return f"{where}, {chosen.training['epochs']} epochs"

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ticketlib import campaign, grids, models
 from ticketlib.claims import CLAIMS
 from ticketlib.runs import PROFILES, parent
+from ticketlib.sources import title
 
 PEAK = 19.5e12  # float32 operations a second of an NVIDIA A100 without its tensor cores, from its data sheet
 UTILISATION = (0.1, 0.3)  # shares of the peak: one small network alone on a GPU, several that share it; assumed
@@ -61,7 +62,7 @@ def hours_lines(dataset, profile="paper"):
         for claim, configs in [*of_claims.items(), ("all, shared runs once", list(together.values()))]:
             total = flops(configs)
             figures = [f"{hours(total, share):.0f}" for share in UTILISATION]
-            lines.append([claim, name, len(configs), f"{total / 1e18:.1f}", *figures])
+            lines.append([claim, title(name), len(configs), f"{total / 1e18:.1f}", *figures])
     return titles, lines
 
 
@@ -72,5 +73,5 @@ def wall_lines(dataset, profile="paper", counts=(1, 8, 32)):
         runs = {c.name: c for claim in CLAIMS for c in claim_runs(claim, profile, dataset, network)}
         total = flops(runs.values())
         spans = (" to ".join(f"{hours(total, share, n) / 24:.1f}" for share in reversed(UTILISATION)) for n in counts)
-        lines.append([name, *spans])
+        lines.append([title(name), *spans])
     return ["network", *(f"days on {n} GPU{'s' * (n > 1)}" for n in counts)], lines

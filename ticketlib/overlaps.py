@@ -9,6 +9,7 @@ import numpy as np
 from ticketlib import chapters, grids, nb, pages, probes, ratios, runs, shares, verdicts
 from ticketlib.ledger import Ledger
 from ticketlib.plots import style
+from ticketlib.sources import title
 
 TICKETS = ("snip", "grasp", "lt")  # their masks need data; LT's by way of a trained net
 PLAIN = {"linear": "own", "variant": "default", "min_per_layer": 0}
@@ -99,7 +100,7 @@ def table(found):
         means = [np.mean([row[what] for _, row in of.values()]) for what in ("chance", "overlap", "ceiling")]
         moved, along = (np.mean(values) for values in zip(*((far(p), way(p[1])) for p in of.values()), strict=True))
         numbers = [f"{value:.3f}" for value in (moved, between_seeds(of), *means)]
-        lines.append([network, style(ticket).label, sparsity, *numbers, f"{100 * along:.0f} %", len(of)])
+        lines.append([title(network), style(ticket).label, sparsity, *numbers, f"{100 * along:.0f} %", len(of)])
     return pages.table(titles, lines) if lines else f"**{verdicts.NOT_RUN.capitalize()}.** This ledger has no probe."
 
 
@@ -125,5 +126,5 @@ def draw(ax, found, network):
         ax.plot([place, place], ends, "-", color="0.6", marker="_", markersize=12, zorder=1)
         ax.plot([place] * len(of), [row["overlap"] for _, row in of.values()], look.marker, color=look.colour)
     ax.set_xticks(range(len(cells)), [f"{style(ticket).label}\n{sparsity}" for (_, ticket, sparsity), _ in cells])
-    ax.set_title(network, fontsize=11)
+    ax.set_title(title(network), fontsize=11)
     return ax

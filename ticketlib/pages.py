@@ -8,6 +8,7 @@ from ticketlib.claims import CLAIMS, CONFIDENCE
 from ticketlib.ledger import Ledger
 from ticketlib.nb import ROOT, book_ledger
 from ticketlib.runs import PROFILES
+from ticketlib.sources import title
 
 RECIPE = {
     "epochs": "epochs", "batch": "images a step", "lr": "first learning rate", "momentum": "momentum",
@@ -135,7 +136,7 @@ def _value(value):
 
 def _networks(profile):
     found = profile.networks.values()
-    return ", ".join(f"{name} (width {width:g}, stem stride {stride})" for name, width, stride in found)
+    return ", ".join(f"{title(name)} (width {width:g}, stem stride {stride})" for name, width, stride in found)
 
 
 def control_table():

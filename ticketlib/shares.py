@@ -10,6 +10,7 @@ from ticketlib import chapters, checkpoints, data, models, probes, ratios, runs,
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.plots import style
+from ticketlib.sources import title
 
 SPARSITIES = ("0.9", "0.95", "0.98")  # decimal text
 SCORED = ("snip", "grasp", "synflow")  # their keep counts follow from scores taken before any training
@@ -181,7 +182,7 @@ def table_of(found):
     head = ["network", "method", "seeds", *SPARSITIES, "classifier's share, %", "empty layers"]
     names = dict.fromkeys(key[:2] for key in found)
     return head, [
-        [network, style(ticket).label, *_line([found[network, ticket, sparsity] for sparsity in SPARSITIES])]
+        [title(network), style(ticket).label, *_line([found[network, ticket, sparsity] for sparsity in SPARSITIES])]
         for network, ticket in names
     ]
 
@@ -226,14 +227,14 @@ def reading(found):
 def panels(found):
     """Mean keep-ratios over seeds, ready to draw.
 
-    Arguments: found, as `measured` gives. Returns: dict (network, sparsity) -> {method: float array (num_layers,)},
+    Arguments: found, as `measured` gives. Returns: dict (network's title, sparsity) -> {method: float array},
         the smart ratio first; only panels with rows.
     """
     drawn = {}
     for (network, ticket, sparsity), rows in found.items():
         if rows:
             model = network_of(next(iter(rows.values())))
-            panel = drawn.setdefault((network, sparsity), {})
+            panel = drawn.setdefault((title(network), sparsity), {})
             smart = rule_counts(model, sparsity)["smart"]
             panel |= {"smart": keep_ratios(smart, model)} if smart and not panel else {}
             panel[ticket] = np.mean([keep_ratios(row["keep_counts"], model) for row in rows.values()], axis=0)

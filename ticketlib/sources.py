@@ -1,10 +1,17 @@
-"""The sources of the published accuracies: who measured, which epoch was taken, what to keep in mind."""
+"""How prose names networks and data sets, and the sources of the published accuracies with what to keep in mind."""
 
 from typing import NamedTuple
 
-NETWORKS = {"vgg16": "VGG-16", "vgg19": "VGG-19", "resnet18": "ResNet-18", "resnet20": "ResNet-20",
-            "resnet32": "ResNet-32", "resnet50": "ResNet-50", "resnet56": "ResNet-56"}  # fmt: skip
+NETWORKS = {"vgg11": "VGG-11", "vgg16": "VGG-16", "vgg19": "VGG-19", "resnet8": "ResNet-8",
+            "resnet18": "ResNet-18", "resnet20": "ResNet-20", "resnet32": "ResNet-32", "resnet50": "ResNet-50",
+            "resnet56": "ResNet-56"}  # fmt: skip
 DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "tiny-imagenet": "Tiny-ImageNet", "imagenet": "ImageNet"}
+
+
+
+def title(name):
+    """The name of a network or a data set as prose writes it; a name that is not known stays as it is."""
+    return NETWORKS.get(name) or DATASETS.get(name, name)
 
 
 class Source(NamedTuple):
