@@ -151,7 +151,7 @@ def test_the_protocol_page_counts_the_pilot_and_then_prints_its_numbers(not_fixe
     path = tmp_path / "protocol.json"
     path.write_text(json.dumps(FIXED))
     monkeypatch.setattr(board, "PROTOCOL", path)
-    assert pages.protocol_status([]) == "**Margin: 1 points. Seeds: 6.** Because."
+    assert pages.protocol_status([]) == "**Margin: 1 point. Seeds: 6.** Because."
     assert pages.protocol_versions() == "- Version 1, 2026-11-22: the first"
 
 

@@ -58,10 +58,11 @@ def test_the_answer_counts_cells(spoilt, word):
     found = {key: {i: pair(seed, counts if i == 0 else {n: seed[n] + counts[n] - seeds[0][n] for n in seed})
                    for i, seed in enumerate(seeds)} for key, counts in zip(KEYS, spoilt, strict=True)}  # fmt: skip
     said = drifts.answer(found | {("resnet20", "lt", "0.9"): {}})
-    assert said.startswith(f"**{word}** There are 2 cells") and said.endswith("Not run yet: LT.")
+    assert said.startswith(f"**{word}** Spoilt data move ") and "There are 2 cells" in said
+    assert said.endswith("Not run yet: LT.")
     assert f"no more than another seed in {sum(c is NEAR for c in spoilt)} of the 2 cells" in said
     table = drifts.table(found | {("resnet20", "lt", "0.9"): {}}).splitlines()
-    assert len(table) == 2 + 3 and table[-1] == "| resnet20 | LT | 0.9 | " + "not run | " * 4 + "0 |"
+    assert len(table) == 2 + 3 and table[-1] == "| ResNet-20 | LT | 0.9 | " + "not run | " * 4 + "0 |"
     assert "| first, 0.53 to " in table[2]
 
 

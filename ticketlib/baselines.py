@@ -65,6 +65,7 @@ def sentence(rows, profile="laptop"):
     worst = max(asked, key=asked.get)
     plan = stats.seeds_needed(asked[worst], pilot.margin())
     return (
-        f"**Plan {max(plan.asked, plan.n)} seeds**, for a margin of {pilot.margin():g} points on a network like ours. "
-        f"The largest spread decides ({worst.like}, {asked[worst]:.2f} points): {plan.sentence}"
+        f"**Plan {max(plan.asked, plan.n)} seeds**, for a margin of {pages.points(pilot.margin())} on a network like "
+        f"ours. The largest spread decides: {asked[worst]:.2f} points ({worst.like}). With {plan.n} seeds, a true "
+        f"difference of zero is shown to be none with a chance of {100 * plan.power:.0f} %."
     )

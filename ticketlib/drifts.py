@@ -134,11 +134,11 @@ def answer(found):
     word = {len(cells): "No more than another seed does.", 0: "More than another seed does."}.get(within, "Hardly.")
     missing = dict.fromkeys(style(key[1]).label for key, of in found.items() if not of)
     said = (
-        f"**{word}** There are {len(cells)} cells, one a network, method and sparsity. Spoilt data move "
-        f"{_span(spoilt, 0)} % of the kept weights to other layers; another seed with clean data moves "
-        f"{_span(other, 0)} %. The keep-ratio that changes most changes by {_span(spoilt, 1)} points, and by "
-        f"{_span(other, 1)} from seed to seed. By the divergence, which weighs layers by their size, spoilt data do no "
-        f"more than another seed in {within} of the {len(cells)} cells."
+        f"**{word}** Spoilt data move {_span(spoilt, 0)} % of the kept weights to other layers; another seed with "
+        f"clean data moves {_span(other, 0)} %. There are {len(cells)} cells, one a network, method and sparsity. The "
+        f"keep-ratio that changes most changes by {_span(spoilt, 1)} points, and by {_span(other, 1)} from seed to "
+        "seed. By the divergence, which weighs layers by their size, spoilt data do no more than another seed in "
+        f"{within} of the {len(cells)} cells."
     )
     return said + (f" {verdicts.NOT_RUN.capitalize()} yet: {', '.join(missing)}." if missing else "")
 

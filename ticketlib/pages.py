@@ -56,6 +56,11 @@ def table(titles, lines):
     return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in rows)
 
 
+def points(value):
+    """A number of points of accuracy with its unit."""
+    return f"{value:g} point{'s' * (value != 1)}"
+
+
 def protocol_status(rows):
     """Whether the numbers of the protocol are fixed, what they are, and what the pilot's spread asks for."""
     from ticketlib import pilot  # it makes its tables with this module
@@ -70,7 +75,7 @@ def protocol_status(rows):
             f"**Not fixed yet.** The pilot has made {made} of its {len(planned)} runs. Margin and number of seeds are "
             "fixed from it, before any run that counts."
         )
-    numbers = f"**Margin: {fixed['margin']:g} points. Seeds: {fixed['seeds']}.** {fixed['reason']}"
+    numbers = f"**Margin: {points(fixed['margin'])}. Seeds: {fixed['seeds']}.** {fixed['reason']}"
     asked = pilot.seeds_asked(rows)
     if asked is None:
         return numbers

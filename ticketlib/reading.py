@@ -3,8 +3,9 @@
 import re
 from importlib.metadata import version
 
-from ticketlib import baselines, board, drawings, evidence, nb, pages, pipeline, runs, spent
+from ticketlib import baselines, board, drawings, evidence, grids, nb, pages, pipeline, runs, spent
 from ticketlib.data import CLASSES
+from ticketlib.pages import points
 
 MAP = (  # what the reviews name of the paper, what they say of it, where this book has it
     ("Section 2.1", "the symbol for the size of a layer (R1.3)", "[Notation](notation.md)"),
@@ -13,6 +14,7 @@ MAP = (  # what the reviews name of the paper, what they say of it, where this b
      "[Architecture checks](claims/03_architecture_checks)"),
     ("Table 3", "partially-trained tickets, with half of the data or shuffled weights beside them (R2.3)",
      "[Hybrid tickets](claims/04_hybrid_tickets)"),
+    ("Table 4", "it is known to exist; what stands in it is not known to us", "no counterpart can be named"),
     ("Random tickets, in which table is not known", "twelve means, recovered from a reproduction",
      "[Published figures](claims/09_published)"),
     ("Data checks", "corrupted labels and pixels; how accuracy is measured then (R3.C3)",
@@ -61,7 +63,7 @@ def substitutions(rows, beside):
 
     Arguments: rows, of the profile `laptop`; beside, of the profile `paper`.
     """
-    shown = "Dark squares on the left have high scores. Dark squares on the right stay. Drawn from the book's own code."
+    shown = "Left: the fuller a square, the higher its score. Right: full squares stay. Drawn from the book's own code."
     return {
         "random_ticket": figure(drawings.random_ticket(), shown),
         "pipeline": figure(pipeline.picture(), "Circles are checks, listed below. Drawn from the book's own code."),
@@ -77,6 +79,7 @@ def substitutions(rows, beside):
         "recipe_versions": recipe_versions(rows),
         "references_checked": references_checked(),
         "board_summary": board.summary(rows),
+        "board_progress": board_progress(rows),
         "board_reading": board_reading(),
         "scope_words": evidence.scope("laptop"),
         "version": version("ticketlib"),
@@ -88,6 +91,14 @@ def figure(drawing, caption):
     return f'<figure class="drawn">{drawing}<figcaption>{caption}</figcaption></figure>'
 
 
+def board_progress(rows):
+    """How many runs of the grid that belongs to the claims are in the ledger, as one sentence."""
+    planned = {(c.arm, c.network, c.seed, c.epochs) for c in grids.grid("step1", "laptop", pages.NO_IMAGES)}
+    made = {(c.arm, c.network, c.seed, c.epochs) for c in (row.config for row in rows if row["kind"] == "run")
+            if c.recipe and not c.held_out}  # fmt: skip
+    return f"Of the {len(planned)} runs planned for the claims, {len(planned & made)} are made."
+
+
 def board_reading():
     """How to read the small drawings of the board, once there is a margin to draw."""
     if board.protocol() is None:
@@ -95,7 +106,7 @@ def board_reading():
     margin = board.protocol()["margin"]
     return (
         "In the drawings a dot is the mean over seeds, its line the interval that decides. The grey band is the "
-        f"margin, ±{margin:g} points, where there is one. A dot at the edge lies beyond it. *n* counts seeds."
+        f"margin, {points(margin)} either way, where there is one. A dot at the edge lies beyond it. *n* counts seeds."
     )
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import os
 import time
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -11,7 +12,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Markdown, display
 
-from ticketlib import chapters, data, evidence, experiment, findings, grids, nb, pruners, ratios, runs, scorers, tickets
+from ticketlib import chapters, data, evidence, experiment, findings, grids, journal, nb, pruners, ratios, runs, scorers, tickets
 from ticketlib.errors import TicketError
 from ticketlib.findings import NAMES
 from ticketlib.ledger import Ledger
@@ -137,12 +138,10 @@ def sanity_check(
     Raises: TicketError for a bad argument, or a function that raises, returns anything but one finite score for each
         weight, changes the model, or differs between two equal calls; before anything is trained.
     """
-    given = dict(profile=profile, source=source, ledger=str(ledger or ""), seeds=seeds, device=device)
-    run = nb.check(given | {"data_root": str(data_root or "")})
-    sparsities = (sparsities,) if isinstance(sparsities, str | float) else sparsities
-    sparsities = tuple(dict.fromkeys(map(runs.shortest, sparsities)))
-    if not sparsities:
-        raise TicketError("sparsities () are not allowed; at least one is needed.")
+    folders = {what: folder if folder else "" for what, folder in (("ledger", ledger), ("data_root", data_root))}
+    folders = {what: os.fspath(f) if isinstance(f, os.PathLike) else f for what, f in folders.items()}
+    run = nb.check(dict(profile=profile, source=source, seeds=seeds, device=device) | folders)
+    sparsities = _sparsities(sparsities)
     plan = Plan(run, scorers.scorer(score_function, name), chapters.images(run), network, sparsities)
     with plan.registered():
         if run.source == "run":
@@ -150,11 +149,24 @@ def sanity_check(
         return _result(plan)
 
 
+def _sparsities(given):
+    """Decimal texts, each once, of one sparsity or several. Raises: TicketError for none, and for 0."""
+    try:
+        found = [given] if isinstance(given, str) else list(given)
+    except TypeError:
+        found = [given]
+    found = tuple(dict.fromkeys(map(runs.shortest, found)))
+    if not found or "0" in found:
+        raise TicketError(f"sparsities {given!r} are not allowed; at least one is needed, and each more than 0.")
+    return found
+
+
 def _make(plan, say):
     """Carry out the runs that are missing, after a rehearsal and an estimate of the time."""
     to_do = [config for config in plan.configs.values() if config.name not in plan.ledger]
     if not to_do:
         return
+    journal.folder(plan.ledger)  # refused now if it cannot be written to
     with chapters.one_thread(plan.device):
         expected = _expected(plan, to_do, _rehearse(plan))
         say(f"{len(to_do)} runs to carry out, expected to take {_time(expected)}.")
@@ -214,7 +226,7 @@ def _result(plan):
     name, seeds = plan.scorer.name, min(map(len, arms.values()))
     scope = (
         f"**{name}** on {evidence.scope(plan.run.profile, plan.network)}; sparsity {', '.join(plan.sparsities)}; "
-        f"margin ±{findings.MARGIN:g}; {seeds} seeds, and a verdict takes {plan.needed}."
+        f"margin ±{findings.MARGIN:g}; {seeds} {'seed' if seeds == 1 else 'seeds'}, and a verdict takes {plan.needed}."
     )
     if plan.run.profile == "smoke":
         scope += " A tiny network and tiny images: they show how the checks work and decide nothing."

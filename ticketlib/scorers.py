@@ -61,34 +61,35 @@ class Scorer:
         after = _state(model)
         for name in before | after:
             if not _same(before.get(name), after.get(name)):
-                raise TicketError(
-                    f"Pruner {self.name!r} changed {name}; it must leave weights, buffers, modes and "
-                    "gradients as it found them (torch.autograd.grad leaves no gradient behind)."
-                )
+                raise TicketError(f"Pruner {self.name!r} changed {name}; it must leave weights, buffers, modes and "
+                                  "gradients as it found them (torch.autograd.grad leaves none behind).")  # fmt: skip
 
     def _checked(self, scores, weights):
         """The scores, if there is one finite number for each weight and they rank at least one layer."""
         who = f"Pruner {self.name!r}"
         if not isinstance(scores, Mapping):
             raise TicketError(f"{who} returned {type(scores).__name__}; it must return a dict from name to scores.")
-        for what, names in (("no scores for", weights.keys() - scores.keys()),
-                            ("scores for the unknown", scores.keys() - weights.keys())):  # fmt: skip
-            if names:
-                listed = ", ".join(sorted(map(str, names)))
-                raise TicketError(f"{who} returned {what} {listed}; allowed: exactly {', '.join(weights)}.")
+        missing, unknown = [n for n in weights if n not in scores], [n for n in scores if n not in weights]
+        said = [f"no scores for {_listed(missing)}"] * bool(missing)
+        said += [f"scores for the unknown {_listed(unknown)}"] * bool(unknown)
+        if said:
+            raise TicketError(f"{who} returned {' and '.join(said)}; allowed: exactly {_listed(list(weights))}.")
         for name, weight in weights.items():
-            self._check_layer(name, scores[name], tuple(weight.shape))
+            self._check_layer(name, scores[name], weight)
         if all(score.min() == score.max() for score in scores.values()):
             raise TicketError(f"{who} gave every weight of a layer the same score; scores must rank the weights.")
         return {name: scores[name].detach() * 1.0 for name in weights}  # integers become floats
 
-    def _check_layer(self, name, score, shape):
-        who = f"Pruner {self.name!r}"
-        if not isinstance(score, torch.Tensor) or score.is_complex():
-            kind = score.dtype if isinstance(score, torch.Tensor) else type(score).__name__
-            raise TicketError(f"{who} scored {name} with {kind}; only tensors of real numbers are allowed.")
-        if tuple(score.shape) != shape:
-            raise TicketError(f"{who} gave {name} scores of shape {tuple(score.shape)}; the weight has {shape}.")
+    def _check_layer(self, name, score, weight):
+        who, real, kind = f"Pruner {self.name!r}", isinstance(score, torch.Tensor), type(score).__name__
+        if real:
+            kind, real = f"{score.dtype}, {score.layout}, on {score.device}", score.layout == torch.strided
+            real = real and score.device == weight.device and not (score.is_complex() or score.is_quantized)
+        if not real:
+            raise TicketError(f"{who} scored {name} with {kind}; only dense real tensors on {weight.device} are allowed.")
+        seen, wanted = tuple(score.shape), tuple(weight.shape)
+        if seen != wanted:
+            raise TicketError(f"{who} gave {name} scores of shape {seen}; the weight has {wanted}.")
         bad = score.numel() - int(torch.isfinite(score).count_nonzero())
         if bad:
             raise TicketError(f"{who} gave {name} {bad} scores that are NaN or infinite; every score must be finite.")
@@ -244,4 +245,8 @@ def _where(error):
     """The exception in words, with the line of the pruner that it came through."""
     frames = traceback.extract_tb(error.__traceback__)[1:2]
     said = str(error).strip().split("\n")[0].rstrip(".")
-    return f"{type(error).__name__}: {said}" + "".join(f" (its line {frame.lineno})" for frame in frames)
+    return ": ".join(filter(None, (type(error).__name__, said))) + "".join(f" (its line {f.lineno})" for f in frames)
+
+
+def _listed(names):  # the first of them, and how many more there are
+    return ", ".join(map(str, names[:3])) + f" and {len(names) - 3} more" * (len(names) > 3)

@@ -1,6 +1,7 @@
-"""What the theme writes that a page opened from disk, or by keyboard, cannot use: put right in the finished pages."""
+"""What a page opened from disk, by keyboard or on a phone could not use is put right in the finished pages."""
 
 import re
+import struct
 from pathlib import Path
 
 FAULTS = (  # (pattern, replacement): why
@@ -12,6 +13,8 @@ FAULTS = (  # (pattern, replacement): why
     # A list whose children are no list items says nothing to a screen reader.
     (re.compile(r'<div role="list" class="citation-list">'), '<div class="citation-list">'),
 )
+FIGURE = re.compile(r'(<figure class=")([^"]*"[^>]*>\s*<img [^>]*src=")([^"]+\.png)"')
+NARROW = 620  # pixels; a wider figure keeps its letters on a phone and is moved sideways (interactive.css)
 
 
 def polish(html):
@@ -21,9 +24,27 @@ def polish(html):
     return html
 
 
+def mark_wide(html, folder):
+    """A finished page whose figures that are wider than a phone's screen say so.
+
+    Arguments: html; folder, where the page lies, from which the addresses of its images are read.
+    """
+    def marked(found):
+        wide = "wide " * (png_width(folder / found[3]) > NARROW)
+        return f'{found[1]}{wide}{found[2]}{found[3]}"'
+
+    return FIGURE.sub(marked, html)
+
+
+def png_width(path):
+    """The width of a PNG file in pixels, from its header."""
+    with open(path, "rb") as file:
+        return struct.unpack(">I", file.read(20)[16:])[0]
+
+
 def polish_all(site):
     """Put every page of a site right, in place."""
     for path in Path(site).rglob("*.html"):
         found = path.read_text(encoding="utf-8")
-        if (better := polish(found)) != found:
+        if (better := mark_wide(polish(found), path.parent)) != found:
             path.write_text(better, encoding="utf-8")

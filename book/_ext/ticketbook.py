@@ -1,6 +1,7 @@
 """Sphinx extension of the book: the verdict board, links under figures, provenance, clean sources, data of rows."""
 
 import json
+import re
 from pathlib import Path
 
 import figures
@@ -13,6 +14,8 @@ from ticketlib.ledger import Ledger
 from ticketlib.nb import book_ledger
 
 BRANCH = "main"
+ON_MASKS = ("07_corrupted_ratios", "08_depth_or_size", "11_sparse_end", "12_imagenet")
+ANSWER = re.compile(r"\*\*(.+?)\*\* *([^\n]*?\.)(?=\s|$)")  # a verdict's word, and the sentence after it
 BUTTONS = ("use_repository_button", "use_source_button", "use_edit_page_button", "use_issues_button")
 
 
@@ -20,8 +23,23 @@ def substitutions(app, config):
     """Compute {{ board }}, and the tables and sentences of prose pages, from the book's code and rows now."""
     chapters = {path.stem for path in (Path(app.srcdir) / "claims").glob("*.ipynb")}
     drawn = board.drawn(Ledger(book_ledger("laptop")).rows(), chapters)
-    found = {**pages.substitutions(), "board": drawn}
+    found = {**pages.substitutions(), "board": drawn, "mask_answers": mask_answers(Path(app.srcdir) / "claims")}
     config.myst_substitutions = {**(config.myst_substitutions or {}), **found}
+
+
+def mask_answers(claims):
+    """What each page on masks alone answers, in the first words of its verdict cell, as a Markdown list.
+
+    Arguments: claims, the folder of the executed notebooks.
+    """
+    lines = []
+    for path in sorted(path for name in ON_MASKS for path in claims.glob(f"{name}.ipynb")):
+        cells = {cell["id"]: cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]}
+        said = "".join("".join(out.get("data", {}).get("text/markdown", "")) for out in cells["verdict"]["outputs"])
+        title = "".join(next(iter(cells.values()))["source"]).partition("\n")[0].removeprefix("# ")
+        if answer := ANSWER.match(said):
+            lines.append(f"- [{title}](claims/{path.stem}) **{answer[1]}** {answer[2]}")
+    return "\n".join(lines) or "None of these pages is in this build."
 
 
 def source_read(app, docname, source):
