@@ -68,8 +68,10 @@ def number(value):
 
 
 def table(found):
-    """Figures as a Markdown table; a line that says so where there are none."""
-    return pages.table(TITLES, map(cells, found)) if found else NOT_MEASURED
+    """Figures as a Markdown table without its empty columns; a line that says so where there are no figures."""
+    columns = [column for column in zip(TITLES, *map(cells, found), strict=True) if any(column[1:])]
+    titles, *lines = zip(*columns, strict=True) if found else [()]
+    return pages.table(titles, lines) if found else NOT_MEASURED
 
 
 def training(stored, together=False):
