@@ -1,6 +1,10 @@
 """A whole step of sparse training, compiled as one function.
 
-Only `run` and `update` are called from Python.
+Only `run` and `update` are called from Python. Order of a step: `_forward` (each layer: activation of the one before,
+convolution, sums for its batch norm), the loss, `_backward` (the same layers from the last to the first).
+
+Each function is compiled by itself and again as a part of those that call it. So what is wrapped once more, or called
+with a literal beside a variable (numba makes a second copy for that), takes seconds of the first step.
 """
 
 from hashlib import sha256
@@ -63,6 +67,7 @@ def _forward(net, images):
 def _infer(net, images):
     """Logits of a batch by the running statistics. Each block goes through all layers, always in the first's place."""
     blocks = (len(images) + LANES - 1) // LANES
+    first = blocks - blocks  # 0; the literal would have all that is called with it compiled twice
     for i in range(len(net.channels)):
         channel = net.channels[i]
         mean = channel.running_mean - net.w[channel.bias]
@@ -71,9 +76,9 @@ def _infer(net, images):
         heads.pack(net, images[block * LANES : (block + 1) * LANES])
         lanes = v.load(v.address(net.mask), block * LANES)
         for i in range(len(net.layers)):
-            convolutions.convolve(net, net.layers[i], 0)
-            _activate(net, net.layers[i], lanes, 0)
-        heads.mean_over_space(net, net.layers[-1], 0, block)
+            convolutions.convolve(net, net.layers[i], first)
+            _activate(net, net.layers[i], lanes, first)
+        heads.mean_over_space(net, net.layers[-1], first, block)
     heads.classify(net, blocks)
 
 
@@ -112,51 +117,40 @@ def _backward(net, images, weight):
         _backward_layer(net, i, images, weight)
 
 
-@inner
-def _run(net, images, labels, weight):
-    """Train on a batch up to its gradients, or classify it.
-
-    Arguments:
-        net: Net. images: float32 (batch, channels, height, width).
-        labels: int64 (batch,): then compute all gradients and update the running statistics; or (0,): then leave
-            the logits in net.logits, by the running statistics.
-        weight: float32, as long as net.taps.back_index; scratch.
-    Returns: the mean cross-entropy, or 0.
-    """
-    net.mask[:] = 0
-    net.mask[: len(images)] = 1
-    if len(labels) == 0:
-        _infer(net, images)
-        return 0.0
-    _forward(net, images)
-    loss = heads.cross_entropy(net, labels)
-    _backward(net, len(images), weight)
-    return loss
-
-
-@inner
-def _update(net, rate, momentum, decay):
-    """One step of SGD; rate, momentum, decay: float32."""
-    for i in range(len(net.gradient)):
-        net.velocity[i] = momentum * net.velocity[i] + (net.gradient[i] + decay * net.w[i])
-        net.w[i] -= rate * net.velocity[i]
-
-
 def _entries(version):
-    """The functions that Python calls: run and update, as _run and _update.
+    """The functions that Python calls: run and update.
 
     numba keeps compiled code on disk and looks only at the file of the function and at what it encloses: so these
-    enclose a number made from all the engine's sources.
+    enclose a number made from all the engine's sources, never 0.
     """
 
     @njit(cache=True, error_model="numpy")
     def run(net, images, labels, weight):
-        return _run(net, images, labels, weight) if version else 0.0
+        """Train on a batch up to its gradients, or classify it.
+
+        Arguments:
+            net: Net. images: float32 (batch, channels, height, width).
+            labels: int64 (batch,): then compute all gradients and update the running statistics; or (0,): then leave
+                the logits in net.logits, by the running statistics.
+            weight: float32, as long as net.taps.back_index; scratch.
+        Returns: the mean cross-entropy, or 0.
+        """
+        net.mask[:] = 0
+        net.mask[: len(images)] = 1
+        if version and len(labels) == 0:
+            _infer(net, images)
+            return 0.0
+        _forward(net, images)
+        loss = heads.cross_entropy(net, labels)
+        _backward(net, len(images), weight)
+        return loss
 
     @njit(cache=True, error_model="numpy")
     def update(net, rate, momentum, decay):
-        if version:
-            _update(net, rate, momentum, decay)
+        """One step of SGD; rate, momentum, decay: float32."""
+        for i in range(len(net.gradient) if version else 0):
+            net.velocity[i] = momentum * net.velocity[i] + (net.gradient[i] + decay * net.w[i])
+            net.w[i] -= rate * net.velocity[i]
 
     return run, update
 

@@ -1,4 +1,21 @@
-"""Training that skips the zeros: a masked ResNet or VGG on the CPU, in float32, whose cost follows its weights."""
+"""Training that skips the zeros: a masked ResNet or VGG on the CPU, in float32, whose cost follows its weights.
+
+The idea: a batch lies image beside image, [channel, row, column, image], each plane padded by one. So a pixel of LANES
+images is one vector, and a row of pixels is a run of them. With that, each surviving weight w, from channel i to channel
+o, costs three passes over rows, and a pruned weight none, as no list names it:
+
+    forward                 out[o]        += w * in[i, moved by w's place in the kernel]
+    gradient of the input   d_in[i]       += w * d_out[o, moved the other way]
+    gradient of the weight  d_w            = the sum of d_out[o] * in[i, moved]
+
+A step is one compiled function, not an autograd function round each convolution. So batch norm, ReLU and the residual
+sum are one pass that writes what the next convolution reads, block by block while it lies in the cache; nothing is
+turned into torch's layout and back; and inner activations are made twice rather than kept. torch does the rest: the
+models, their initial values, the masks and the augmentation.
+
+Only this module is used from outside. Beneath it: `plans` (what each weight reads), `layout` (where numbers lie),
+`vectors` and `tiles` (the inner loops), `convolutions`, `norms`, `pools`, `heads` (one pass each), `kernels` (a step).
+"""
 
 import numpy as np
 import torch

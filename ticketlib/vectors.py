@@ -1,4 +1,4 @@
-"""Short float32 vectors as values inside numba functions, and the two loops over register tiles made of them.
+"""Short float32 vectors as values inside numba functions: loads, stores, multiply-adds, sums of lanes.
 
 A vector is LANES floats. Positions count floats from the start of a flat float32 array and are multiples of LANES.
 """
