@@ -1,8 +1,8 @@
 """Training that skips the zeros: a masked ResNet or VGG on the CPU, in float32, whose cost follows its weights.
 
 The idea: a batch lies image beside image, [channel, row, column, image], each plane padded by one. So a pixel of LANES
-images is one vector, and a row of pixels is a run of them. With that, each surviving weight w, from channel i to channel
-o, costs three passes over rows, and a pruned weight none, as no list names it:
+images is one vector, and a row of pixels is a run of them. Then each surviving weight w, from channel i to channel o,
+costs three passes over rows, and a pruned weight none, as no list names it:
 
     forward                 out[o]        += w * in[i, moved by w's place in the kernel]
     gradient of the input   d_in[i]       += w * d_out[o, moved the other way]
