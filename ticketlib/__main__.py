@@ -17,7 +17,8 @@ def main(arguments=None):
         print(f"ticketlib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("ticketlib: ended at once; rows made so far are safe, runs that were on are lost.", file=sys.stderr)
+        lost = ", runs that were on are lost" if options.command is commands.run else ""
+        print(f"ticketlib: ended at once; rows made so far are safe{lost}.", file=sys.stderr)
         return 130
 
 
@@ -66,7 +67,7 @@ def _run_options(sub):
 
 
 def _backend_options(sub):
-    sub.add_argument("--workers", type=int, help="runs at once (default: 1; as many as a cluster or the GPUs take)")
+    sub.add_argument("--workers", type=int, help="runs at once (default: one a core, or all that fit the GPUs)")
     sub.add_argument("--device", default="cpu", help="cpu or cuda")
     sub.add_argument("--per-gpu", type=int, default=1, help="runs that share one GPU")
     sub.add_argument("--backend", default="pool", help=", ".join(commands.BACKENDS))

@@ -146,6 +146,11 @@ def _die_with(campaign_id):
     os._exit(1)
 
 
+def cores():
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def gpu_slots(per_gpu):
     """CUDA devices this process may use, each `per_gpu` times. Raises: TicketError if there is none."""
     import torch
@@ -196,7 +201,7 @@ class Cluster:
         options = dict(include_dashboard=False, _node_ip_address="127.0.0.1") if local else {}
         try:
             self.ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Ray has no class of its own for this, and raises Exception itself
             raise TicketError(f"Ray cluster {address!r} cannot be reached: {str(error).splitlines()[0]}") from None
         self.workers, self.busy = workers, {}
         self.share = dict(num_cpus=0, num_gpus=1 / per_gpu) if per_gpu else dict(num_cpus=1)

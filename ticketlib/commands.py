@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 from ticketlib import audit as audits
 from ticketlib import backends, campaign, data, experiment, grids, journal, machine, nb, probes, progress, runs
@@ -15,6 +16,7 @@ from ticketlib.tickets import TICKETS
 
 BACKENDS = ("pool", "ray")
 DEVICES = ("cpu", "cuda")
+MOST = 4096  # runs at once, and runs that share a GPU
 DIRTY = "-dirty"  # how a code version ends that is not a commit's
 
 
@@ -113,11 +115,11 @@ def _backend(options):
     one_of("backend", options.backend, BACKENDS)
     one_of("device", options.device, DEVICES)
     for what, value in (("workers", options.workers), ("per-gpu", options.per_gpu)):
-        if value is not None and value < 1:
-            raise TicketError(f"{what} {value} is not allowed; it must be at least 1.")
+        if value is not None and not 1 <= value <= MOST:
+            raise TicketError(f"{what} {value} is not allowed; it must be at least 1 and at most {MOST}.")
     if options.backend == "ray":
         return lambda: backends.Cluster(options.address, options.workers, options.device == "cuda" and options.per_gpu)
-    devices = backends.gpu_slots(options.per_gpu) if options.device == "cuda" else ("",)
+    devices = backends.gpu_slots(options.per_gpu) if options.device == "cuda" else ("",) * backends.cores()
     return lambda: backends.Pool(options.workers or len(devices), devices)
 
 
@@ -149,8 +151,10 @@ def probe(options):
     dataset, ledger, configs = _grid(options)
     prober, began = probes.Prober(dataset), time.time()
     found = grids.PROBES[one_of("kind of probes", options.masks, grids.PROBES)](options.profile, dataset, options.seeds)
-    trained = [c for c in configs if TICKETS[c.ticket].needs_trained and c.check == "none" and prober.ready(c)]
-    to_do = [c for c in found + trained if probes.name(c) not in ledger]
+    trained = [c for c in configs if TICKETS[c.ticket].needs_trained and c.check == "none"]
+    trained += [replace(c, sparsity=s) for c in trained if c.arm in ("lt@0.9", "lt+both@0.9") for s in grids.PROBED]
+    to_do = {probes.name(c): c for c in found + [c for c in trained if prober.ready(c)] if probes.name(c) not in ledger}
+    to_do = list(to_do.values())
     print(f"{len(to_do)} probes to make; rows go to {ledger.folder}", flush=True)
     for done, config in enumerate(to_do, 1):
         row = prober.measure(config)
@@ -164,7 +168,7 @@ def audit(options):
     """Carry out some rows again, drawn by lot, and compare to the last digit."""
     _refuse_dirty(options)
     ledger, dataset = _ledger(options), data.load(runs.PROFILES[options.profile].dataset, options.data_root)
-    rows = [row for row in ledger.rows() if row["config"]["fingerprint"] == dataset.fingerprint]
+    rows = [row for row in ledger.rows() if row["config"].get("fingerprint") == dataset.fingerprint]
     if options.spread:
         found, jobs = audits.Draw(machine.code_version(), audits.today(), ()), audits.spread_jobs(ledger, rows)
     else:

@@ -6,6 +6,7 @@ All of it lies in a folder `.campaign` of the ledger, which git ignores, and may
 import contextlib
 import fcntl
 import json
+import math
 import os
 import tempfile
 import time
@@ -16,21 +17,24 @@ from ticketlib import checkpoints, machine
 from ticketlib.campaign import TRIES
 from ticketlib.errors import TicketError
 
-FOLDER = ".campaign"
+FOLDER, LOCKS = ".campaign", "locks"
 SILENT = 60  # seconds without a sign of life after which a campaign is called silent
 KEPT = 24 * 3600  # seconds for which the summary of a campaign that is over stays
 
 
-def folder(ledger):
-    """The folder beside the rows. Raises: TicketError, before anything is trained, if nothing can be written there."""
+def folder(ledger, below=""):
+    """The folder beside the rows, or one in it.
+
+    Raises: TicketError, before anything is trained, if nothing can be written there.
+    """
     path = ledger.folder / FOLDER
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        (path / below).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=ledger.folder).close()
         (path / ".gitignore").write_text("*\n", encoding="utf-8")
     except OSError as error:
         raise TicketError(f"ledger {str(ledger.folder)!r} cannot be written to: {error.strerror}.") from None
-    return path
+    return path / below
 
 
 class Desk:
@@ -42,15 +46,13 @@ class Desk:
 
     def __init__(self, ledger, cache=None):
         self.ledger, self.cache, self.held = ledger, cache, {}
-        self.locks = folder(ledger) / "locks"
-        self.locks.mkdir(exist_ok=True)
         self.old = set(ledger.names())  # a run among them is carried out for its checkpoint
 
     def take(self, config):
         """Whether this campaign may carry a run out."""
         if config.name in self.held:
             return True
-        lock = open(self.locks / config.name, "a", encoding="utf-8")  # noqa: SIM115
+        lock = self._opened(config)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -60,6 +62,15 @@ class Desk:
             pass
         self.held[config.name] = lock
         return True
+
+    def _opened(self, config):
+        path = self.ledger.folder / FOLDER / LOCKS / config.name
+        try:
+            return open(path, "a", encoding="utf-8")
+        except FileNotFoundError:  # the first lock, or somebody has removed the ledger: rows to come are written again
+            return open(folder(self.ledger, LOCKS) / config.name, "a", encoding="utf-8")
+        except OSError as error:
+            raise TicketError(f"ledger {str(self.ledger.folder)!r} cannot be written to: {error.strerror}.") from None
 
     def made(self, config):
         """The row of a run that another campaign has made meanwhile, with its checkpoint if that was lost; None."""
@@ -71,7 +82,8 @@ class Desk:
     def release(self, config):
         """Say that a run is over."""
         if lock := self.held.pop(config.name, None):
-            Path(lock.name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                Path(lock.name).unlink()
             lock.close()
 
 
@@ -124,7 +136,7 @@ class Status:
     def __init__(self, ledger, facts):
         self.folder = folder(ledger)
         self.path = self.folder / f"{os.getpid()}.status"
-        self.facts, self.written = dict(facts, began=time.time()), 0.0
+        self.facts, self.written = dict(facts, began=time.time()), -math.inf
         for old in self.folder.glob("*.status"):
             facts = read_status(old)
             if facts is None or facts.get("over") or time.time() - facts["updated"] > KEPT:
@@ -133,7 +145,7 @@ class Status:
     def write(self, **facts):
         """Replace the file. A disk that is full costs the watcher a view, not the campaign its runs."""
         self.facts |= facts
-        self.facts["updated"] = self.written = time.time()
+        self.facts["updated"], self.written = time.time(), time.monotonic()  # the wall clock may be put back
         temporary = self.path.with_suffix(".part")
         with contextlib.suppress(OSError):
             temporary.write_text(json.dumps(self.facts), encoding="utf-8")

@@ -21,6 +21,8 @@ from ticketlib.runs import DEFAULTS, Config
 NAME = re.compile(r"[0-9a-f]{16}")
 KINDS = ("run", "probe", "audit")
 LONGEST = 2**22  # bytes of a row's file
+# How a row's file is opened: a link could lead out of the folder, and a pipe would be waited for.
+ALONE = lambda path, flags: os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # noqa: E731
 MARKUP = re.compile(r"[<>&'`$|\\\[\]{}\x00-\x1f\x7f-\U0010ffff]")  # what could mean something to a page
 PLAIN = bytes(code for code in range(128) if not MARKUP.match(chr(code)))
 BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
@@ -90,10 +92,9 @@ def read_row(path):
     Raises: TicketError, naming the file, if it does not parse, lacks a field, has one of another type or with markup in
         its text, or its name is not its hash.
     """
-    path = os.fspath(path)
     file_name = os.path.basename(path)
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=ALONE) as file:
             octets = file.read(min(os.fstat(file.fileno()).st_size, LONGEST + 1))
         text = octets.decode()
         values = DECODER.decode(text) if len(octets) <= LONGEST else None
@@ -144,8 +145,7 @@ def _run_config(values):
     return config, _digest(f"{before}{seed}{after}")
 
 
-def _check_result(row):
-    """A run says whether it diverged, and how good it is if it did not."""
+def _check_result(row):  # a run says whether it diverged, and how good it is if it did not
     if not row["diverged"] and not 0 <= row["accuracy"] <= 100:
         raise TicketError(f"it has accuracy {row['accuracy']}; it must be in percent, 0 to 100.")
     if "images_per_second" in row and row["images_per_second"] <= 0:

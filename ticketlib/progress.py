@@ -1,5 +1,6 @@
 """A campaign as its user sees it: when it stops, what it says as it goes, and the rows it adds."""
 
+import math
 import re
 import signal
 import sys
@@ -13,6 +14,7 @@ from ticketlib.errors import TicketError
 from ticketlib.journal import SILENT, Desk, Journal, Status
 
 BEAT = 5  # seconds between two signs of life
+ECHO = 1  # seconds within which two signals are one: `timeout` sends its own twice
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -44,7 +46,7 @@ class Stop:
     """
 
     def __init__(self, at=None):
-        self.at, self.reason, self.before = at, None, {}
+        self.at, self.reason, self.before, self.signalled = at, None, {}, -math.inf
 
     def __call__(self):
         if self.reason is None and self.at and datetime.now() >= self.at:
@@ -60,9 +62,10 @@ class Stop:
             signal.signal(number, handler)
 
     def _signalled(self, number, _):
-        if self.reason is not None:
+        if self.reason is None:
+            self.reason, self.signalled = f"{signal.Signals(number).name} came", time.monotonic()
+        elif time.monotonic() - self.signalled > ECHO:
             raise KeyboardInterrupt
-        self.reason = f"{signal.Signals(number).name} came"
 
 
 class Progress:
@@ -73,7 +76,7 @@ class Progress:
 
     def __init__(self, configs, status):
         self.left = {config.name: campaign.cost(config) for config in configs}
-        self.total, self.spent, self.began = len(configs), 0.0, time.time()
+        self.total, self.spent, self.began = len(configs), 0.0, time.monotonic()
         self.diverged, self.failed, self.warnings = [], [], []
         self.status, self.running, self.stopping = status, [], None
         self.bar = tqdm(total=self.total, unit="run", disable=None, leave=False)
@@ -84,7 +87,7 @@ class Progress:
         if stopping and not self.stopping:
             self.say(f"Stopping, as {stopping}: no further run starts, {len(running)} that are on will end.")
         changed, self.running, self.stopping = (names, stopping) != (self.running, self.stopping), names, stopping
-        if changed or time.time() - self.status.written > BEAT:
+        if changed or time.monotonic() - self.status.written > BEAT:
             self._write()
 
     def add(self, outcome):
@@ -106,7 +109,7 @@ class Progress:
 
     def seconds_left(self):
         """Seconds until the last run ends, at the pace so far; None before the first."""
-        return (time.time() - self.began) * sum(self.left.values()) / self.spent if self.spent else None
+        return (time.monotonic() - self.began) * sum(self.left.values()) / self.spent if self.spent else None
 
     def remaining(self):
         """What is left and how long it takes, in words."""
@@ -158,7 +161,7 @@ def conduct(ledger, work, configs, backend, stop):
 
 def summary(facts, now=None):
     """One campaign's summary in lines of text, from journal.campaigns."""
-    silent = (now or time.time()) - facts["updated"]
+    silent = max(0, (now or time.time()) - facts["updated"])  # a clock may have been put back
     life = "over" if facts.get("over") else f"last sign of life {silent:.0f} s ago"
     if silent > SILENT and not facts.get("over"):
         life += ": killed, or its machine sleeps"
