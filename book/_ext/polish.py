@@ -13,7 +13,7 @@ FAULTS = (  # (pattern, replacement): why
     # A list whose children are no list items says nothing to a screen reader.
     (re.compile(r'<div role="list" class="citation-list">'), '<div class="citation-list">'),
 )
-FIGURE = re.compile(r'(<figure class=")([^"]*"[^>]*>\s*<img [^>]*src=")([^"]+\.png)"')
+FIGURE = re.compile(r'(<figure class=")([^"]*"[^>]*>\s*)(<img [^>]*src="([^"]+\.png)"[^>]*>)')
 NARROW = 620  # pixels; a wider figure keeps its letters on a phone and is moved sideways (interactive.css)
 
 
@@ -25,13 +25,15 @@ def polish(html):
 
 
 def mark_wide(html, folder):
-    """A finished page whose figures that are wider than a phone's screen say so.
+    """A finished page whose wide figures say so on a phone, and are shown in full size when they are pressed.
 
     Arguments: html; folder, where the page lies, from which the addresses of its images are read.
     """
     def marked(found):
-        wide = "wide " * (png_width(folder / found[3]) > NARROW)
-        return f'{found[1]}{wide}{found[2]}{found[3]}"'
+        before, inside, image, address = found.groups()
+        if png_width(folder / address) <= NARROW:
+            return found[0]
+        return f'{before}wide {inside}<a class="full-size" title="Show it in full size" href="{address}">{image}</a>'
 
     return FIGURE.sub(marked, html)
 

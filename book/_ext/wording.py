@@ -39,7 +39,7 @@ def literal(text):
 def _piece(text):
     if text.startswith("`"):
         return f"``{text.strip('`')}``"
-    return text if EMPHASIS.fullmatch(text) else re.sub(r"([\\*|_`])", r"\\\1", text)
+    return text if EMPHASIS.fullmatch(text) else re.sub(r"([\\*|_`@])", r"\\\1", text)
 
 
 def skip(app, what, name, obj, skipped, options):
