@@ -113,7 +113,9 @@ def test_profiles_differ_in_what_the_table_says_and_in_nothing_else():
     a, b = (runs.PROFILES[name].training for name in ("laptop", "paper"))
     assert {what for what in a if a[what] != b[what]} == set(pages.REASONS)
     table = pages.recipe_differences()
-    assert f"| epochs | {a['epochs']} | {b['epochs']} |" in table and "| momentum |" not in table
+    smoke = runs.PROFILES["smoke"].training
+    assert f"| epochs | {smoke['epochs']} | {a['epochs']} | {b['epochs']} |" in table and "| momentum |" not in table
+    assert "| random horizontal flips | no | yes | yes | only `smoke` differs" in table
 
 
 def test_all_that_the_pages_compute_is_there():
@@ -173,10 +175,10 @@ def test_the_examples_of_the_api_page_are_true():
 
 
 def test_docstrings_become_fields_and_keep_their_text(wording):
-    lines = ["Do *this* with `x_y`: a|b_.", "", "Arguments:", "    x_y: first,", "        still first."]
+    lines = ["Do *this* with `x_y`: a|b_, lt@0.9.", "", "Arguments:", "    x_y: first,", "        still first."]
     lines += ["    z: second.", "Returns: nothing.", "", "More."]
     wording.rewrite(None, None, None, None, None, lines)
-    assert lines == [r"Do *this* with ``x_y``: a\|b\_.", "", "", ":Arguments: ", "", r"   * x\_y: first,",
+    assert lines == [r"Do *this* with ``x_y``: a\|b\_, lt\@0.9.", "", "", ":Arguments: ", "", r"   * x\_y: first,",
                      "     still first.", "   * z: second.", ":Returns: nothing.", "", "More."]  # fmt: skip
 
 

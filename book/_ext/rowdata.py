@@ -17,7 +17,7 @@ from ticketlib.plots import style
 from ticketlib.runs import PROFILES
 
 COLUMNS = (
-    "name", "ticket", "check", "corruption", "sparsity", "seed", "accuracy", "overlap", "epochs", "network", "dataset",
+    "name", "ticket", "accuracy", "sparsity", "seed", "check", "corruption", "overlap", "epochs", "network", "dataset",
     "profile", "kind", "recipe", "seconds", "pages",
 )  # fmt: skip
 SETTINGS = ("dataset", "network", "ticket", "check", "corruption", "sparsity", "seed", "epochs", "recipe")

@@ -42,3 +42,37 @@ def test_no_page_is_wider_than_its_window(visits, request):
 def test_axe_finds_no_serious_fault(visits):
     """With the contrast of letters to their ground among them, in light and in dark."""
     assert which(visits, lambda visit: visit.faults) == {}
+
+
+def test_without_javascript_pages_are_read_and_say_what_needs_it(chromium, site):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    for name in ("explore", "run", "ratios"):
+        page.goto((site / f"{name}.html").as_uri())
+        assert page.get_by_text("needs JavaScript").is_visible()
+    page.goto((site / "claims" / "01_smart_ratios.html").as_uri())
+    assert page.locator("figure img").first.is_visible() and page.locator("figcaption").first.is_visible()
+    page.goto((site / "index.html").as_uri())
+    assert page.locator("table.board").is_visible() and page.locator("svg.drawn").first.is_visible()
+    context.close()
+
+
+def test_the_keyboard_alone_reaches_the_text_the_doors_and_the_full_figures(chromium, site):
+    context = chrome.view(chromium)
+    page = chrome.open_page(context, site / "index.html")
+    page.keyboard.press("Tab")
+    assert "Skip to main content" in page.evaluate("document.activeElement.innerText")
+    page.keyboard.press("Enter")
+    seen = [focused(page) for _ in range(12)]
+    assert {"Read", "Run it again", "Bring your own pruner"} <= set(seen)
+    page = chrome.open_page(context, site / "claims" / "05_budget.html")
+    page.locator("figure a.full-size").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/_images/*.png")
+    context.close()
+
+
+def focused(page):
+    """What the next press of the tabulator key reaches, in the words that a reader sees beside it."""
+    page.keyboard.press("Tab")
+    return page.evaluate("(e => (e.closest('.sd-card') || e).innerText.trim().split('\\n')[0])(document.activeElement)")

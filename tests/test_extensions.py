@@ -1,0 +1,87 @@
+"""Extensions of the book: tables for phones, wide figures, labels of the bibliography, answers on the front page."""
+
+import json
+import struct
+from types import SimpleNamespace
+
+import bibliography
+import polish
+import pytest
+import tables
+import ticketbook
+from docutils import nodes
+from docutils.core import publish_doctree
+from sphinx import addnodes
+
+
+def table(*lines):
+    """A document with one table, its first line the titles."""
+    between = "\n     - "
+    cells = "\n".join(f"   * - {between.join(line)}" for line in lines)
+    return publish_doctree(f".. list-table::\n   :header-rows: 1\n\n{cells}\n")
+
+
+def classes(doctree):
+    """The classes of every cell, line by line."""
+    return [[entry["classes"] for entry in row.findall(nodes.entry)] for row in doctree.findall(nodes.row)]
+
+
+def test_long_cells_of_four_columns_are_stacked_and_say_what_they_are():
+    found = table(["item", "asked", "n", "word"], ["R1", "a question that is longer than thirty letters", "3", "–"])
+    tables.lay_out(None, found)
+    assert next(found.findall(nodes.table))["classes"] == ["stacked"]
+    assert [entry.astext() for entry in found.findall(nodes.entry)][4:] == [
+        "R1", "asked: a question that is longer than thirty letters", "n: 3", "word: –"]  # fmt: skip
+    assert classes(found)[1] == [["short"], [], ["short"], ["empty"]]
+
+
+@pytest.mark.parametrize("lines", [
+    (["a", "b", "c"], ["x", "y", "three columns are not stacked, however long"]),
+    (["a", "b", "c", "d"], ["1", "2", "3", "4"]),
+])  # fmt: skip
+def test_other_tables_stay_tables(lines):
+    found = table(*lines)
+    before = found.astext()
+    tables.lay_out(None, found)
+    assert next(found.findall(nodes.table))["classes"] == [] and found.astext() == before
+
+
+def test_a_column_without_a_title_puts_nothing_before_its_cells():
+    found = table(["what", "goal", "of", ".."], ["a figure whose name is longer than thirty", "2", "3", "reached"])
+    list(found.findall(nodes.entry))[3].clear()
+    tables.lay_out(None, found)
+    assert [entry.astext() for entry in found.findall(nodes.entry)][-2:] == ["of: 3", "reached"]
+
+
+def test_a_citation_is_not_short():
+    entry = nodes.entry("", nodes.paragraph("", "", addnodes.pending_xref("", nodes.inline("", "su2020"))))
+    assert tables.kinds(entry) == [] and tables.kinds(nodes.entry("", nodes.paragraph("", "su2020"))) == ["short"]
+
+
+@pytest.mark.parametrize("width", [polish.NARROW, polish.NARROW + 1])
+def test_only_wide_figures_are_marked_and_linked(tmp_path, width):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, 5))
+    html = '<figure class="align-default" id="x">\n<img alt="A line." src="a.png" />\n<figcaption>'
+    wide = html.replace('"align', '"wide align').replace(
+        '<img alt="A line." src="a.png" />',
+        '<a class="full-size" title="Show it in full size" href="a.png"><img alt="A line." src="a.png" /></a>')
+    assert polish.mark_wide(html, tmp_path) == (wide if width > polish.NARROW else html)
+
+
+def test_labels_name_authors_and_year():
+    def entry(*names):
+        persons = [SimpleNamespace(prelast_names=name.split()[:-1], last_names=name.split()[-1:]) for name in names]
+        return SimpleNamespace(persons={"author": persons}, fields={"year": "2020"})
+
+    labels = bibliography.AuthorsAndYear().format_labels([entry("Su"), entry("van Gog", "Su"), entry("A", "B", "C")])
+    assert list(labels) == ["Su, 2020", "van Gog and Su, 2020", "A et al., 2020"]
+
+
+def test_the_front_page_quotes_the_answers_of_pages_on_masks(tmp_path):
+    said = "**Hardly.** Data move 1.0 to 5.7 % of them. More.\n\n| a |"
+    output = {"data": {"text/markdown": [said]}}
+    cells = [{"id": "title", "source": ["# Do data matter?\n", "Text."]}, {"id": "verdict", "outputs": [output]}]
+    (tmp_path / f"{ticketbook.ON_MASKS[0]}.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    line = f"- [Do data matter?](claims/{ticketbook.ON_MASKS[0]}) **Hardly.** Data move 1.0 to 5.7 % of them."
+    assert ticketbook.mask_answers(tmp_path) == line
+    assert ticketbook.mask_answers(tmp_path / "none") == "None of these pages is in this build."
