@@ -1,10 +1,11 @@
 """Rows as a campaign would write them, without any training: for tests of evidence, board and pages."""
 
+import functools
 import zlib
 
 import numpy as np
 
-from ticketlib import grids
+from ticketlib import grids, ratios
 from ticketlib.data import Dataset, Split
 from ticketlib.ledger import Row
 from ticketlib.runs import parent
@@ -76,9 +77,19 @@ def _made(config):
     mean += CHECKED.get(config.check, 0) * (1 if trained else 0.1) - trained * (config.corruption == "half")
     if config.ticket == "dense" and config.corruption in ("labels", "pixels", "both"):
         mean = 12.0
-    facts = {"loss": 2.25 if mean == 12.0 else 0.3, "keep_counts": {"conv.weight": 500, "fc.weight": 100}}
+    family = "vgg" if "vgg" in config.network else "resnet"
+    facts = {"loss": 2.25 if mean == 12.0 else 0.3, "keep_counts": _counts("laptop", family, config.sparsity)}
     if before is not None:
         facts |= {"parent": before.name, "parent_checkpoint": "a" * 64}
     if config.ticket == "dense":
         facts |= {"checkpoint": "a" * 64}
     return row_of(config, round(mean + 2 * noise(config.arm, config.seed), 2), **facts)
+
+
+@functools.cache
+def _counts(profile, family, sparsity):
+    """Keep counts of a network of a profile: the smart ratio's for every ticket, all weights of a dense net."""
+    layers = grids.layers(profile, family)
+    if sparsity == "0":
+        return {layer.name: layer.size for layer in layers}
+    return ratios.keep_counts(layers, "smart", sparsity, family=family)

@@ -103,27 +103,6 @@ def test_accuracies_show_every_seed_and_what_is_missing():
     assert chapters.accuracy_table(rows, rows)[1][0][-1] == "81.00 (n = 2)"
 
 
-def test_the_verdict_says_not_run_provisional_or_a_word(tmp_path, monkeypatch):
-    assert "no verdict" in chapters.verdict(notebook(tmp_path, profile="smoke"), "C")
-    monkeypatch.setattr(chapters.board, "protocol", lambda: None)
-    assert "**Claim C: not run.**" in chapters.verdict(notebook(tmp_path), "C")
-    monkeypatch.setattr(chapters.board, "protocol", lambda: {"margin": 1.0, "seeds": 6})
-    assert "not in this ledger" in chapters.verdict(notebook(tmp_path), "C")
-    fill(tmp_path, arms({"smart": 80.0, "snip": 80.0, "grasp": 80.0, "lt": 80.0, "uniform": 70.0}, seeds=range(3)))
-    said = chapters.verdict(notebook(tmp_path), "C")
-    assert "**Claim C: provisional.**" in said and "smart ratio over SNIP" in said and "3 of 6" in said
-    assert "The margin is ±1 points. To hold it against: the smart ratio minus uniform" in said
-
-
-def test_the_positive_control_is_said_or_said_to_be_missing():
-    rows = arms({"smart": 80.0, "uniform": 70.0}, seeds=range(8))
-    said = chapters.positive_control(rows, "laptop", 6)
-    assert "is +10.0" in said and "95 % interval" in said and said.endswith("n = 6.")
-    assert "not known here yet" in chapters.positive_control(rows[:3], "laptop", 6)
-    other = [Row(one | {"device": "cuda"}) if one.config.ticket == "smart" else one for one in rows]
-    assert "not known here yet" in chapters.positive_control(other, "laptop", 6)
-
-
 # the pilot
 
 

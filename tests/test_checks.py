@@ -13,7 +13,6 @@ from ticketlib import campaign, chapters, checks, data, grids, nb, overlaps, plo
 from ticketlib.ledger import Ledger
 
 MOVED = checks.against_itself("rearranged")
-SPOILT = checks.against_itself("both")
 
 
 def notebook(folder, found=(), **values):
@@ -30,6 +29,8 @@ def claim_b(**options):
 def test_pairs_are_named_after_their_arms():
     assert [pair.key for pair in MOVED] == ["snip", "grasp", "lt"]
     assert MOVED[0].label == "SNIP, rearranged − SNIP" and (MOVED[0].a, MOVED[0].b) == ("snip+rearranged", "snip")
+    longer = checks.Comparison("lrr", "", "lrr", "smart+epochs=35")
+    assert [pair.label for pair in checks.minus([longer])] == ["LRR − smart ratio, 35 epochs"]
 
 
 def test_a_cell_has_points_interval_means_and_nothing_against_it(tmp_path):
@@ -51,10 +52,17 @@ def test_what_stands_against_a_cell_is_said_and_its_points_are_not_read(tmp_path
     assert cell.points == [] and cell.remark == remark and cell.accuracies == (81.0, 80.0)
 
 
+def test_a_cell_that_is_not_read_is_not_called_not_run(tmp_path):
+    found = [row("snip@0.9", 0, 80.0), row("snip+rearranged@0.9", 0, 81.0, device="cuda")]
+    run = notebook(tmp_path, found)
+    line = checks.table(run, checks.rows(run, ()), MOVED, 0.9).splitlines()[2]
+    assert "| not read |" in line and "they differ in device" in line and "not run" not in line
+
+
 def test_collapsed_runs_are_counted_and_shown(tmp_path):
     found = [row("snip@0.9", 0, 80.0), row("snip+rearranged@0.9", 0, 11.0)]
     cell = checks.cell(checks.rows(notebook(tmp_path, found), ())["resnet20"], MOVED[0], "0.9")
-    assert cell.points == [-69.0] and cell.remark == "collapsed runs: 1"
+    assert cell.points == [-69.0] and cell.remark == "collapsed runs: 1 (below twice chance)"
 
 
 def test_the_seeds_parameter_limits_the_rows(tmp_path):
@@ -124,25 +132,6 @@ def test_the_table_has_every_cell_or_says_what_is_missing(tmp_path, monkeypatch)
     monkeypatch.setattr(chapters, "book_rows", lambda _: claim_b())
     lines = checks.table(run, checks.rows(run, ()), MOVED, 0.9).splitlines()
     assert lines[0].endswith("the book's |") and lines[2].count("n = 3") == 2
-
-
-def test_controls_are_read_from_the_arm_or_from_its_trained_net(tmp_path):
-    dense = row("dense+both", 0, 20.0)
-    ticket = row("lt+both@0.9", 0, 80.0, control={}, parent=dense["name"])
-    found = checks.rows(notebook(tmp_path, [dense, ticket]), ())
-    lines = checks.control_table(found, SPOILT).splitlines()
-    assert len(lines) == 4 and "labels that are still right" in lines[2] and lines[2].endswith("1 of 1 |")
-    assert "0.010 to 0.010" in lines[3]
-    assert checks.control_table({"resnet20": {}}, SPOILT).startswith("**Not run.**")
-
-
-def test_pretraining_shows_loss_and_accuracy(tmp_path):
-    made = [row("dense", 0, 90.0), row("dense", 1, 91.0, loss=0.7), row("dense+both", 0, 12.0, loss=2.3)]
-    lines = checks.pretraining_table(checks.rows(notebook(tmp_path, made), ())["resnet20"]).splitlines()
-    assert lines[2] == "| dense | 0.600 (0.500 to 0.700) | 90.50 (90.00 to 91.00) | 2 |"
-    assert lines[6] == "| dense, random labels and pixels | 2.300 | 12.00 | 1 |"
-    assert lines[3].endswith("| not run | not run | 0 |")
-    assert lines[-1] == "Guessing among 10 classes gives a loss of 2.303."
 
 
 def test_rows_behind_a_chapter_are_named(tmp_path):
@@ -235,7 +224,7 @@ def test_every_row_of_the_five_steps_has_a_place_in_a_chapter(tmp_path):
     named = set(re.findall(r"`([0-9a-f]{16})`", "\n".join(pages.values())))
     assert set(Ledger(tmp_path).names()) <= named
     for name in CHAPTERS[1:4]:  # 01 shows probes too, of which there are none
-        lines = [line for line in pages[name].splitlines() if " − " in line or " over " in line]
+        lines = [line for line in pages[name].splitlines() if " − " in line]
         assert len(lines) > 10 and not [line for line in lines if "not run" in line]
 
 

@@ -1,4 +1,4 @@
-"""What chapters share: rows read, or made after an estimate of the time; a claim's verdict in words; tables."""
+"""What chapters share: rows read, or made after an estimate of the time; tables of arms."""
 
 import time
 from dataclasses import replace
@@ -7,8 +7,7 @@ from functools import partial
 import torch
 from IPython.display import DisplayHandle, Markdown
 
-from ticketlib import board, campaign, data, evidence, experiment, grids, nb, pages, plots, runs, stats, train, verdicts
-from ticketlib.claims import CLAIMS
+from ticketlib import campaign, data, evidence, experiment, grids, nb, plots, runs, train, verdicts
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.machine import threads
@@ -140,38 +139,6 @@ def _time(seconds):
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def verdict(run, claim_id):
-    """A claim's verdict from the rows of this ledger, as Markdown: the word, why, and where it applies."""
-    if run.profile == "smoke":
-        return (
-            f"**Claim {claim_id}: no verdict on this page.** It was made with the profile `smoke`: a tiny network and "
-            "tiny images. They show how things work. They decide nothing."
-        )
-    rows, fixed = Ledger(run.ledger).rows(), board.protocol()
-    if fixed is None:
-        return f"**Claim {claim_id}: {verdicts.NOT_RUN}.** The protocol has not fixed a margin and a number of seeds."
-    judged = evidence.judge(rows, claim_id, run.profile, fixed["margin"], fixed["seeds"])
-    text = f"**Claim {claim_id}: {judged.word}.** Where it applies: {evidence.scope(run.profile)}."
-    if judged.word == verdicts.NOT_RUN:
-        return f"{text} The runs that would decide it are not in this ledger."
-    lines = [(row.comparison.label, row.verdict.sentence) for row in judged.rows]
-    control = positive_control(rows, run.profile, fixed["seeds"])
-    margin = f"The margin is ±{fixed['margin']:g} points."
-    return f"{text}\n\n{pages.table(('difference', 'what we found'), lines)}\n\n{margin} {control}"
-
-
-def positive_control(rows, profile, seeds):
-    """What a difference that matters looks like here, in one sentence: smart ratio minus uniform.
-
-    Arguments: rows, of a ledger; profile; seeds, how many of them count.
-    """
-    points, flags = evidence.compare(evidence.select(rows, profile), "smart", "uniform", CLAIMS["C"].sparsities, seeds)
-    if not len(points) or flags.refused or flags.not_defined:
-        return "What to hold it against, the smart ratio minus uniform, is not known here yet."
-    effect = verdicts.effect(stats.t_interval(points))
-    return f"To hold it against: the smart ratio minus uniform, a difference that matters, is {effect}."
 
 
 def no_claim(run):

@@ -1,5 +1,6 @@
-"""What the chapters on claims A, B and D share: rows, differences in every cell, controls."""
+"""What the chapters on claims A, B and D share: rows, and differences in every cell."""
 
+import re
 from collections import defaultdict
 from dataclasses import replace
 from functools import cache
@@ -15,13 +16,7 @@ from ticketlib.tickets import REWIND_TO
 
 STEPS = ("step1", "step2", "step3", "step4")  # the grids whose rows these chapters show
 SPARSITIES = ("0.9", "0.98", "0.995")  # decimal text
-MEASURED = {  # a manipulation check as rows name it -> what it measures, what is wanted of it
-    "moved_share": ("kept positions that are others", f"at least {evidence.MOVED_FLOOR:g}"),
-    "changed_share": ("kept values that are others", f"at least {evidence.MOVED_FLOOR:g}"),
-    "label_agreement": ("labels that are still right", f"1 / classes, give or take {evidence.LABELS_SLACK:g}"),
-    "pixel_correlation": ("correlation with the true image", f"at most {evidence.PIXELS_CEILING:g}"),
-    "images_kept": ("share of the images", f"a half, give or take {evidence.LABELS_SLACK:g}"),
-}
+EPOCHS = re.compile(r"epochs=(\d+)")  # in the name of an arm that trains for longer
 
 
 class Cell(NamedTuple):
@@ -40,8 +35,16 @@ def sparsities(run):
 
 def against_itself(check, tickets=("snip", "grasp", "lt")):
     """Tickets with a check or a corruption, compared with the same as found: tuple of Comparison."""
-    arms = [(ticket, f"{ticket}+{check}") for ticket in tickets]
-    return tuple(Comparison(t, f"{plots.style(a).label} − {plots.style(t).label}", a, t) for t, a in arms)
+    return minus([Comparison(ticket, "", f"{ticket}+{check}", ticket) for ticket in tickets])
+
+
+def minus(pairs):
+    """Comparisons with labels that say what is taken from what, as tables want them: tuple of Comparison."""
+    return tuple(pair._replace(label=f"{_label(pair.a)} − {_label(pair.b)}") for pair in pairs)
+
+
+def _label(arm):
+    return EPOCHS.sub(r"\1 epochs", plots.style(arm).label)
 
 
 def total_of(profile):
@@ -108,12 +111,12 @@ def cell(arms, pair, sparsity, confidence=0.95):
     remarks += [f"not read: {verdicts.NOT_DEFINED}"] if flags.not_defined else []
     remarks += ["not read: the control did nothing"] if flags.control_did_nothing else []
     points = [] if remarks else [float(value) for value in points]
-    remarks += [f"collapsed runs: {flags.collapsed}"] if flags.collapsed else []
     a, b = (arms.get(f"{arm}@{sparsity}", {}) for arm in (pair.a, pair.b))
+    both = [(a[seed], b[seed]) for seed in a if seed in b]
+    remarks += list(filter(None, [evidence.collapses(row for rows in both for row in rows)]))
     lost = sum(bool(row.get("not_made")) for of in (a, b) for row in of.values())
     remarks += [f"{lost} of these never made, since the net they start from diverged"] if lost else []
-    both = [(evidence.accuracy(a[seed]), evidence.accuracy(b[seed])) for seed in a if seed in b]
-    means = tuple(np.mean(both, axis=0)) if both else ()
+    means = tuple(np.mean([[evidence.accuracy(row) for row in rows] for rows in both], axis=0)) if both else ()
     return Cell(points, stats.t_interval(points, confidence), means, "; ".join(remarks))
 
 
@@ -165,7 +168,7 @@ def table(run, found, pairs, confidence):
     lines = [_line(found, book, network, pair, s, confidence) for network, pair, s in listed]
     if all(line[4] == verdicts.NOT_RUN and not line[-1] for line in lines):
         return _not_run(listed)
-    titles = ["network", "difference", "removed", "accuracies, %", f"points ({100 * confidence:g} % interval)",
+    titles = ["network", "difference", "removed", "the two accuracies, %", f"points ({100 * confidence:g} % interval)",
               "each seed", "remarks", "the book's"]  # fmt: skip
     keep = slice(None) if any(map(any, book.values())) else slice(-1)
     return pages.table(titles[keep], [line[keep] for line in lines])
@@ -175,7 +178,8 @@ def _line(found, book, network, pair, sparsity, confidence):
     here, there = (cell(of[network], pair, sparsity, confidence) for of in (found, book))
     seeds, both = ", ".join(f"{value:+.2f}" for value in here.points), " and ".join(f"{v:.2f}" for v in here.accuracies)
     beside = effect(there.estimate) if there.points else ""
-    return [title(network), pair.label, sparsity, both, effect(here.estimate), seeds, here.remark, beside]
+    points = "not read" if here.remark.startswith("not read") else effect(here.estimate)
+    return [title(network), pair.label, sparsity, both, points, seeds, here.remark, beside]
 
 
 def effect(estimate):
@@ -194,56 +198,3 @@ def _not_run(listed):
     lines = [f"- {label}: " + "; ".join(f"{title(network)} at {', '.join(at)}" for network, at in of.items())
              for label, of in where.items()]  # fmt: skip
     return "\n".join([f"**Not run.** Planned, and not in this ledger: {len(listed)} differences.", "", *lines])
-
-
-# controls and pretraining
-
-
-def control_table(found, pairs):
-    """What the manipulation checks of a chapter's arms measured, as Markdown: smallest and largest over seeds."""
-    named, lines = {arm for pair in pairs for arm in (pair.a, pair.b) if "+" in arm}, []
-    for network, arms in found.items():
-        trained = {row["name"]: row for arm, of in arms.items() if arm.startswith("dense") for row in of.values()}
-        for arm, of in sorted(arms.items()):
-            made = [row for row in of.values() if not row.get("not_made")]
-            if arm.partition("@")[0] in named and made:
-                lines += _control_lines(network, arm, made, trained)
-    if not lines:
-        return "**Not run.** No arm with a control is in this ledger."
-    return pages.table(["network", "arm", "measured", "wanted", "over seeds", "did its work"], lines)
-
-
-def _control_lines(network, arm, of, trained):
-    pairs = [(row, trained.get(row.get("parent"), {})) for row in of]
-    values = [{**before.get("control", {}), **row.get("control", {})} for row, before in pairs]
-    works = sum(not evidence.control_did_nothing(row, before) for row, before in pairs)
-    label = f"{plots.style(arm).label}, {arm.partition('@')[2]}"
-    lines = []
-    for name in [name for name in MEASURED if any(name in of for of in values)]:
-        there = [of[name] for of in values if name in of]
-        what, wanted = MEASURED[name]
-        span = f"{min(there):.3f} to {max(there):.3f}"
-        lines.append([title(network), label, what, wanted, span, f"{works} of {len(values)}"])
-    return lines
-
-
-def pretraining_table(arms):
-    """What dense nets reached on clean and on spoilt data, as Markdown: final training loss, accuracy on clean tests.
-
-    Arguments: arms, {arm: {seed: Row}} of one network.
-    """
-    lines = []
-    for arm in ("dense", "dense+half", "dense+labels", "dense+pixels", "dense+both"):
-        of = [row for row in arms.get(f"{arm}@0", {}).values() if not row["diverged"]]
-        loss = _range([row["loss"] for row in of], 3)
-        lines.append([plots.style(arm).label, loss, _range([row["accuracy"] for row in of], 2), len(of)])
-    classes = {row["num_classes"] for of in arms.values() for row in of.values()}
-    said = "".join(f"\n\nGuessing among {n} classes gives a loss of {np.log(n):.3f}." for n in sorted(classes))
-    return pages.table(["pretrained on", "final training loss", "accuracy on clean tests, %", "seeds"], lines) + said
-
-
-def _range(values, digits):
-    if not values:
-        return verdicts.NOT_RUN
-    ends = f"{min(values):.{digits}f} to {max(values):.{digits}f}"
-    return f"{np.mean(values):.{digits}f} ({ends})" if len(values) > 1 else f"{values[0]:.{digits}f}"

@@ -1,7 +1,7 @@
 """From ledger rows to judged claims: arms by seed, pairs that may be compared, controls that did something."""
 
 import functools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +16,7 @@ from ticketlib.sources import title
 MOVED_FLOOR = 0.10  # a rearrangement or shuffle must touch at least this share of the kept weights
 LABELS_SLACK = 0.05  # corrupted labels agree with the true ones at 1 / classes, give or take this
 PIXELS_CEILING = 0.10  # shuffled pixels correlate with the true ones by at most this
+EMPTY = "an empty layer"  # a collapse that accuracy need not show: a shortcut may lead around the layer
 SAME_IN_A_PAIR = ("device", "threads", "versions")
 LEFT_TO_PAIRS = ("engine", "precision", "eval_every")
 SAME_IN_A_RECIPE = (
@@ -71,7 +72,23 @@ def chance(row):
 
 def collapsed(row):
     """Whether a run diverged, has an empty layer, or ends below twice chance."""
-    return row["diverged"] or bool(row["empty_layers"]) or accuracy(row) < 2 * chance(row)
+    return bool(collapse(row))
+
+
+def collapse(row):
+    """How a run collapsed, "" if it did not: diverged, below twice chance, or with no more than an empty layer."""
+    if row["diverged"]:
+        return "diverged"
+    if accuracy(row) < 2 * chance(row):
+        return "below twice chance"
+    return EMPTY if row["empty_layers"] else ""
+
+
+def collapses(rows):
+    """How many runs collapsed and how, in words; "" where none did."""
+    kinds = Counter(filter(None, map(collapse, rows)))
+    how = ", ".join(kinds) if len(kinds) == 1 else ", ".join(f"{kind}: {count}" for kind, count in kinds.items())
+    return f"collapsed runs: {kinds.total()} ({how})" if kinds else ""
 
 
 def control_did_nothing(row, pretrained=None):

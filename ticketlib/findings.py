@@ -69,8 +69,9 @@ class SanityCheck:
     @property
     def table(self):
         """Every comparison with its verdict, or why there is none yet, as Markdown."""
-        lines = [(f.comparison.label, _found(f), f.control) for f in self.findings]
-        return pages.table(("statement", "what we found", "the control did"), lines)
+        lines = [(f.comparison.label, told(f.verdict, f.estimate), _minus(f.comparison), f.control)
+                 for f in self.findings]  # fmt: skip
+        return pages.table(("statement", "what we found", "points of accuracy are", "the control did"), lines)
 
     @property
     def accuracies(self):
@@ -92,7 +93,7 @@ class SanityCheck:
                 ax.plot([estimate.low, estimate.high], [place] * 2, color=look.colour, linewidth=1.5)
             if estimate.point is not None:
                 ax.plot([estimate.point], [place], look.marker, color=look.colour)
-        names = [f"{NAMES[c.a]}\nminus {NAMES[c.b]}" for c in (f.comparison for f in self.findings)]
+        names = [_minus(f.comparison).replace(" minus ", "\nminus ") for f in self.findings]
         ax.set_yticks(range(len(names)), names, fontsize=8)
         ax.set(ylim=(len(names) - 0.4, -0.6), xlim=(-1.2 * widest, 1.2 * widest))  # wider intervals leave the picture
         ax.set_xlabel("difference in accuracy, points")
@@ -115,6 +116,22 @@ def judge(arms, sparsities, needed, undefined=()):
     Returns: tuple of Finding.
     """
     return tuple(f for claim in (CHECKS, CONTROL) for f in _judged(claim, arms, sparsities, needed, undefined))
+
+
+def emptied(arms):
+    """Which layers the masks as found leave empty, as a sentence; "" where they leave none.
+
+    Arguments: arms, dict arm with sparsity -> {seed: Row}.
+    """
+    rows = [row for key, of in arms.items() if key.partition("@")[0] == "own" for row in of.values()]
+    layers = sorted({name for row in rows for name in row["empty_layers"]})
+    if not layers:
+        return ""
+    runs = sum(bool(row["empty_layers"]) for row in rows)
+    return (
+        f" **Empty layers:** in {runs} of {len(rows)} runs its mask keeps nothing of {' or '.join(layers)}; a network "
+        "that is cut there cannot learn. One threshold ranks all layers together, so their scores need one scale."
+    )
 
 
 def _judged(claim, arms, sparsities, needed, undefined):
@@ -145,11 +162,14 @@ def _control(ours):
     return ", ".join(f"{said}: {statistics.mean(values):.2f}" for said, values in shown.items() if values)
 
 
-def _found(finding):
-    """A verdict with its numbers; before there is one, the numbers so far."""
-    sentence = finding.verdict.sentence
-    so_far = finding.verdict.word == verdicts.PROVISIONAL
-    return f"{sentence}; so far {verdicts.effect(finding.estimate)}" if so_far else sentence
+def told(verdict, estimate):
+    """A verdict's sentence with its numbers; before there is a verdict, the numbers so far."""
+    so_far = verdict.word == verdicts.PROVISIONAL
+    return f"{verdict.sentence}; so far {verdicts.effect(estimate)}" if so_far else verdict.sentence
+
+
+def _minus(comparison):
+    return f"{NAMES[comparison.a]} minus {NAMES[comparison.b]}"
 
 
 def _arm(key):

@@ -26,8 +26,8 @@ def measured(run):
         _make(run)
     beside = Ledger(nb.book_ledger("paper")).rows() if run.profile != "smoke" else []
     found = pairs_of([*beside, *Ledger(run.ledger).rows()])
-    return {key: {seed: pair for seed, pair in of.items() if not run.seeds or seed < run.seeds}
-            for key, of in found.items()}  # fmt: skip
+    return {key: {seed: pair for seed, pair in found[key].items() if not run.seeds or seed < run.seeds}
+            for key in sorted(found, key=lambda key: (key[0], TICKETS.index(key[1]), key[2]))}  # fmt: skip
 
 
 def pairs_of(rows):
@@ -99,7 +99,8 @@ def table(found):
     for (network, ticket, sparsity), of in found.items():
         means = [np.mean([row[what] for _, row in of.values()]) for what in ("chance", "overlap", "ceiling")]
         moved, along = (np.mean(values) for values in zip(*((far(p), way(p[1])) for p in of.values()), strict=True))
-        numbers = [f"{value:.3f}" for value in (moved, between_seeds(of), *means)]
+        apart = f"{between_seeds(of):.3f}" if len(of) > 1 else "one seed"
+        numbers = [f"{moved:.3f}", apart, *(f"{value:.3f}" for value in means)]
         lines.append([title(network), style(ticket).label, sparsity, *numbers, f"{100 * along:.0f} %", len(of)])
     return pages.table(titles, lines) if lines else f"**{verdicts.NOT_RUN.capitalize()}.** This ledger has no probe."
 

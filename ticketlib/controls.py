@@ -1,0 +1,122 @@
+"""What a chapter's arms did by themselves: what controls measured, what pretraining reached, what masks keep."""
+
+import statistics
+
+import numpy as np
+
+from ticketlib import evidence, overlaps, pages, plots, stats, verdicts
+from ticketlib.sources import title
+
+MEASURED = {  # a manipulation check as rows name it -> what it measures, what is wanted of it
+    "moved_share": ("kept positions that are others", f"at least {evidence.MOVED_FLOOR:g}"),
+    "changed_share": ("kept values that are others", f"at least {evidence.MOVED_FLOOR:g}"),
+    "label_agreement": ("labels that are still right", f"1 / classes, give or take {evidence.LABELS_SLACK:g}"),
+    "pixel_correlation": ("correlation with the true image", f"at most {evidence.PIXELS_CEILING:g}"),
+    "images_kept": ("share of the images", f"a half, give or take {evidence.LABELS_SLACK:g}"),
+}
+
+
+def control_table(found, pairs):
+    """What the manipulation checks of a chapter's arms measured, as Markdown: smallest and largest over seeds.
+
+    Rearranged arms have one more line: the share of the kept positions that can be expected to move (`movable`).
+
+    Arguments: found, as `checks.rows` gives; pairs, list of Comparison.
+    """
+    named, lines = {arm for pair in pairs for arm in (pair.a, pair.b) if "+" in arm}, []
+    for network, arms in found.items():
+        trained = {row["name"]: row for arm, of in arms.items() if arm.startswith("dense") for row in of.values()}
+        for arm, of in sorted(arms.items()):
+            made = [row for row in of.values() if not row.get("not_made")]
+            if arm.partition("@")[0] in named and made:
+                lines += _control_lines(title(network), arm, made, trained)
+    if not lines:
+        return "**Not run.** No arm with a control is in this ledger."
+    return pages.table(["network", "arm", "measured", "wanted", "over seeds", "did its work"], lines)
+
+
+def _control_lines(network, arm, of, trained):
+    pairs = [(row, trained.get(row.get("parent"), {})) for row in of]
+    values = [{**before.get("control", {}), **row.get("control", {})} for row, before in pairs]
+    works = sum(not evidence.control_did_nothing(row, before) for row, before in pairs)
+    label = f"{plots.style(arm).label}, {arm.partition('@')[2]}"
+    lines = []
+    for name in [name for name in MEASURED if any(name in of for of in values)]:
+        what, wanted = MEASURED[name]
+        span = _span([of[name] for of in values if name in of])
+        lines.append([network, label, what, wanted, span, f"{works} of {len(values)}"])
+    if of[0].config.check == "rearranged":
+        lines.append([network, label, "kept positions that can be expected to move", "", _span(map(movable, of)), ""])
+    return lines
+
+
+def _span(values):
+    values = list(values)
+    return f"{min(values):.3f} to {max(values):.3f}"
+
+
+def movable(row):
+    """Share, 0 to 1, of a run's kept weights that rearranging within layers moves, on average."""
+    return overlaps.movable(row["keep_counts"], overlaps.sizes_of(row))
+
+
+def pretraining_table(arms):
+    """What dense nets reached on clean and on spoilt data, as Markdown: final training loss, accuracy on clean tests.
+
+    Beneath stands the loss of guessing, and how far below it training on spoilt data ended.
+
+    Arguments: arms, {arm: {seed: Row}} of one network.
+    """
+    lines, below = [], []
+    classes = {row["num_classes"] for of in arms.values() for row in of.values()}
+    for arm in ("dense", "dense+half", "dense+labels", "dense+pixels", "dense+both"):
+        of = [row for row in arms.get(f"{arm}@0", {}).values() if not row["diverged"]]
+        losses = [row["loss"] for row in of]
+        accuracies = _range([row["accuracy"] for row in of], 2)
+        lines.append([plots.style(arm).label, _range(losses, 3), accuracies, len(of)])
+        if of and arm not in ("dense", "dense+half"):
+            below.append(f"{plots.style(arm.partition('+')[2]).label} {np.log(max(classes)) - np.mean(losses):.3f}")
+    said = "".join(f"\n\nGuessing among {n} classes gives a loss of {np.log(n):.3f}." for n in sorted(classes))
+    said += f" Training ended below that by: {'; '.join(below)}." if below else ""
+    return pages.table(["pretrained on", "final training loss", "accuracy on clean tests, %", "seeds"], lines) + said
+
+
+def _range(values, digits):
+    if not values:
+        return verdicts.NOT_RUN
+    ends = f"{min(values):.{digits}f} to {max(values):.{digits}f}"
+    return f"{np.mean(values):.{digits}f} ({ends})" if len(values) > 1 else f"{values[0]:.{digits}f}"
+
+
+def arms_table(found, pairs):
+    """Every arm of a chapter's differences by itself, as Markdown: accuracy, what its masks keep, collapsed runs.
+
+    Arguments: found, as `checks.rows` gives; pairs, list of Comparison.
+    """
+    named = dict.fromkeys(arm for pair in pairs for arm in (pair.b, pair.a))
+    lines = [
+        [title(network), plots.style(arm).label, key.partition("@")[2], *_facts(list(arms[key].values()))]
+        for network, arms in found.items()
+        for arm in named
+        for key in sorted(key for key in arms if key.partition("@")[0] == arm and arms[key])
+    ]
+    if not lines:
+        return "**Not run.** No arm of this chapter is in this ledger."
+    titles = ["network", "ticket", "removed", "accuracy, %", "removed in effect", "classifier's share, %",
+              "empty layers", "remarks"]  # fmt: skip
+    return pages.table(titles, lines)
+
+
+def _facts(rows):
+    mean = stats.t_interval([evidence.accuracy(row) for row in rows])
+    spread = "" if mean.sd is None else f"SD {mean.sd:.2f}, "
+    effective, share = (
+        [row[what] for row in rows if what in row] for what in ("effective_sparsity", "classifier_share")
+    )
+    return [
+        f"{mean.point:.2f} ({spread}n = {mean.n})",
+        f"{statistics.mean(effective):.4f}" if effective else "",
+        f"{100 * statistics.mean(share):.1f}" if share else "",
+        max(len(row["empty_layers"]) for row in rows),
+        evidence.collapses(rows),
+    ]

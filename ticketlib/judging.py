@@ -1,0 +1,96 @@
+"""What a chapter says of its claims before anything else: the words, where they apply, and why."""
+
+from IPython.display import DisplayHandle, Markdown
+
+from ticketlib import board, checks, evidence, findings, pages, stats, verdicts
+from ticketlib.claims import CLAIMS
+from ticketlib.ledger import Ledger
+
+
+def show_verdict(run, *claim_ids):
+    """Show the verdicts of claims; returns a function that shows them anew in the same place, after runs were made."""
+    line = DisplayHandle()
+    line.display(Markdown(verdict(run, *claim_ids)))
+    return lambda: line.update(Markdown(verdict(run, *claim_ids)))
+
+
+def verdict(run, *claim_ids):
+    """The verdicts of claims from the rows of this ledger, as Markdown: word, scope, why, and what to hold it against.
+
+    Arguments: run, nb.NotebookRun; claim_ids, of claims.CLAIMS, one or more that share a page.
+    """
+    names = f"Claim{'s' * (len(claim_ids) > 1)} {' and '.join(claim_ids)}"
+    if run.profile == "smoke":
+        return (
+            f"**{names}: no verdict on this page.** It was made with the profile `smoke`: a tiny network and "
+            "tiny images. They show how things work. They decide nothing."
+        )
+    fixed = board.protocol()
+    if fixed is None:
+        return f"**{names}: {verdicts.NOT_RUN}.** The protocol has not fixed a margin and a number of seeds."
+    rows = Ledger(run.ledger).rows()
+    found = [evidence.judge(rows, claim, run.profile, fixed["margin"], fixed["seeds"]) for claim in claim_ids]
+    arms = evidence.select(rows, run.profile)
+    said = [_judged(one, arms, run.profile, fixed["seeds"]) for one in found]
+    if any(one.word != verdicts.NOT_RUN for one in found):
+        said.append(_held_against(found, rows, run.profile, fixed))
+    return "\n\n".join(said)
+
+
+def _judged(found, arms, profile, needed):
+    """One judged claim: its word, where it applies, every comparison, seeds and device, collapsed runs."""
+    where = f"{evidence.scope(profile)}; the mean over {' and '.join(found.claim.sparsities)} of the weights removed"
+    text = f"**Claim {found.claim.id}: {found.word}.** {_by_word(found)}Where it applies: {where}."
+    if found.word == verdicts.NOT_RUN:
+        return f"{text} The runs that would decide it are not in this ledger."
+    lines = [(pair.label, findings.told(row.verdict, row.estimate))
+             for pair, row in zip(checks.minus(found.claim.comparisons), found.rows, strict=True)]  # fmt: skip
+    keys = dict.fromkeys(key for c in found.claim.comparisons for arm in (c.a, c.b) for key in found.claim.keys(arm))
+    behind = [row for key in keys for seed, row in arms.get(key, {}).items() if seed < needed]
+    made = f"Made with {board.count_and_device(found, arms)}. {_collapsed(behind)}".strip()
+    return f"{text}\n\n{pages.table(('difference', 'what we found'), lines)}\n\n{made}"
+
+
+def _by_word(found):
+    """Which comparisons have which word, where they differ; "" where they do not, or where there is no word yet."""
+    words = dict.fromkeys(row.verdict.word for row in found.rows)
+    if found.word not in verdicts.WORDS or len(words) == 1:
+        return ""
+    of = {word: [row.comparison.label for row in found.rows if row.verdict.word == word] for word in words}
+    return " ".join(f"*{word.capitalize()}*: {', '.join(labels)}." for word, labels in of.items()) + " "
+
+
+def _collapsed(rows):
+    """How many runs collapsed and how; what it means that some have an empty layer and are accurate all the same."""
+    said = evidence.collapses(rows)
+    thin = [evidence.accuracy(row) for row in rows if evidence.collapse(row) == evidence.EMPTY]
+    text = f"Of the {len(rows)} runs, {said}. " if said else ""
+    if thin:
+        text += (
+            "A run with an empty layer counts as collapsed, whatever its accuracy, and bars the word *holds*. "
+            f"Such runs reach {min(thin):.2f} to {max(thin):.2f} % here."
+        )
+    return text
+
+
+def _held_against(found, rows, profile, fixed):
+    """The margin, where a claim has one, and the positive control, where no comparison of a claim is that anyway."""
+    claims = [one.claim for one in found]
+    said = []
+    if any(part.kind != "superiority" for claim in claims for part in claim.parts):
+        said.append(f"The margin is ±{fixed['margin']:g} points.")
+    if not any((c.a, c.b) == ("smart", "uniform") for claim in claims for c in claim.comparisons):
+        said.append(positive_control(rows, profile, fixed["seeds"]))
+    return " ".join(said)
+
+
+def positive_control(rows, profile, seeds):
+    """What a difference that matters looks like here, in one sentence: smart ratio minus uniform.
+
+    Arguments: rows, of a ledger; profile; seeds, how many of them count.
+    """
+    points, flags = evidence.compare(evidence.select(rows, profile), "smart", "uniform", CLAIMS["C"].sparsities, seeds)
+    if not len(points) or flags.refused or flags.not_defined:
+        return "What to hold it against, the smart ratio minus uniform, is not known here yet."
+    effect = verdicts.effect(stats.t_interval(points))
+    return f"To hold it against: the smart ratio minus uniform, which changes nothing but the keep-counts, is {effect}."
