@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from synthetic import noise, row
+from torch import nn
 
 import ticketlib
 from ticketlib import experiment, findings, grids, pruners, ratios, sanity, scorers, tickets
@@ -90,6 +91,14 @@ def untidy(change):
     return function
 
 
+def one_minus_infinity(score):
+    return torch.where(score == score.max(), -torch.inf, score)
+
+
+def fail():
+    raise AssertionError
+
+
 def leave_gradient(model, images, labels):
     F.cross_entropy(model(images), labels).backward()
 
@@ -101,6 +110,20 @@ WRONG = {
     "conv.weight scores of shape (2, 1, 3, 3); the weight has (8, 1": lambda *b: first(magnitude(*b), lambda s: s[:2]),
     "conv.weight 72 scores that are NaN": lambda *batch: first(magnitude(*batch), lambda s: s * torch.nan),
     "conv.weight 72 scores that are NaN or inf": lambda *batch: first(magnitude(*batch), lambda s: s + torch.inf),
+    "no scores for conv.weight, blocks.0.conv1.weight, blocks.0.conv2.weight and 7 more, and scores for the unknown "
+    "conv, blocks.0.conv1": lambda *b: {name.removesuffix(".weight"): s for name, s in magnitude(*b).items()},
+    "returned no scores for conv.weight, blocks.0.conv1.weight, blocks.0.conv2.weight and 7 more;": lambda *batch: {},
+    "scores for the unknown 3;": lambda *batch: magnitude(*batch) | {3: torch.ones(2)},
+    "returned NoneType; it must return a dict": lambda *batch: None,
+    "conv.weight 1 scores that are NaN or inf": lambda *batch: first(magnitude(*batch), one_minus_infinity),
+    "conv.weight with ndarray; it must be a dense real tensor on cpu": lambda *batch: {
+        name: score.detach().numpy() for name, score in magnitude(*batch).items()
+    },
+    "conv.weight with torch.float32 on meta": lambda *batch: first(magnitude(*batch), lambda s: s.to("meta")),
+    "conv.weight with Tensor; it must be a dense": lambda *batch: first(magnitude(*batch), lambda s: s.to_sparse()),
+    "raised AssertionError (its line": lambda *batch: fail(),
+    "changed the values of conv.weight": untidy(lambda model, *_: model.half()),
+    "changed the mode of conv;": untidy(lambda model, *_: setattr(model, "conv", nn.Conv2d(1, 8, 3, bias=False))),
     "conv.weight with float": lambda *batch: first(magnitude(*batch), lambda s: 0.5),
     "conv.weight with torch.complex64": lambda *batch: first(magnitude(*batch), lambda s: s * 1j),
     "the same score": lambda *batch: {name: torch.ones_like(s) for name, s in magnitude(*batch).items()},
@@ -135,6 +158,12 @@ ARGUMENTS = {
     "sparsities ()": dict(sparsities=()),
     "sparsity 'most'": dict(sparsities=("most",)),
     "sparsity '1.5'": dict(sparsities=("1.5",)),
+    "sparsity None is not": dict(sparsities=None),
+    "sparsities '0' are not": dict(sparsities="0"),
+    "sparsities [0, 0.9] are not": dict(sparsities=[0, 0.9]),
+    "sparsity 0.99999999 keeps none of 19464": dict(sparsities=("0.9", "0.99999999")),
+    "ledger 5 is not": dict(folder=5),
+    "cannot be written to": dict(folder="/proc/nowhere"),
 }
 
 
@@ -161,7 +190,8 @@ def test_an_unseen_function_goes_through_every_check(whole):
     assert re.fullmatch(r"9 runs to carry out, expected to take \d+ (s|min)\.", lines[0]) and "all there" in lines[-1]
     words = Counter(f.verdict.word for f in result.findings)
     assert words.total() == 9 and words["provisional"] >= 1 and set(words) <= {"provisional", "collapsed"}
-    assert "provisional, 1 of 6" in result.table
+    assert "provisional, 1 of 6" in result.table and "| rearranged minus as found |" in result.table
+    assert "; 1 seed, and a verdict takes 6." in result.scope and "Empty layers" not in result.scope
     assert "one seed, no interval" in result.table and "6 epochs; sparsity 0.9" in result.scope
     assert "decide nothing" in result._repr_markdown_() and result.accuracies in str(result)
 
@@ -267,6 +297,16 @@ def test_a_score_without_data_is_told_as_such():
         ours["mask_digest"] = arms["own@0.9"][seed]["mask_digest"]
     found = findings.judge(arms, ("0.9",), 6)[0]
     assert found.verdict.word == "same mask" and "no use of its batch" in found.verdict.sentence
+
+
+def test_layers_that_its_masks_leave_empty_are_named():
+    _, arms = judged({})
+    assert findings.emptied(arms) == ""
+    arms["own@0.9"][0]["empty_layers"], arms["own@0.9"][1]["empty_layers"] = ["fc.weight"], ["conv.weight"]
+    arms["smart@0.9"][0]["empty_layers"] = ["other"]
+    assert findings.emptied(arms).startswith(
+        " **Empty layers:** in 2 of 8 runs its mask keeps nothing of conv.weight or fc.weight; "
+    )
 
 
 def test_two_collapsed_arms_are_not_compared():

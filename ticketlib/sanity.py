@@ -12,10 +12,12 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Markdown, display
 
-from ticketlib import chapters, data, evidence, experiment, findings, grids, journal, nb, pruners, ratios, runs, scorers, tickets
+from ticketlib import chapters, data, evidence, experiment, findings, grids, nb, pruners, ratios, runs, scorers, tickets
 from ticketlib.errors import TicketError
 from ticketlib.findings import NAMES
+from ticketlib.journal import folder as writable
 from ticketlib.ledger import Ledger
+from ticketlib.ranking import asked_total
 
 LEAST_SEEDS = 6  # the fewest seeds from which the book gives a word
 RATIO_SEEDS = range(10_000, 10_005)  # the other seeds, over which keep-counts are averaged; they train nothing
@@ -166,7 +168,7 @@ def _make(plan, say):
     to_do = [config for config in plan.configs.values() if config.name not in plan.ledger]
     if not to_do:
         return
-    journal.folder(plan.ledger)  # refused now if it cannot be written to
+    writable(plan.ledger)  # refused now if it cannot be written to
     with chapters.one_thread(plan.device):
         expected = _expected(plan, to_do, _rehearse(plan))
         say(f"{len(to_do)} runs to carry out, expected to take {_time(expected)}.")
@@ -187,6 +189,9 @@ def _rehearse(plan):
             f"Pruner {plan.scorer.name!r} gave other scores on a second, equal call; it may draw at random from "
             "torch's global generator only, which is seeded before each call."
         )
+    for sparsity in plan.sparsities:
+        if not asked_total(first.size, sparsity):
+            raise TicketError(f"sparsity {sparsity} keeps none of {first.size} weights; at least one must stay.")
     return (time.perf_counter() - began) / 3
 
 
@@ -230,5 +235,6 @@ def _result(plan):
     )
     if plan.run.profile == "smoke":
         scope += " A tiny network and tiny images: they show how the checks work and decide nothing."
+    scope += findings.emptied(arms)
     found = findings.judge(arms, plan.sparsities, plan.needed, plan.undefined)
     return findings.SanityCheck(name, scope, found, arms)

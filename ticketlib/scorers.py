@@ -73,7 +73,7 @@ class Scorer:
         said = [f"no scores for {_listed(missing)}"] * bool(missing)
         said += [f"scores for the unknown {_listed(unknown)}"] * bool(unknown)
         if said:
-            raise TicketError(f"{who} returned {' and '.join(said)}; allowed: exactly {_listed(list(weights))}.")
+            raise TicketError(f"{who} returned {', and '.join(said)}; allowed: exactly {_listed(list(weights))}.")
         for name, weight in weights.items():
             self._check_layer(name, scores[name], weight)
         if all(score.min() == score.max() for score in scores.values()):
@@ -81,12 +81,11 @@ class Scorer:
         return {name: scores[name].detach() * 1.0 for name in weights}  # integers become floats
 
     def _check_layer(self, name, score, weight):
-        who, real, kind = f"Pruner {self.name!r}", isinstance(score, torch.Tensor), type(score).__name__
-        if real:
-            kind, real = f"{score.dtype}, {score.layout}, on {score.device}", score.layout == torch.strided
-            real = real and score.device == weight.device and not (score.is_complex() or score.is_quantized)
-        if not real:
-            raise TicketError(f"{who} scored {name} with {kind}; only dense real tensors on {weight.device} are allowed.")
+        who, kind = f"Pruner {self.name!r}", type(score).__name__
+        if dense := isinstance(score, torch.Tensor) and score.layout == torch.strided and not score.is_quantized:
+            kind = f"{score.dtype} on {score.device}"
+        if not dense or score.is_complex() or score.device != weight.device:
+            raise TicketError(f"{who} scored {name} with {kind}; it must be a dense real tensor on {weight.device}.")
         seen, wanted = tuple(score.shape), tuple(weight.shape)
         if seen != wanted:
             raise TicketError(f"{who} gave {name} scores of shape {seen}; the weight has {wanted}.")
@@ -223,8 +222,7 @@ def _state(model):
     """Everything a scorer must leave as it was: dict from a description to a tensor, a mode or None."""
     found = {f"the mode of {name or 'the model'}": module.training for name, module in model.named_modules()}
     found |= {f"the values of {name}": tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    gradients = {f"the gradient of {name}": p.grad for name, p in model.named_parameters()}
-    return found | {name: None if grad is None else grad.clone() for name, grad in gradients.items()}
+    return found | {f"the gradient of {name}": copy.deepcopy(p.grad) for name, p in model.named_parameters()}
 
 
 def _same(a, b):
@@ -249,4 +247,4 @@ def _where(error):
 
 
 def _listed(names):  # the first of them, and how many more there are
-    return ", ".join(map(str, names[:3])) + f" and {len(names) - 3} more" * (len(names) > 3)
+    return ", ".join(str(name)[:60] for name in names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
