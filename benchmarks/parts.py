@@ -5,15 +5,16 @@ import torch
 from numba import njit
 from timing import side_by_side
 
-from ticketlib import convolutions, data, kernels
+from ticketlib import convolutions, data, heads, kernels
 from ticketlib.vectors import LANES
 
+LAID_OUT, REST = "images laid out", "batch norm, ReLU, residual sums, loss"
 CONVOLUTIONS = ("convolutions forward", "gradients of inputs", "gradients of weights")
 EVALUATED = 10_000 / 100_000  # test images for each training image: all of them after every second epoch
 
 
-def _entry(version):
-    """The compiled function below; it encloses the engine's version, as those of kernels do."""
+def _entries(version):
+    """The compiled functions below; they enclose the engine's version, as those of kernels do."""
 
     @njit(cache=True, error_model="numpy")
     def convolve(net, weight, span, blocks, part):
@@ -28,10 +29,16 @@ def _entry(version):
                 elif part == 2:
                     convolutions.dots(net, layer, block)
 
-    return convolve
+    @njit(cache=True, error_model="numpy")
+    def pack(net, images):
+        """Only the first thing that a step does with its images."""
+        if version:
+            heads.pack(net, images)
+
+    return convolve, pack
 
 
-convolve = _entry(kernels.VERSION)
+convolve, pack = _entries(kernels.VERSION)
 
 
 def convolving(trainer, first, last, parts=(0, 1, 2)):
@@ -58,6 +65,7 @@ def phases(trainer, images, labels):
         "whole": lambda: trainer.step(images, labels),
         "update": lambda: trainer.update(0.01, 0.9, 5e-4),
         "evaluation": lambda: trainer.evaluate(images),
+        LAID_OUT: lambda: pack(trainer.net, images.numpy()),
     }
     for part, name in enumerate(CONVOLUTIONS):
         works[name] = convolving(trainer, 0, len(trainer.net.layers), (part,))
@@ -66,11 +74,30 @@ def phases(trainer, images, labels):
 
 def split(found):
     """The phases of a step from what was timed: what is left of a step is batch norm, ReLU and sums of activations."""
-    rest = found["whole"] - sum(found[name] for name in CONVOLUTIONS)
+    rest = found["whole"] - sum(found[name] for name in (*CONVOLUTIONS, LAID_OUT))
     return {
         "augmentation": found["augmentation"],
+        LAID_OUT: found[LAID_OUT],
         **{name: found[name] for name in CONVOLUTIONS},
-        "batch norm, ReLU, residual sums, loss": max(rest, 0.0),
+        REST: max(rest, 0.0),
         "update": found["update"],
         "evaluation": found["evaluation"] * EVALUATED,
     }
+
+
+def torch_norms(layers, batch):
+    """Milliseconds of a step that torch takes for batch norm and ReLU, forth and back, in float32, one after another.
+
+    Residual sums and the loss are left out, in torch's favour. Arguments: layers, list of roofline.Layer.
+    """
+    works = []
+    for layer in layers:
+        norm, z = torch.nn.BatchNorm1d(layer.channels), torch.randn(batch, layer.channels, layer.pixels)
+        works.append((norm, z.requires_grad_(), torch.randn_like(z)))
+
+    def step():
+        for norm, z, slope in works:
+            z.grad = norm.weight.grad = norm.bias.grad = None
+            torch.relu(norm(z)).backward(slope)
+
+    return 1000 * side_by_side({"torch": step}, 5, 1)["torch"]

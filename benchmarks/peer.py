@@ -15,9 +15,10 @@ from ticketlib import data
 from ticketlib.sparse import SparseNet
 
 NAME, VERSION = "SparseProp", "0.1.14"
-LAYERS = {  # per network: which links of the chain, none with a stride
-    "laptop ResNet-20": (2, 9, 15),
-    "ResNet-32, doubled width": (14,),
+LAYERS = {  # per network: which links of the chain; two strided ones, each with its shortcut
+    "laptop ResNet-20": (2, 7, 9, 13, 15),
+    "ResNet-32, doubled width": (2, 14, 24),
+    "slim VGG-16": (1, 3, 6, 9),
 }
 
 
@@ -87,21 +88,28 @@ class PeerNet:
 
 
 def layer_seconds(trainer, model, link):
-    """Seconds forward and backward of one convolution: (ours, theirs), and its input's shape in words."""
+    """Seconds forward and backward of one link: (ours, theirs), and its input's shape in words.
+
+    Ours finds its input in its own layout, as it does in a step. Theirs takes and gives torch's layout, as it must, and
+    turns it round where its form needs that.
+    """
     from sparseprop.modules import sparsify_conv2d_auto
 
-    layer, conv = trainer.net.layers[link], model.get_submodule(trainer.links[link].convs[0])
+    layer, convs = trainer.net.layers[link], [model.get_submodule(name) for name in trainer.links[link].convs]
     channels, height, width = (int(layer["source"][name]) for name in ("channels", "height", "width"))
     images = torch.randn(trainer.batch_size, channels, height, width, requires_grad=True)
-    theirs = sparsify_conv2d_auto(conv, images.shape)
-    slope = torch.randn_like(theirs(images))
+    theirs = [sparsify_conv2d_auto(conv, images.shape) for conv in convs]
+    slopes = [torch.randn_like(conv(images)) for conv in theirs]
 
     def work():
-        images.grad = theirs.W_val.grad = None
-        theirs(images).backward(slope)
+        images.grad = None
+        for conv, slope in zip(theirs, slopes, strict=True):
+            conv.W_val.grad = None
+            conv(images).backward(slope)
 
     found = side_by_side({"ours": convolving(trainer, link, link + 1), "theirs": work}, 5, 3)
-    return found["ours"], found["theirs"], f"{channels} channels of {height}x{width}"
+    strided = ", stride 2, with its shortcut" if len(convs) > 1 else ""
+    return found["ours"], found["theirs"], f"{channels} channels of {height}x{width}{strided}"
 
 
 def layers(net, made, batch):

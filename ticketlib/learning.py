@@ -1,11 +1,10 @@
-"""What rows say of speed: whether the engines learn the same, and the seconds a ticket takes to an accuracy."""
+"""Whether the engines learn the same: one ticket trained in three arithmetics, and how far the results lie apart."""
 
-from collections import defaultdict
 from dataclasses import replace
-from statistics import mean, median
 from types import SimpleNamespace
 
-from scipy.stats import f as f_distribution
+import numpy as np
+from scipy.stats import t as t_distribution
 
 from ticketlib import evidence, grids, pages, plots, stats, verdicts
 from ticketlib.runs import PROFILES
@@ -13,10 +12,8 @@ from ticketlib.runs import PROFILES
 SPARSE, FLOAT32, BF16 = "sparse engine, float32", "dense engine, float32", "dense engine, bf16"
 COLOURS = {SPARSE: plots.RED, FLOAT32: plots.BLACK, BF16: plots.BLUE}
 LINES = {SPARSE: "-", FLOAT32: "--", BF16: ":"}
-CONFIDENCE = 0.95
+ONE_SIDED = 0.95  # confidence of each bound on the ratio of two spreads
 ANYWHERE = "0" * 16  # in place of a data fingerprint
-TARGETS = tuple(range(50, 100, 5))  # accuracies in percent
-TICKETS = ("smart", "lt")  # a ticket known before training, and one that needs a trained net
 
 
 def arithmetic(config):
@@ -58,34 +55,69 @@ def differences(found):
     }
 
 
+def directly(found):
+    """Final accuracy of the sparse engine minus that of dense bf16, of seeds that all three have: {seed: points}."""
+    apart = differences(found)
+    return {seed: apart[SPARSE][seed] - apart[BF16][seed] for seed in apart[SPARSE] if seed in apart[BF16]}
+
+
+def spread_ratio(a, b):
+    """How many times as large the spread of a is as that of b, where both are measured on the same seeds.
+
+    Both differences have the same run subtracted, so they are correlated, and an F test would not hold.
+
+    Arguments: a, b: floats, paired, at least 3. Returns: (ratio of standard deviations, lower and upper bound, each
+        with a one-sided confidence of 95 %).
+    Source: Pitman (1939), Morgan (1939), for a ratio q of variances: t^2 = (n - 2) (1 - q)^2 / (4 q (1 - r^2)).
+    """
+    wide, narrow = np.std(a, ddof=1), np.std(b, ddof=1)
+    if wide == 0 or narrow == 0:
+        return (0.0, 0.0, 0.0) if wide == 0 else (np.inf, np.inf, np.inf)
+    open_part = 1 - np.corrcoef(a, b)[0, 1] ** 2
+    middle = 1 + 2 * open_part * t_distribution.ppf(ONE_SIDED, len(a) - 2) ** 2 / (len(a) - 2)
+    factor = float(np.sqrt(middle + np.sqrt(middle**2 - 1)))
+    return float(wide / narrow), float(wide / narrow / factor), float(wide / narrow * factor)
+
+
+def _spreads(found):
+    """`spread_ratio` of sparse minus float32 and bf16 minus float32; None for fewer than 3 seeds with all three."""
+    apart, seeds = differences(found), directly(found)
+    if len(seeds) < 3:
+        return None
+    return spread_ratio(*([apart[kind][seed] for seed in seeds] for kind in (SPARSE, BF16)))
+
+
 def same(found):
     """Whether the sparse engine learns what dense float32 does, as far as bf16 does: None where too few are there.
 
     Two things must hold: the 95 % interval of sparse minus float32 has zero inside, and the spread of those differences
-    is not larger than the spread of bf16 minus float32 beyond chance (a one-sided F test at 5 %).
+    is not larger than the spread of bf16 minus float32 beyond chance (one-sided, at 5 %).
     """
-    sparse, bf16 = (stats.t_interval(list(of.values())) for of in differences(found).values())
-    if sparse.sd is None or bf16.sd is None:
+    ratio = _spreads(found)
+    if ratio is None:
         return None
-    return sparse.low <= 0 <= sparse.high and sparse.sd <= bf16.sd * spread_bound(sparse.n, bf16.n)
-
-
-def spread_bound(n, m):
-    """How many times as large one spread may be as another by chance: standard deviations of n and of m values."""
-    return float(f_distribution.ppf(CONFIDENCE, n - 1, m - 1)) ** 0.5
+    sparse = stats.t_interval(list(differences(found)[SPARSE].values()))
+    return sparse.low <= 0 <= sparse.high and ratio[1] <= 1
 
 
 def same_verdict(found, profile):
-    """The answer of `same` in words, with its numbers."""
+    """The answer of `same` in words, with its numbers and with what so few pairs leave open."""
     answer = same(found)
     there = f"{sum(map(len, found.values()))} of {len(planned(profile))} runs of the grid `engines` are here."
     if answer is None:
         return f"**{verdicts.NOT_RUN.capitalize()}.** {there}"
     sparse, bf16 = (stats.t_interval(list(of.values())) for of in differences(found).values())
+    apart, (ratio, low, high) = stats.t_interval(list(directly(found).values())), _spreads(found)
     word = "**within the spread**" if answer else "**outside of the spread**"
     return (
-        f"The differences between the sparse engine and dense float32 are {word} of those between bf16 and float32. "
-        f"Sparse minus float32: {_said(sparse)}. Bf16 minus float32: {_said(bf16)}. {there}"
+        f"The differences between the sparse engine and dense float32 are {word} of those between bf16 and float32, as "
+        f"far as {sparse.n} pairs can tell. {there}\n\n"
+        f"- Sparse minus float32: {_said(sparse)}.\n- Bf16 minus float32: {_said(bf16)}.\n"
+        f"- Sparse minus bf16: {_said(apart)}.\n"
+        f"- The first spread is {ratio:.2f} times the second; with {sparse.n} pairs, anything from {low:.2f} to "
+        f"{high:.2f} times fits (90 % interval).\n\n"
+        f"So few pairs cannot show that the engines are equal. A true shift anywhere from {sparse.low:+.2f} to "
+        f"{sparse.high:+.2f} points would fit them."
     )
 
 
@@ -98,12 +130,12 @@ def _said(estimate):
 
 def same_table(found):
     """Accuracies of each seed in the three arithmetics, and both differences, as Markdown."""
-    apart, lines = differences(found), []
+    apart, lines = [*differences(found).values(), directly(found)], []
     for seed in sorted(set().union(*found.values())):
         accuracies = [f"{evidence.accuracy(of[seed]):.2f}" if seed in of else "" for of in found.values()]
-        points = [f"{of[seed]:+.2f}" if seed in of else "" for of in apart.values()]
+        points = [f"{of[seed]:+.2f}" if seed in of else "" for of in apart]
         lines.append([seed, *accuracies, *points])
-    titles = ["seed", *(f"{kind}, %" for kind in found), "sparse − float32", "bf16 − float32"]
+    titles = ["seed", *(f"{kind}, %" for kind in found), "sparse − float32", "bf16 − float32", "sparse − bf16"]
     return pages.table(titles, lines) if lines else f"**{verdicts.NOT_RUN.capitalize()}.**"
 
 
@@ -126,121 +158,3 @@ def draw_differences(ax, found):
     ax.set(xlim=(-0.6, 1.6), ylabel="difference in accuracy, points")
     ax.set_xticks([0, 1], ["sparse −\nfloat32", "bf16 −\nfloat32"])
     return ax
-
-
-def clocked(rows, profile, network="resnet"):
-    """Rows whose seconds may be set beside one another: those that count, or the pilot's while there are none of them.
-
-    Returns: (where they are from, dict (ticket, sparsity) -> {epochs: {seed: Row}}); plain tickets in the profile's
-        own engine, and dense nets.
-    """
-    chosen = PROFILES[profile]
-    name, width, stem_stride = chosen.networks[network]
-    found = {"the runs that count": {}, "the pilot": {}}
-    for row in rows:
-        config = row.config if row["kind"] == "run" else None
-        if config is None or (config.network, config.width, config.stem_stride) != (name, width, stem_stride):
-            continue
-        plain = config.arm == f"{config.ticket}@{config.sparsity}" and config.ticket in (*TICKETS, "dense")
-        usual = chosen.training["precision"] if config.ticket == "dense" else chosen.training["engine"]
-        if plain and usual == (config.precision if config.ticket == "dense" else config.engine):
-            source = {(chosen.training["recipe"], 0): "the runs that count", (0, chosen.pilot["held_out"]): "the pilot"}
-            where = found.get(source.get((config.recipe, config.held_out)), {})
-            where.setdefault((config.ticket, config.sparsity), defaultdict(dict))[config.epochs][config.seed] = row
-    whole = {source for source, of in found.items() if {key[0] for key in of} >= {"dense", *TICKETS}}
-    return next(((source, of) for source, of in found.items() if source in whole), ("", {}))
-
-
-def seconds_to(row, target, before=None):
-    """Training seconds until a run's test accuracy is first seen to reach a target, in percent; None if it never is.
-
-    Arguments: before, the row of the dense net it needed first, whose whole training is added.
-    """
-    an_epoch = row["train_seconds"] / row["curve"][-1][0]
-    for epochs, accuracy, _ in row["curve"]:
-        if accuracy >= target:
-            return epochs * an_epoch + (before["train_seconds"] if before else 0)
-    return None
-
-
-def fastest(of, target, trained):
-    """The length of training that reaches a target soonest in all its seeds: (mean seconds, epochs, seeds) or None.
-
-    Arguments: of, {epochs: {seed: Row}}; trained, dict name -> Row of the dense nets that tickets start from. A ticket
-        whose dense net is not there is left out.
-    """
-    found = []
-    for epochs, seeds in of.items():
-        rows = [row for row in seeds.values() if "parent" not in row or row["parent"] in trained]
-        took = [seconds_to(row, target, trained.get(row.get("parent"))) for row in rows]
-        if took and None not in took:
-            found.append((mean(took), epochs, len(took)))
-    return min(found, default=None)
-
-
-def to_accuracy(of):
-    """Seconds to each accuracy that anything reached: dict target -> {(ticket, sparsity): (seconds, epochs, seeds)}."""
-    dense = of.get(("dense", "0"), {})
-    trained = {row["name"]: row for seeds in dense.values() for row in seeds.values()}
-    found = {target: {key: fastest(at, target, trained) for key, at in sorted(of.items())} for target in TARGETS}
-    return {target: at for target, at in found.items() if any(at.values())}
-
-
-def seconds_table(of):
-    """`to_accuracy` as Markdown, the seconds with the length of training that took them."""
-    found = to_accuracy(of)
-    keys = sorted(of, key=lambda key: (float(key[1]), key[0] == "lt"))
-    lines = [[f"{target} %", *(_took(at.get(key)) for key in keys)] for target, at in found.items()]
-    titles = ["accuracy", *(_title(*key) for key in keys)]
-    return pages.table(titles, lines) if lines else f"**{verdicts.NOT_RUN.capitalize()}.**"
-
-
-def _title(ticket, sparsity):
-    if ticket == "dense":
-        return "dense"
-    what = "random ticket" if ticket == "smart" else "LT, with its dense net"
-    return f"{what}, {100 * float(sparsity):g} % removed"
-
-
-def _took(found):
-    return "not reached" if found is None else f"{found[0]:,.0f} s ({found[1]} epochs, n = {found[2]})"
-
-
-def _speeds(at):
-    return [row["images_per_second"] for seeds in at.values() for row in seeds.values()]
-
-
-def load_said(of):
-    """How much the images/s of equal runs differ, in a sentence: what other work on the machine did to the seconds."""
-    apart = [max(speeds) / min(speeds) for speeds in map(_speeds, of.values()) if len(speeds) > 1]
-    if not apart:
-        return ""
-    return (
-        f"Equal work took up to **{max(apart):.1f} times** as long in one run as in another: the campaign shared its "
-        "machine with other work. So these seconds were taken under load, and an idle machine is faster."
-    )
-
-
-def common_target(of):
-    """The highest accuracy that the dense net, a random ticket and LT all reached; None if there is none."""
-    reached = [target for target, at in to_accuracy(of).items()
-               if {key[0] for key, took in at.items() if took} >= {"dense", *TICKETS}]  # fmt: skip
-    return max(reached, default=None)
-
-
-def draw_seconds(axes, of):
-    """Draw images/s of the rows, and seconds to the highest common accuracy, over the share of weights kept."""
-    target = common_target(of)
-    at = to_accuracy(of).get(target, {})
-    speeds = {key: median(_speeds(seeds)) for key, seeds in of.items()}
-    took = {key: value[0] for key, value in at.items() if value}
-    for ax, values, label in zip(axes, (speeds, took), ("training, images/s", f"seconds to {target} %"), strict=True):
-        for ticket in TICKETS:
-            points = sorted((100 - 100 * float(s), value) for (t, s), value in values.items() if t == ticket)
-            look = plots.style(ticket)
-            line = dict(color=look.colour, marker=look.marker, linestyle=look.linestyle)
-            ax.plot(*zip(*points, strict=True), label=_title(ticket, "0").partition(", 0")[0], **line)
-        ax.axhline(values[("dense", "0")], color="black", linestyle="--", label="dense")
-        ax.set(ylabel=label, ylim=(0, None))
-        plots.kept_axis(ax, sorted({100 - 100 * float(s) for t, s in values if t != "dense"}))
-    return axes

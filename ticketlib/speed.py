@@ -4,6 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -24,10 +25,16 @@ NETWORKS = {  # how the benchmarks name them: what models.build is given
     "ResNet-32, doubled width": ("resnet32", 32),
     "slim VGG-16": ("vgg16", 0.25),
 }
-NOTES = {}  # what stands above a table of a group that the page has no place of its own for: dict group -> sentence
 SPARSE_FROM = 0.9  # fraction removed from which "auto" takes the sparse engine where no break-even is stored
 TRAINING = re.compile(rf"({'|'.join(NETWORKS)}), training, (0\.\d+) removed(, each of two processes)?")
-BREAK_EVEN = re.compile(rf"({'|'.join(NETWORKS)}), break-even sparsity")
+
+
+class Crossing(NamedTuple):
+    """Where the sparse engine becomes the faster one, between two neighbours among the measured sparsities."""
+
+    low: float | None  # fraction removed at which it is still the slower one; None if it was faster at each
+    high: float | None  # and from which on it is faster; None if it never was
+    at: float  # estimate in between; the nearer end where one is None
 
 
 def load():
@@ -95,6 +102,25 @@ def trained_first(speeds):
     return {s: 1 / (1 / speed + 1 / speeds["dense"]) for s, speed in speeds.items() if s != "dense"}
 
 
+def crossing(speeds):
+    """Where both engines are as fast: bracketed by measurements, and estimated in between.
+
+    Seconds an image are taken as a straight line over the share of weights kept, since the work of the convolutions is.
+
+    Arguments: speeds, {"dense": images/s, sparsity (text): images/s}. Returns: Crossing.
+    """
+    kept = sorted((s for s in speeds if s != "dense"), key=float)
+    slower = [i for i, s in enumerate(kept) if speeds[s] <= speeds["dense"]]
+    if not slower:
+        return Crossing(None, float(kept[0]), float(kept[0]))
+    low, above = kept[slower[-1]], kept[slower[-1] + 1 :]
+    if not above:
+        return Crossing(float(low), None, 1.0)
+    most, least, dense = (1 / speeds[s] for s in (low, above[0], "dense"))
+    share = (most - dense) / (most - least)
+    return Crossing(float(low), float(above[0]), float(low) + share * (float(above[0]) - float(low)))
+
+
 def verdict(stored):
     """What a ticket's zeros buy, in a few sentences with words chosen by the numbers."""
     speeds = training(stored)
@@ -107,13 +133,18 @@ def verdict(stored):
 
 
 def _bought(network, speeds):
-    """One sentence on one network, at the sparsest ticket up to 98 % and at the least sparse one."""
-    sparsities = sorted((s for s in speeds if s != "dense"), key=float)
-    low, high = sparsities[0], max((s for s in sparsities if float(s) <= 0.98), key=float, default=sparsities[0])
-    gains = {s: speeds[s] / speeds["dense"] for s in (high, low)}
-    parts = [f"{gain:.1f} times as fast as the dense one at {100 * float(s):g} %" for s, gain in gains.items()]
-    word = "**pays**" if speeds[high] > speeds["dense"] else "**does not pay**"
-    return f"{network}: skipping zeros {word}, a step is {' and '.join(parts)} removed."
+    """One sentence on one network: from where on skipping zeros pays, and what a step gains there."""
+    where, gains = crossing(speeds), {float(s): of / speeds["dense"] for s, of in speeds.items() if s != "dense"}
+    shown = sorted({*(s for s in where[:2] if s), max((s for s in gains if s <= 0.98), default=min(gains))})
+    first, *others = [f"{gains[s]:.2f} times {{}}at {100 * s:g} %" for s in shown]
+    said = ", ".join([first.format("as fast as the dense one "), *(other.format("") for other in others)])
+    if where.high is None:
+        word = "**does not pay** at any sparsity that was measured"
+    elif where.low is None:
+        word = "**pays** at every sparsity that was measured"
+    else:
+        word = f"**pays** from about {100 * where.at:.0f} % removed on"
+    return f"{network}: skipping zeros {word}. A step is {said} removed."
 
 
 def busy(stored):
@@ -160,26 +191,7 @@ def draw(ax, speeds):
 
 def break_even(stored):
     """Fraction removed from which the sparse engine is the faster one: dict network -> float, 1 where it never was."""
-    named = [(BREAK_EVEN.fullmatch(row["what"]), row["value"]) for row in rows(stored, "sparse")]
-    speeds = training(stored)
-    return {name[1]: value if _gains(speeds, name[1])[-1] > 1 else 1.0 for name, value in named if name}
-
-
-def _gains(speeds, network):
-    """Speed over that of the dense net at each measured sparsity, the sparsest last."""
-    of = speeds[network]
-    return [of[s] / of["dense"] for s in sorted(of.keys() - {"dense"}, key=float)]
-
-
-def break_even_table(stored):
-    """The break-even sparsity of every network, measured or the default."""
-    found, speeds, lines = break_even(stored), training(stored), []
-    for name in NETWORKS:
-        said = f"{100 * found[name]:.3g} %" if name in found else "not measured yet"
-        if name in found and _gains(speeds, name)[0] > 1:
-            said = f"below {said}, the least that was measured"
-        lines.append([name, "none that was measured" if found.get(name) == 1 else said])
-    return pages.table(("network", "fraction removed at which both engines are as fast"), lines)
+    return {network: crossing(of).at for network, of in training(stored).items()}
 
 
 def engine(network, width, sparsity):

@@ -1,4 +1,4 @@
-"""Stored benchmarks beside the speeds: where a step's time goes, what was tried, what sharing saves, other tables."""
+"""Stored benchmarks beside the speeds: where a step's time goes, what bounds it, a peer, and other tables."""
 
 import re
 
@@ -8,9 +8,12 @@ PHASES = ("images", "forward", "backward", "masks", "update", "metrics")
 LOOPS = ("usual loop", "our loop")
 NETS = "|".join(speed.NETWORKS)
 PHASE = re.compile(rf"({NETS}), ({'|'.join(LOOPS)}), ({'|'.join(PHASES)})")
-OWN_TABLES = ("phases", "operators", "shared", "pages")  # groups that the page shows in a form or place of their own
 FASTER = 1.05  # of our step; less is within what equal work differs by from minute to minute
-LEAVES_OUT = (*speed.GROUPS, *OWN_TABLES, "tried")
+PEER = "SparseProp"
+INSIDE = re.compile(rf"({NETS}), (0\.\d+) removed, by phase")
+BOUND = re.compile(rf"({NETS}), (0(?:\.\d+)?) removed, (.*)")
+STAY, LAYERS = "multiply-adds in layers that stay dense", "layers that stay dense"
+FUSED = re.compile(rf"({NETS}), (0\.\d+) removed, batch norm, ReLU and sums, fused")
 
 
 def phases(stored):
@@ -74,18 +77,124 @@ def tried(stored):
     return pages.table(("our step with", "images/s", "times our step"), lines) + f"\n\n{said}"
 
 
-def others(stored, group="sparse"):
-    """Every further group of figures that a benchmark made, each under a heading of its own."""
+def inside(stored):
+    """Milliseconds of each phase of a sparse step, with its share: a line a phase, a column a network and sparsity."""
     found = {}
-    for row in speed.rows(stored, group):
-        if row["group"] not in LEAVES_OUT:
-            found.setdefault(row["group"], []).append(row | {"group": group})
-    parts = [f"### {name[:1].upper()}{name[1:]}\n\n{_note(name)}{speed.table(rows)}" for name, rows in found.items()]
-    return "\n\n".join(parts) or speed.NOT_MEASURED
+    for row in speed.rows(stored, "sparse"):
+        if name := INSIDE.fullmatch(row["group"]):
+            title = f"{name[1]}, {100 * float(name[2]):g} % removed"
+            found.setdefault(title, {})[row["what"]] = row["value"]
+    phases = list(dict.fromkeys(phase for of in found.values() for phase in of))
+    lines = [[phase, *(" (".join(_phase(of, phase)) + ")" for of in found.values())] for phase in phases]
+    lines.append(["all", *(speed.number(sum(of.values())) for of in found.values())])
+    return pages.table(["ms a step (share)", *found], lines) if found else speed.NOT_MEASURED
 
 
-def _note(name):
-    return f"{speed.NOTES[name]}\n\n" if name in speed.NOTES else ""
+def fused(stored):
+    """What one pass for batch norm, ReLU and sums costs beside torch's own, in a sentence; "" if it is not stored."""
+    found = [(FUSED.fullmatch(row["what"]), row) for row in speed.rows(stored, "sparse")]
+    parts = [
+        f"{speed.number(row['value'])} ms instead of {speed.number(row['against'])} for {name[1]} at "
+        f"{100 * float(name[2]):g} %"
+        for name, row in found
+        if name
+    ]
+    return f"Measured, a step: {'; '.join(parts)}." if parts else ""
+
+
+def bounds(stored):
+    """What was counted and measured against the bound: dict (network, sparsity) -> {what: stored figure}."""
+    found = {}
+    for row in speed.rows(stored, "sparse"):
+        if row["group"] == "roofline" and (name := BOUND.fullmatch(row["what"])):
+            found.setdefault((name[1], name[2]), {})[name[3]] = row
+    return found
+
+
+def bound_table(stored):
+    """The bound of every network and sparsity, beside what was measured, as Markdown."""
+    lines = []
+    for (network, sparsity), of in bounds(stored).items():
+        if "measured" in of:
+            counted = [speed.number(of[what]["value"]) for what in ("arithmetic", "memory traffic", STAY)]
+            held = of["measured"]
+            layers = of.get(LAYERS)
+            number = f" ({layers['value']:.0f} {layers['unit']})" if layers else ""
+            lines.append([
+                network, f"{100 * float(sparsity):g} %", *counted[:2], f"{counted[2]} %{number}",
+                f"{of['time for arithmetic']['value']:.0f} %", speed.number(held["against"]),
+                speed.number(held["value"]), f"{100 * held['ratio']:.0f} %",
+            ])  # fmt: skip
+    titles = ("network", "removed", "MFLOP an image", "MB an image", "of the MFLOP, in layers that stay dense",
+              "arithmetic's share of the bound", "bound, images/s", "measured", "share of the bound")  # fmt: skip
+    return pages.table(titles, lines) if lines else speed.NOT_MEASURED
+
+
+def next_factor(stored):
+    """How many times as fast a step would be that reached its bound, or whose bound had half of one part: Markdown."""
+    lines = []
+    for (network, sparsity), of in bounds(stored).items():
+        if "measured" in of:
+            part, reached = of["time for arithmetic"]["value"] / 100, of["measured"]["ratio"]
+            times = (1 / reached, 1 / (1 - part / 2), 1 / (part + (1 - part) / 2))
+            larger = "arithmetic" if part > 0.5 else "traffic"
+            lines.append([network, f"{100 * float(sparsity):g} %", *(f"{value:.2f}" for value in times), larger])
+    titles = ("network", "removed", "if the bound were reached", "then with half the arithmetic",
+              "or with half the traffic", "what holds it")  # fmt: skip
+    return pages.table(titles, lines) if lines else speed.NOT_MEASURED
+
+
+def why_break_even(stored):
+    """How fast both engines do their arithmetic, in a sentence a network; "" where the counts are not stored."""
+    found, speeds, lines = bounds(stored), speed.training(stored), []
+    for network, sparsity in found:
+        if sparsity == "0.9" and (network, "0") in found and network in speeds:
+            whole, left = (found[network, s]["arithmetic"]["value"] for s in ("0", "0.9"))
+            dense, sparse = whole * speeds[network]["dense"] / 1000, left * speeds[network]["0.9"] / 1000
+            lines.append(
+                f"- {network}: the dense loop does {dense:,.0f} GFLOP/s. At 90 % removed the sparse engine does "
+                f"{sparse:,.0f}. So it has to leave out {100 * (1 - sparse / dense):.0f} % of the arithmetic to be as "
+                f"fast; at 90 % of the weights it leaves out {100 * (1 - left / whole):.0f} %."
+            )
+    return "\n".join(lines)
+
+
+def named(stored, part):
+    """The figures of the sparse engine whose names have a part, as a table."""
+    return speed.table([row for row in speed.rows(stored, "sparse") if part in row["what"]])
+
+
+def beside_peer(stored):
+    """Layers and whole steps beside SparseProp's, as a table, and in a sentence by how much which was faster."""
+    found = [row for row in speed.rows(stored, "sparse") if row["yardstick"] == PEER]
+    if not found:
+        said = [row["what"] for row in speed.rows(stored, "sparse") if row["what"].startswith(f"{PEER}: not")]
+        return f"**{said[0]}.**" if said else speed.NOT_MEASURED
+    times = [row["ratio"] if row["unit"] == "images/s" else 1 / row["ratio"] for row in found]
+    lines = [[*speed.cells(row)[:3], f"{gain:.1f}"] for row, gain in zip(found, times, strict=True)]
+    ahead = sum(gain > 1 for gain in times)
+    return pages.table(("figure", "ours", "theirs", "times as fast"), lines) + (
+        f"\n\nOurs was the faster one in **{ahead} of {len(times)}** comparisons, and {min(times):.1f} to "
+        f"{max(times):.1f} times as fast as theirs."
+    )
+
+
+def break_even_table(stored):
+    """The break-even of every network: the two measurements round it, and the estimate in between."""
+    speeds, lines = speed.training(stored), []
+    for name in speed.NETWORKS:
+        where = speed.crossing(speeds[name]) if name in speeds else None
+        lines.append([name, *(_between(where, speeds[name]) if where else ("not measured yet", "", ""))])
+    titles = ("network", "dense is faster at", "sparse is faster from", "both as fast at about")
+    return pages.table(titles, lines)
+
+
+def _between(where, speeds):  # -> cells
+    gains = {float(s): of / speeds["dense"] for s, of in speeds.items() if s != "dense"}
+    low, high = (f"{100 * s:g} % ({gains[s]:.2f} times dense)" if s else "none measured" for s in where[:2])
+    if where.low is None:
+        return low, high, f"below {100 * where.high:g} %"
+    return low, high, f"{100 * where.at:.0f} %" if where.high else "not found"
 
 
 def shared(stored):

@@ -1,0 +1,164 @@
+"""Seconds to an accuracy: how long a random ticket trains until it gets there, and how long LT with its dense net.
+
+Two clocks: the seconds that the runs took, under whatever else the machine did; and the same runs at the speeds of the
+stored benchmarks, which an idle machine would reach.
+"""
+
+from collections import defaultdict
+from statistics import mean
+
+from ticketlib import pages, plots, speed, verdicts
+from ticketlib.runs import PROFILES
+
+TARGETS = tuple(range(50, 100, 5))  # accuracies in percent
+TICKETS = ("smart", "lt")  # a ticket known before training, and one that needs a trained net
+
+
+def clocked(rows, profile, network="resnet"):
+    """Rows whose seconds may be set beside one another: those that count, or the pilot's while there are none of them.
+
+    Returns: (where they are from, dict (ticket, sparsity) -> {epochs: {seed: Row}}); plain tickets in the profile's
+        own engine, and dense nets.
+    """
+    chosen = PROFILES[profile]
+    name, width, stem_stride = chosen.networks[network]
+    found = {"the runs that count": {}, "the pilot": {}}
+    for row in rows:
+        config = row.config if row["kind"] == "run" else None
+        if config is None or (config.network, config.width, config.stem_stride) != (name, width, stem_stride):
+            continue
+        plain = config.arm == f"{config.ticket}@{config.sparsity}" and config.ticket in (*TICKETS, "dense")
+        usual = chosen.training["precision"] if config.ticket == "dense" else chosen.training["engine"]
+        if plain and usual == (config.precision if config.ticket == "dense" else config.engine):
+            source = {(chosen.training["recipe"], 0): "the runs that count", (0, chosen.pilot["held_out"]): "the pilot"}
+            where = found.get(source.get((config.recipe, config.held_out)), {})
+            where.setdefault((config.ticket, config.sparsity), defaultdict(dict))[config.epochs][config.seed] = row
+    whole = {source for source, of in found.items() if {key[0] for key in of} >= {"dense", *TICKETS}}
+    return next(((source, of) for source, of in found.items() if source in whole), ("", {}))
+
+
+def idle(stored, profile, network="resnet"):
+    """Images/s of whole steps on an idle machine: {"dense": speed, sparsity: speed}; empty if they are not stored."""
+    name, width, _ = PROFILES[profile].networks[network]
+    return next((of for net, of in speed.training(stored).items() if speed.NETWORKS[net] == (name, width)), {})
+
+
+def training_seconds(row, idle_speeds=None):
+    """Seconds of a run's training: those it took or, given images/s as `idle` does, those of an idle machine.
+
+    Returns: float, or None where there is no speed for the row's sparsity.
+    """
+    if idle_speeds is None:
+        return row["train_seconds"]
+    config = row.config
+    images_per_second = idle_speeds.get("dense" if config.ticket == "dense" else config.sparsity)
+    return images_per_second and row["images"] / images_per_second
+
+
+def seconds_to(row, target, before=None, idle_speeds=None):
+    """Training seconds until a run's test accuracy is first seen to reach a target, in percent; None if it never is.
+
+    Arguments: before, the row of the dense net it needed first, whose training is added; idle_speeds, as in
+        `training_seconds`.
+    """
+    whole, finding = training_seconds(row, idle_speeds), training_seconds(before, idle_speeds) if before else 0
+    for epochs, accuracy, _ in row["curve"]:
+        if accuracy >= target:
+            return whole and whole * epochs / row["curve"][-1][0] + finding
+    return None
+
+
+def fastest(of, target, trained, idle_speeds=None):
+    """The length of training that reaches a target soonest in all its seeds: (mean seconds, epochs, seeds) or None.
+
+    Arguments: of, {epochs: {seed: Row}}; trained, dict name -> Row of the dense nets that tickets start from. A ticket
+        whose dense net is not there is left out.
+    """
+    found = []
+    for epochs, seeds in of.items():
+        rows = [row for row in seeds.values() if "parent" not in row or row["parent"] in trained]
+        took = [seconds_to(row, target, trained.get(row.get("parent")), idle_speeds) for row in rows]
+        if took and None not in took:
+            found.append((mean(took), epochs, len(took)))
+    return min(found, default=None)
+
+
+def to_accuracy(of, idle_speeds=None):
+    """Seconds to each accuracy that anything reached: dict target -> {(ticket, sparsity): (seconds, epochs, seeds)}."""
+    trained = {row["name"]: row for seeds in of.get(("dense", "0"), {}).values() for row in seeds.values()}
+    found = {t: {key: fastest(at, t, trained, idle_speeds) for key, at in sorted(of.items())} for t in TARGETS}
+    return {target: at for target, at in found.items() if any(at.values())}
+
+
+def columns(of):
+    """The dense net, then both tickets of each sparsity side by side."""
+    return sorted(of, key=lambda key: (float(key[1]), key[0] == "lt"))
+
+
+def table(of, idle_speeds=None):
+    """`to_accuracy` as Markdown, the seconds with the length of training that took them."""
+    found = to_accuracy(of, idle_speeds)
+    lines = [[f"{target} %", *(_took(at.get(key)) for key in columns(of))] for target, at in found.items()]
+    titles = ["accuracy", *(_title(*key) for key in columns(of))]
+    return pages.table(titles, lines) if lines else f"**{verdicts.NOT_RUN.capitalize()}.**"
+
+
+def _title(ticket, sparsity):
+    if ticket == "dense":
+        return "dense"
+    what = "random ticket" if ticket == "smart" else "LT, with its dense net"
+    return f"{what}, {100 * float(sparsity):g} % removed"
+
+
+def _took(found):
+    return "not reached" if found is None else f"{found[0]:,.0f} s ({found[1]} epochs, n = {found[2]})"
+
+
+def verdict(of, idle_speeds=None):
+    """A sentence for each sparsity: seconds of both tickets to the highest accuracy that both reached there."""
+    found, lines = to_accuracy(of, idle_speeds), []
+    for sparsity in sorted({s for ticket, s in of if ticket != "dense"}, key=float):
+        pairs = {target: [at.get((ticket, sparsity)) for ticket in TICKETS] for target, at in found.items()}
+        target = max((target for target, pair in pairs.items() if all(pair)), default=None)
+        if target is not None:
+            (smart, *_), (lt, *_) = pairs[target]
+            lines.append(
+                f"- {100 * float(sparsity):g} % removed, to {target} %: {smart:,.0f} s for a random ticket, "
+                f"{lt:,.0f} s for LT with its dense net, {lt / smart:.1f} times as long."
+            )
+    return "\n".join(lines) or f"**{verdicts.NOT_RUN.capitalize()}.**"
+
+
+def load_said(of):
+    """How much the images/s of equal runs differ, in a sentence: what other work on the machine did to the seconds."""
+    speeds = [[row["images_per_second"] for seeds in at.values() for row in seeds.values()] for at in of.values()]
+    apart = [max(found) / min(found) for found in speeds if len(found) > 1]
+    if not apart:
+        return ""
+    return (
+        f"Equal work took up to **{max(apart):.1f} times** as long in one run as in another: the campaign shared its "
+        "machine with other work. So these seconds were taken under load, and an idle machine is faster."
+    )
+
+
+def common_target(of):
+    """The highest accuracy that the dense net and both tickets reached at every sparsity; None if there is none."""
+    return max((target for target, at in to_accuracy(of).items() if all(at.values())), default=None)
+
+
+def draw(axes, of, idle_speeds):
+    """Draw seconds to the common accuracy over the share of weights kept: as they were, and on an idle machine."""
+    target = common_target(of)
+    for ax, speeds, clock in zip(axes, (None, idle_speeds), ("of the runs", "on an idle machine"), strict=True):
+        took = {key: value[0] for key, value in to_accuracy(of, speeds).get(target, {}).items() if value}
+        for ticket in TICKETS:
+            points = sorted((100 - 100 * float(s), value) for (t, s), value in took.items() if t == ticket)
+            look = plots.style(ticket)
+            line = dict(color=look.colour, marker=look.marker, linestyle=look.linestyle)
+            label = "random ticket" if ticket == "smart" else "LT, with its dense net"
+            ax.plot([x for x, _ in points], [y for _, y in points], label=label, **line)
+        if ("dense", "0") in took:
+            ax.axhline(took["dense", "0"], color="black", linestyle="--", label="dense")
+        ax.set(ylabel=f"seconds to {target} %, {clock}", ylim=(0, None))
+        plots.kept_axis(ax, sorted({100 - 100 * float(s) for t, s in of if t != "dense"}))
+    return axes
