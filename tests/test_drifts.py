@@ -44,13 +44,13 @@ def test_yardsticks_are_another_batch_and_another_seed():
 
 
 NEAR = {"first": 51, "second": 49}
-FAR = {"first": 70, "second": 30}
+BIT, FAR = {"first": 56, "second": 44}, {"first": 70, "second": 30}
 KEYS = ("resnet32", "snip", "0.9"), ("resnet32", "grasp", "0.9")
 
 
 @pytest.mark.parametrize(
     "spoilt, word",
-    [((NEAR, NEAR), "No more than another seed does."), ((NEAR, FAR), "Hardly."),
+    [((NEAR, NEAR), "No more than another seed does."), ((BIT, BIT), "About as much as another seed does."),
      ((FAR, FAR), "More than another seed does.")],
 )  # fmt: skip
 def test_the_answer_counts_cells(spoilt, word):
@@ -60,7 +60,11 @@ def test_the_answer_counts_cells(spoilt, word):
     said = drifts.answer(found | {("resnet20", "lt", "0.9"): {}})
     assert said.startswith(f"**{word}** Spoilt data move ") and "There are 2 cells" in said
     assert said.endswith("Not run yet: LT.")
-    assert f"no more than another seed in {sum(c is NEAR for c in spoilt)} of the 2 cells" in said
+    assert f"more than once in {0 if NEAR in spoilt else 2} of 2) what another seed does." in said
+    assert "stricter yardstick" not in said
+    for key in KEYS:
+        found[key][0][0]["second_keep_counts"] = {"first": 51, "second": 49}
+    assert "A stricter yardstick is another clean batch" in drifts.answer(found)
     table = drifts.table(found | {("resnet20", "lt", "0.9"): {}}).splitlines()
     assert len(table) == 2 + 3 and table[-1] == "| ResNet-20 | LT | 0.9 | " + "not run | " * 4 + "0 |"
     assert "| first, 0.53 to " in table[2]

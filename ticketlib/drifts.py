@@ -12,6 +12,7 @@ from ticketlib.plots import style
 from ticketlib.sources import title
 
 LT = ("0.9", "0.98")  # sparsities of LT in the book's grids
+FACTOR = 2.0  # what differs by less is called about as much
 
 
 def measured(run):
@@ -124,23 +125,43 @@ def _most(of):
 
 
 def answer(found):
-    """The answer in short, as Markdown: is what corruption does more than what another seed does?"""
+    """The answer in short, as Markdown: what corruption does, beside another seed and beside another clean batch."""
     cells = {key: drift(of) for key, of in found.items() if of}
     cells = {key: moved for key, moved in cells.items() if moved["other seed"]}
     if not cells:
         return f"**{verdicts.NOT_RUN.capitalize()}.** This ledger has no two seeds of a clean and a spoilt mask."
     spoilt, other = ([moved[what] for moved in cells.values()] for what in ("spoilt", "other seed"))
-    within = sum(a[2] <= b[2] for a, b in zip(spoilt, other, strict=True))
-    word = {len(cells): "No more than another seed does.", 0: "More than another seed does."}.get(within, "Hardly.")
     missing = dict.fromkeys(style(key[1]).label for key, of in found.items() if not of)
+    by_seed, by_batch = _times(cells, "other seed"), _times(cells, "second batch")
     said = (
-        f"**{word}** Spoilt data move {_span(spoilt, 0)} % of the kept weights to other layers; another seed with "
-        f"clean data moves {_span(other, 0)} %. There are {len(cells)} cells, one a network, method and sparsity. The "
-        f"keep-ratio that changes most changes by {_span(spoilt, 1)} points, and by {_span(other, 1)} from seed to "
-        "seed. By the divergence, which weighs layers by their size, spoilt data do no more than another seed in "
-        f"{within} of the {len(cells)} cells."
+        f"**{_head(by_seed)}** Spoilt data move {_span(spoilt, 0)} % of the kept weights to other layers; another seed "
+        f"with clean data moves {_span(other, 0)} %. There are {len(cells)} cells, one a network, method and sparsity. "
+        f"The keep-ratio that changes most changes by {_span(spoilt, 1)} points, and by {_span(other, 1)} from seed to "
+        "seed. By the divergence, which weighs layers by their size, spoilt data do "
+        f"{_counted(by_seed)} what another seed does."
     )
+    if by_batch:
+        said += (" A stricter yardstick is another clean batch for the *same* initial weights: spoilt data do "
+                 f"{_counted(by_batch)} what it does.")  # fmt: skip
     return said + (f" {verdicts.NOT_RUN.capitalize()} yet: {', '.join(missing)}." if missing else "")
+
+
+def _times(cells, yardstick):
+    """How many times as large as a yardstick's divergence that of spoilt data is, in each cell that has both."""
+    both = [(moved["spoilt"][2], moved[yardstick][2]) for moved in cells.values() if moved[yardstick]]
+    return [a / b if b else float("inf") * a if a else 1.0 for a, b in both]
+
+
+def _head(times):
+    if max(times) <= 1:
+        return "No more than another seed does."
+    return "More than another seed does." if np.median(times) > FACTOR else "About as much as another seed does."
+
+
+def _counted(times):
+    more = sum(value > 1 for value in times)
+    return (f"{np.median(times):.1f} times (median of the cells; {max(times):.1f} at most, more than once in {more} of "
+            f"{len(times)})")  # fmt: skip
 
 
 def _span(parts, which):
