@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from ticketlib import answers, imagenet, limits, machine, observations, ratios, replies, verdicts
 from ticketlib.answers import Facts
@@ -78,6 +79,9 @@ def test_cells_as_the_page_shows_them():
     assert cells["VGG-16", "smart", "0.9"].reason and cells["ResNet-50", "smart", "0.9"].live == pytest.approx(0.95)
     assert (cells["VGG-16", "synflow", "0.999"].seconds, cells["VGG-16", "synflow", "0.999"].n) == (1.25, 1)
     said = imagenet.answer(cells)
+    assert "Not run yet" not in said
+    part = imagenet.answer(cells | {("VGG-16", "synflow", "0.9"): None})
+    assert "Not run yet, on one network or both: SynFlow." in part
     assert said.startswith("**Not all of them.** The smart ratio is not defined here on ResNet-50 at 0.98, 0.99, 0.999")
     assert verdicts.NOT_RUN not in limits.table(cells, "seconds")
     assert imagenet.busy(all_rows()) == "Other work used 50 to 50 % of the processors meanwhile."
@@ -90,6 +94,18 @@ def test_without_rows_the_page_says_what_is_not_run():
     assert imagenet.answer(cells).startswith("**Not run.**") and imagenet.busy({}) == ""
     wanted = [key for network in imagenet.NETWORKS for key in imagenet.wanted(network)]
     assert limits.table(cells, "seconds").count(verdicts.NOT_RUN) == len(wanted)
+
+
+def test_the_map_shows_every_method_or_says_why_not():
+    figure = Figure()
+    rows = all_rows()
+    rows.pop(("resnet50", "synflow", "0.98"))
+    image = imagenet.heat_map(figure.subplots(), rows, "resnet50", "0.98")
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert said == [verdicts.NOT_RUN, *[verdicts.NOT_DEFINED] * 4]  # SynFlow, then the smart ratio and its ablations
+    table = image.get_array()
+    assert table.shape == (len(imagenet.METHODS), 54) and table.mask.all(axis=1).sum() == 5
+    assert table[0].data == pytest.approx([0.02] * 54, abs=1e-3)
 
 
 def test_the_reviewers_item_stands_on_the_rows():

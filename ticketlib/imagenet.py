@@ -3,15 +3,18 @@
 import functools
 import time
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torchvision
+from matplotlib.colors import LogNorm
 
 from ticketlib import limits, machine, masks, paths, pruners, ratios, verdicts
 from ticketlib.errors import TicketError, one_of
 from ticketlib.ledger import Ledger, Row, name_of
 from ticketlib.models import prunable
 from ticketlib.nb import book_ledger
+from ticketlib.plots import style
 
 NETWORKS = {"resnet50": "ResNet-50", "vgg16": "VGG-16"}  # torchvision's name -> ours
 FAMILIES = {"resnet50": "resnet", "vgg16": "vgg"}  # forms of the smart ratio
@@ -19,6 +22,7 @@ SPARSITIES = ("0.9", "0.98", "0.99", "0.999")
 PRUNERS = ("random", "magnitude", "synflow")
 METHODS = (*PRUNERS, *ratios.RULES)
 DATASET, SHAPE, SEED = "imagenet", (3, 224, 224), 0
+LEAST = 1e-5  # the smallest keep-ratio that has a colour of its own
 COMMON = {"probe": "mask", "recipe": 1, "dataset": DATASET, "fingerprint": "no images", "input": list(SHAPE),
           "seed": SEED, "corruption": "none", "linear": "own", "variant": "default", "min_per_layer": 0}  # fmt: skip
 
@@ -132,6 +136,26 @@ def keep_ratios(rows, network, sparsity, methods):
             for method, row in found.items()}  # fmt: skip
 
 
+def heat_map(ax, rows, network, sparsity, methods=METHODS):
+    """Draw the keep-ratios of methods, a line each, over layers as colours on a log scale; returns the image.
+
+    A layer that keeps nothing is black. A method without a row says why.
+    """
+    kept = keep_ratios(rows, network, sparsity, methods)
+    table = np.full((len(methods), len(layers(network))), np.nan)
+    for line, method in enumerate(methods):
+        if method in kept:
+            table[line] = np.maximum(kept[method], LEAST / 10)  # below the scale where nothing is kept
+        else:
+            why = verdicts.NOT_DEFINED if reason(network, method, sparsity) else verdicts.NOT_RUN
+            ax.text(0.5, line + 0.55, why, fontsize=7, color="0.4", va="center")
+    colours = plt.get_cmap("viridis").with_extremes(under="black", bad="white")
+    image = ax.pcolormesh(table, cmap=colours, norm=LogNorm(LEAST, 1), edgecolors="none")
+    ax.set_yticks(np.arange(len(methods)) + 0.5, [style(method).label for method in methods], fontsize=8)
+    ax.set(title=f"{NETWORKS[network]}, {sparsity} removed", ylim=(len(methods), 0))
+    return image
+
+
 def answer(cells):
     """The answer in short, as Markdown: what is defined, what is sound, at each sparsity."""
     smart = {network: [s for s in SPARSITIES if (cell := cells[network, "smart", s]) and cell.reason]
@@ -139,8 +163,10 @@ def answer(cells):
     said = "; ".join(f"on {network} at {', '.join(of)}" for network, of in smart.items() if of)
     if not any(cell and cell.n for cell in cells.values()):
         return f"**{verdicts.NOT_RUN.capitalize()}.** The ledger has no mask; `benchmarks/imagenet.py` makes them."
+    absent = dict.fromkeys(style(method).label for (_, method, _), cell in cells.items() if cell is None)
+    absent = f" {verdicts.NOT_RUN.capitalize()} yet, on one network or both: {', '.join(absent)}." if absent else ""
     head = f"**Not all of them.** The smart ratio is {verdicts.NOT_DEFINED} {said}." if said else "**They do.**"
-    return f"{head} No network was trained, so this says nothing about accuracy.\n\n{limits.summary(cells)}"
+    return f"{head} No network was trained, so this says nothing about accuracy.{absent}\n\n{limits.summary(cells)}"
 
 
 def busy(rows):
