@@ -1,15 +1,16 @@
 # make book       run every notebook, build the site into _build/html
 # make test       lint, unit tests, every notebook, the site (what .ci/run calls)
-# make test-all   the same with the slow tests
+# make test-all   the same with the slow tests, and those of the Ray engine
 # make site-test  open every page of the site in headless Chromium (part of test-all)
 # make pdf        the whole book as _build/book.pdf
 # make screenshots  pictures of every page, desk and phone, light and dark, in _build/screenshots
 # make faults     try every fault and write the table that the book shows
-# make test-ray   the tests of the Ray engine, which is installed for them
+# make test-ray   the tests of the Ray engine, which is installed for them; writes the log that the book shows
 # make bench      speed figures, for the book and README; some minutes on an idle machine
 # make clean      remove what the commands above made, the environment included
 PYTHON ?= python3.11
 BIN := .venv/bin
+TWO_NODES := tests/faults/two_nodes.py
 export TQDM_DISABLE := 1
 export OMP_NUM_THREADS ?= 1
 
@@ -22,9 +23,10 @@ test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: .venv/site
+test-all: .venv/site .venv/ray
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO_NODES)
 
 site-test: .venv/site
 	$(BIN)/python -m pytest tests/site
@@ -35,9 +37,8 @@ pdf screenshots: .venv/site
 faults: .venv/ready
 	TICKETLIB_FAULTS=book/reference/faults.json $(BIN)/python -m pytest tests/faults
 
-test-ray: .venv/ready
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-ray.txt
-	TICKETLIB_RAY_LOG=book/reference/two_nodes.json $(BIN)/python -m pytest tests/faults/ray/two_nodes.py
+test-ray: .venv/ray
+	TICKETLIB_RAY_LOG=book/reference/two_nodes.json $(BIN)/python -m pytest $(TWO_NODES)
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/run.py
@@ -53,6 +54,10 @@ bench: .venv/ready
 .venv/site: .venv/ready requirements-site.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-site.txt
 	@$(BIN)/python book/_ext/browser.py check
+	@touch $@
+
+.venv/ray: .venv/ready requirements-ray.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-ray.txt
 	@touch $@
 
 clean:

@@ -37,6 +37,7 @@ def test_data_says_what_is_found(tmp_path):
         (["show", "0" * 16], "0" * 16),
         (["run", "--profile", "smoke", "--workers", "0"], "workers 0"),
         (["run", "--profile", "smoke", "--per-gpu", "0"], "per-gpu 0"),
+        (["run", "--profile", "smoke", "--workers", "9" * 30], "at most 4096"),
         (["run", "--profile", "smoke", "--until", "25:00"], "'25:00'"),
         (["run", "--profile", "smoke", "--hours", "-1"], "hours -1"),
         (["run", "--profile", "smoke", "--hours", "nan"], "hours nan"),
@@ -108,6 +109,8 @@ def test_one_signal_stops_cleanly_and_two_at_once(tmp_path):
         assert not stop()
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop() and stop.reason == "SIGTERM came"
+        os.kill(os.getpid(), signal.SIGTERM)  # `timeout` sends its signal twice
+        stop.signalled -= 2 * progress.ECHO
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 

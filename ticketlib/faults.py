@@ -27,9 +27,13 @@ def two_nodes():
     fewer, more = log["on_each"]
     return (
         f"Ray {log['ray']}, two nodes of one core on loopback, {log['runs']} short runs: one node was removed when "
-        f"{log['removed_after']} were done. The removed node had made {fewer}, the other made {more}; "
+        f"{log['removed_after']} were done{_again(log)}. One node made {fewer} rows, the other {more}; "
         f"{log['failed']} failed, and the ledger had all {log['runs']} rows after {log['seconds']} s."
     )
+
+
+def _again(log):
+    return f" and it was at work; begun twice: {log['again']}" if "again" in log else ""
 
 
 def requirements(name="requirements.txt"):

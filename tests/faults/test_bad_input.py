@@ -1,14 +1,17 @@
 """Generated input: a right answer or one clear sentence, never an error from the depths."""
 
+import contextlib
 import copy
 import dataclasses
 import json
+import signal
 import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from papermill.translators import PythonTranslator
 from synthetic import row
 
 from ticketlib import __main__ as command_line
@@ -35,15 +38,43 @@ def generated(what):
         def make(times):
             @pytest.mark.fault(f"generated {what}", PROMISE)
             def test(tried):
-                tried(times)
+                cases = []
+
+                def case(drawn):
+                    with no_hang():
+                        strategies[-1](*drawn)
+                    cases.append(drawn)
+
                 relaxed = settings(max_examples=times, deadline=None, suppress_health_check=list(HealthCheck))
-                relaxed(given(*strategies[:-1])(strategies[-1]))()
+                relaxed(given(st.tuples(*strategies[:-1]))(case))()
+                assert len(cases) >= times
+                tried(len(cases))
 
             return test
 
         return make(FEW), pytest.mark.slow(make(MANY))
 
     return wrap
+
+
+class HangError(BaseException):
+    """Nothing that is tested catches this."""
+
+
+@contextlib.contextmanager
+def no_hang(seconds=60):
+    """Fail a case that does not come to its end."""
+
+    def ring(*_):
+        raise HangError(f"no answer within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def one_sentence(error):
@@ -90,8 +121,11 @@ VALUES = JSON | st.sampled_from(["laptop", "stored", "cuda:9", "..", "../../book
 
 
 def parameters(given_values, dropped):
-    """Any parameters of a notebook, as papermill injects them."""
-    namespace = {key: value for key, value in {**PARAMETERS, **given_values}.items() if key not in dropped}
+    """Any parameters of a notebook, by way of the source code that papermill makes of them."""
+    namespace = {key: value for key, value in PARAMETERS.items() if key not in dropped}
+    exec(PythonTranslator.codify(given_values), namespace)
+    del namespace["__builtins__"]
+    assert all(repr(namespace[name]) == repr(value) for name, value in given_values.items())
     try:
         found = nb.check(namespace)
     except TicketError as error:

@@ -2,10 +2,16 @@
 
 import contextlib
 import errno
+import json
 import os
 import random
+import re
 import resource
+import shutil
+import subprocess
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -93,18 +99,63 @@ def _without_rights(action):
 
 @pytest.mark.fault("the ledger is read-only", "refused in one sentence before anything is trained")
 def test_a_ledger_that_cannot_be_written_to(tmp_path):
-    ledger = Ledger(tmp_path / "rows")
+    place = tempfile.TemporaryDirectory()  # pytest's own folders are closed to others
+    Path(place.name).chmod(0o755)
+    ledger = Ledger(Path(place.name) / "rows")
     ledger.add(row("smart@0.9", 0, 50.0))
     ledger.folder.chmod(0o555)
-    tmp_path.chmod(0o755)
+    before = bytes_of(ledger)
     try:
-        said = _without_rights(lambda: journal.folder(ledger))
+        said = _without_rights(lambda: ledger.rows() and journal.folder(ledger))  # read it may be
     finally:
         ledger.folder.chmod(0o755)
+    assert bytes_of(ledger) == before and len(list(ledger.folder.iterdir())) == 1
     assert said.startswith(f"ledger '{ledger.folder}' cannot be written to")
     (tmp_path / "file").write_text("")
     with pytest.raises(TicketError, match="cannot be written to"):
         journal.folder(Ledger(tmp_path / "file"))
+    place.cleanup()
+
+
+@contextlib.contextmanager
+def small_disk(folder):
+    """A file system of 32 KiB, where this system lets us mount one, else files that end there; which it is."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", folder]
+    mounted = not subprocess.run(mount, capture_output=True).returncode
+    try:
+        with contextlib.nullcontext() if mounted else no_file_above(500):
+            yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.fault("the disk is full while a row is written", "nothing of the row is left, and rows before it stay")
+def test_a_campaign_fills_its_disk(tmp_path):
+    with small_disk(tmp_path / "disk") as mounted:
+        ledger = Ledger(tmp_path / "disk" / "rows")
+        with contextlib.suppress(TicketError):  # no room for a lock either
+            end = conduct(ledger, Toy(0), toy_configs(10))
+            assert end.failed and end.left
+            assert re.search("No space left" if mounted else "too large", end.failed[0])
+        rows, files = ledger.rows(), list(ledger.folder.glob("*.json"))
+        assert len(rows) == len(files) < 30 and not list(ledger.folder.glob(".*.part"))
+        assert all(row == json.loads(json.dumps(Toy(0)(row.config))) for row in rows)
+
+
+@pytest.mark.fault("the ledger's folder is removed during a campaign", "every run that ends after that is recorded")
+def test_a_ledger_that_is_removed(tmp_path):
+    ledger, made = Ledger(tmp_path / "rows"), []
+
+    def work(config):
+        made.append(config.name)
+        if len(made) == 3:
+            shutil.rmtree(ledger.folder)
+        return Toy(0)(config)
+
+    end = conduct(ledger, work, toy_configs(2))
+    assert end.failed == [] and end.left == {} and ledger.names() == sorted(made[2:])
 
 
 DAMAGE = "a checkpoint is truncated, or one of its bits is flipped"

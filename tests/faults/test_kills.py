@@ -1,5 +1,6 @@
 """kill -9 of workers and of whole campaigns, at random moments."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import workshop
-from workshop import Pool, bytes_of, toy_configs, untimed
+from workshop import Toy, bytes_of, toy_configs, untimed
 
 from ticketlib import campaign, data
 from ticketlib.ledger import Ledger
@@ -53,30 +54,39 @@ def workers_of(process):
     return [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def kill_one(process, choice):
-    """Kill the campaign or one of its workers."""
-    try:
-        workers = workers_of(process)
-        os.kill(choice.choice(workers) if workers and choice.random() < 0.5 else process.pid, signal.SIGKILL)
-    except (ProcessLookupError, FileNotFoundError):
-        pass  # it has just ended by itself
+def kill_one(process, wanted):
+    """Kill the campaign, or one of its workers as soon as it has some; whether it was there to be killed."""
+    while wanted == "worker" and process.poll() is None and not workers_of(process):
+        time.sleep(0.05)
+    if process.poll() is not None:
+        return False
+    if wanted == "campaign":
+        process.kill()
+        return process.wait() == -signal.SIGKILL  # otherwise it had just ended by itself
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError, IndexError):
+        os.kill(workers_of(process)[-1], signal.SIGKILL)
+        return True
+    return False
 
 
 def survive(kind, kills, longest, folder):
-    """Kill and resume; returns the rows of every ledger that was completed on the way."""
-    choice, completed, process = random.Random(kills), [], None
+    """Kill and resume; returns the rows of every ledger that was completed on the way.
+
+    Every second kill is a worker's, the others the campaign's. What had ended before its moment came is not counted.
+    """
+    choice, completed, process, killed = random.Random(kills), [], None, 0
     ledger = Ledger(folder / "0")
-    for _ in range(kills):
-        if len(ledger.names()) == len(configs_of(kind)):
-            process.wait(300)
-            completed.append(untimed(ledger))
-            shutil.rmtree(os.environ["TICKETLIB_CACHE"] + "/checkpoints")
-            ledger = Ledger(folder / str(len(completed)))
+    while killed < kills:
         if process is None or process.poll() is not None:
+            if len(ledger.names()) == len(configs_of(kind)):
+                completed.append(untimed(ledger))
+                shutil.rmtree(os.environ["TICKETLIB_CACHE"] + "/checkpoints")
+                ledger = Ledger(folder / str(len(completed)))
             process = begun(kind, ledger.folder)
         before = bytes_of(ledger)
-        time.sleep(choice.uniform(0, longest))
-        kill_one(process, choice)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(choice.uniform(0, longest))
+        killed += kill_one(process, "worker" if killed % 2 else "campaign")
         after = bytes_of(ledger)
         assert before.items() <= after.items()
         assert len(ledger.rows()) >= len(after)  # every row is whole
@@ -88,27 +98,31 @@ def survive(kind, kills, longest, folder):
 @pytest.mark.fault(FAULT, PROMISE)
 def test_three_kills(tmp_path, tried):
     tried(3)
-    [found] = survive("toy", 3, 4, tmp_path / "killed")
-    pool = campaign.carry_out(workshop.Toy(), toy_configs(), Pool(1))
-    assert found == {o.row["name"]: workshop.without_varying(o.row) for o in pool}
+    found = survive("toy", 3, 4, tmp_path / "killed")
+    uninterrupted = {o.row["name"]: workshop.without_varying(o.row) for o in campaign.carry_out(Toy(), toy_configs())}
+    assert found == [uninterrupted] * len(found)
 
 
 @pytest.mark.slow
 @pytest.mark.fault(FAULT, PROMISE)
 def test_fifty_kills_of_real_runs(tmp_path, tried):
     tried(50)
+    began = time.monotonic()
     uninterrupted = finish("smoke", tmp_path / "whole")
+    longest = min(time.monotonic() - began, 10)  # a moment after the end would kill nothing
     shutil.rmtree(os.environ["TICKETLIB_CACHE"] + "/checkpoints")
-    for found in survive("smoke", 50, 10, tmp_path / "killed"):
+    for found in survive("smoke", 50, longest, tmp_path / "killed"):
         assert found == uninterrupted
 
 
 @pytest.mark.fault("two campaigns work on one ledger at once", "each run is carried out once")
 def test_two_campaigns_at_once(tmp_path):
-    log = tmp_path / "log"
-    both = [start("toy", tmp_path / "rows", log) for _ in range(2)]
+    ledger, log = Ledger(tmp_path / "rows"), tmp_path / "log"
+    ledger.add(Toy(0)(toy_configs()[0]))
+    before = bytes_of(ledger)
+    both = [start("toy", ledger.folder, log) for _ in range(2)]
     assert [process.wait(300) for process in both] == [0, 0]
-    names = [config.name for config in toy_configs()]
-    assert sorted(Ledger(tmp_path / "rows").names()) == sorted(names)
-    assert sorted(log.read_text().split()) == sorted(names)
-    assert not list((tmp_path / "rows" / ".campaign" / "locks").iterdir())
+    names = sorted(config.name for config in toy_configs())
+    assert ledger.names() == names and before.items() <= bytes_of(ledger).items()
+    assert sorted([*before, *log.read_text().split()]) == names
+    assert not list((ledger.folder / ".campaign" / "locks").iterdir())

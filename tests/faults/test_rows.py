@@ -1,17 +1,20 @@
 """Rows as other versions, other people and bad merges leave them; and very many of them."""
 
 import json
+import os
 import time
 from pathlib import Path
 
 import pytest
 from synthetic import CIFAR, row
+from workshop import bytes_of, kept
 
 from ticketlib import __main__ as command_line
 from ticketlib import audit, campaign, data, evidence, experiment, grids, machine
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, Row, read_row
 
+CHECKED = ("kind", "name", "config")  # without these a file is no row
 REFUSED = "refused by name in one sentence; the file is left as it is"
 
 
@@ -32,8 +35,9 @@ def other_recipe(recipe):
 def test_other_recipe_versions(tmp_path):
     ledger = Ledger(tmp_path)
     for other in (other_recipe(0), other_recipe(99), row("smart@0.9", 0, 80.0)):
-        ledger.add(other)
-    assert len(ledger.rows()) == 3
+        with kept(ledger, added=1):
+            ledger.add(other)
+    assert len(ledger.rows()) == 4
     assert evidence.select(ledger.rows(), "laptop")["smart@0.9"][0]["accuracy"] == 80.0
 
 
@@ -53,6 +57,8 @@ def test_missing_fields(tmp_path, tried):
     for field in whole:
         values = {key: value for key, value in whole.items() if key != field}
         path = written(tmp_path, values, whole["name"])
+        with pytest.raises(TicketError, match=f"{whole['name']}.*{field}" if field not in CHECKED else whole["name"]):
+            assert read_row(path)[field] is None, "never a value that nobody measured"
         try:
             campaign.speeds([read_row(path)])
             evidence.collapsed(read_row(path))
@@ -119,6 +125,20 @@ def test_a_field_of_another_type_is_refused(spoil, tmp_path):
         read_row(path)
 
 
+@pytest.mark.fault("a row's file is a link out of its folder, or a pipe", REFUSED)
+def test_a_row_that_is_no_file_of_its_own(tmp_path):
+    ledger, sound = Ledger(tmp_path / "rows"), row("smart@0.9", 0, 80.0)
+    written(tmp_path, sound)
+    ledger.folder.mkdir()
+    ledger.path(sound["name"]).symlink_to(tmp_path / f"{sound['name']}.json")
+    with pytest.raises(TicketError, match=f"{sound['name']}.json cannot be read"):
+        ledger.rows()
+    ledger.path(sound["name"]).unlink()
+    os.mkfifo(ledger.path(sound["name"]))
+    with pytest.raises(TicketError, match=f"{sound['name']}.json cannot be read"):
+        ledger.rows()
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000, '{"kind": NaN}', '{"a": 1e999}', "\x00", " " * 2**23])
 def test_text_that_is_no_row(text, tmp_path):
     (tmp_path / f"{'a' * 16}.json").write_text(text)
@@ -143,9 +163,10 @@ def test_ten_thousand_rows(tmp_path, capsys, tried):
     loaded = time.process_time()
     configs = [grids.arm("laptop", "smart@0.9", seed, CIFAR) for seed in range(10_010)]
     made = time.process_time()
+    before = bytes_of(Ledger(tmp_path))
     missing = campaign.missing(configs, Ledger(tmp_path))
     planned = time.process_time()
-    assert len(rows) == 10_000 and len(missing) == 10
+    assert len(rows) == 10_000 and len(missing) == 10 and bytes_of(Ledger(tmp_path)) == before
     with capsys.disabled():
         print(f"\n10,000 rows: loaded in {loaded - began:.2f} s, planned from in {planned - made:.2f} s of CPU time")
     tried(10_000)

@@ -1,5 +1,6 @@
 """Runs that diverge or find no memory, and image files that change while they are read."""
 
+import re
 import resource
 from pathlib import Path
 
@@ -7,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from image_files import write_cifar10
-from workshop import Here, Toy, conduct, toy_configs
+from synthetic import CIFAR
+from workshop import Here, Toy, conduct, kept, toy_configs
 
 from ticketlib import backends, campaign, data, experiment, grids, images, journal
-from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 
 ROOM = 256 * 2**20  # bytes beyond those in use
@@ -30,12 +31,13 @@ def little_memory(config):
 
 
 @pytest.mark.fault("a worker finds no memory", "its run fails with that reason, the others are made")
-def test_no_memory(tried):
-    configs = [config for config in toy_configs(2) if config.ticket in ("dense", "smart")]
-    found = {o.config.name: o for o in campaign.carry_out(little_memory, configs, backends.Pool(1))}
-    dense = [found[config.name] for config in configs if config.ticket == "dense"]
-    assert dense[0].reason.startswith(("MemoryError", "numpy")) and "memory" in dense[1].reason
-    assert [o.state for o in found.values()] == ["failed", "done", "failed", "done"]
+def test_no_memory(tried, tmp_path):
+    configs, ledger = [config for config in toy_configs(2) if config.ticket in ("dense", "smart")], Ledger(tmp_path)
+    with kept(ledger, added=2):
+        end = conduct(ledger, little_memory, configs, backends.Pool(1))
+    assert [said.split(" (")[0] for said in end.failed] == ["dense@0"] * 2
+    assert end.failed[0].split(": ")[1].startswith(("MemoryError", "numpy")) and "memory" in end.failed[1]
+    assert {row["arm"] for row in ledger.rows()} == {"uniform@0.5", "smart@0.9"}
     tried(2)
 
 
@@ -45,8 +47,9 @@ def test_a_run_that_diverges(tmp_path):
     keys = ("dense", "lt@0.9", "imp@0.36")
     configs = [grids.arm("smoke", key, 0, digits, epochs=1, lr=1e30) for key in keys]
     work = experiment.Work("digits", None, "cpu")
-    end = conduct(ledger, work, configs, backend)
-    [row] = ledger.rows()
+    with kept(ledger, added=1):
+        end = conduct(ledger, work, configs, backend)
+    row = ledger[configs[0].name]
     assert row["diverged"] and "accuracy" not in row and "checkpoint" not in row
     assert len(end.diverged) == 1 and len(end.failed) == 3  # imp brings its first round along
     assert all("from which" in said and said.endswith("diverged") for said in end.failed)
@@ -63,7 +66,9 @@ def test_a_run_that_always_fails(tmp_path):
         raise ValueError("no luck")
 
     for _ in range(2):
-        assert conduct(ledger, broken, configs).failed == ["smart@0.9 (seed 0, 6 epochs): ValueError: no luck"]
+        with kept(ledger):
+            end = conduct(ledger, broken, configs)
+        assert end.failed == ["smart@0.9 (seed 0, 6 epochs): ValueError: no luck"]
     assert journal.Journal(ledger).given_up() == {configs[0].name: "ValueError: no luck"}
 
 
@@ -91,6 +96,9 @@ def test_a_data_file_that_shrinks(share, tmp_path, cache, monkeypatch):
         return read(paths, num_classes)
 
     monkeypatch.setattr(images, "read_parquet", shrink_while_reading)
-    with pytest.raises(TicketError, match="parquet|changed"):
-        data.load("cifar10", tmp_path / "root")
+    experiment._loaded.cache_clear()
+    work, ledger = experiment.Work("cifar10", tmp_path / "root", "cpu"), Ledger(tmp_path / "rows")
+    with kept(ledger):
+        end = conduct(ledger, work, [grids.arm("smoke", "smart@0.9", 0, CIFAR)])
+    assert len(end.failed) == 1 and "TicketError" in end.failed[0] and re.search("parquet|changed", end.failed[0])
     assert not cache.exists()

@@ -1,5 +1,6 @@
 """What fault tests share: quick stand-ins for runs, a back end without processes, and rows without their timing."""
 
+import contextlib
 import os
 import sys
 import time
@@ -80,6 +81,17 @@ class Here:
 def conduct(ledger, work, configs, backend=None, stop=None):
     """A campaign in this process; returns progress.Progress."""
     return progress.conduct(ledger, work, campaign.missing(configs, ledger), backend or Here(), stop or progress.Stop())
+
+
+@contextlib.contextmanager
+def kept(ledger, added=0):
+    """Whatever happens inside, rows that were there stay as they were, byte for byte, and so many come along."""
+    ledger.add(row("uniform@0.5", 77, 50.0, "smoke"))
+    before = bytes_of(ledger)
+    yield
+    after = bytes_of(ledger)
+    assert before.items() <= after.items() and len(after) == len(before) + added
+    assert len(ledger.rows()) == len(after)
 
 
 def untimed(ledger):
