@@ -115,9 +115,9 @@ def test_claims_without_a_page_are_no_links_and_what_is_not_ready_has_words_for_
     assert found["A"][0].endswith("| – | no runs |")
 
 
-def test_collapsed_runs_are_counted_in_the_drawing(fixed):
+def test_collapsed_runs_are_counted_beside_the_drawing(fixed):
     rows = arms({**MEANS, "uniform": 11.0})
-    assert "collapsed runs: 12" in drawn(rows)["C"][1]
+    assert "; collapsed runs: 12 (below twice chance) |" in drawn(rows)["C"][0]
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ def test_pairs_are_named_after_their_arms():
     assert MOVED[0].label == "SNIP, rearranged − SNIP" and (MOVED[0].a, MOVED[0].b) == ("snip+rearranged", "snip")
     longer = checks.Comparison("lrr", "", "lrr", "smart+epochs=35")
     assert [pair.label for pair in checks.minus([longer])] == ["LRR − smart ratio, 35 epochs"]
+    assert checks.label("dense+order=order2") == "dense, a second data order"
 
 
 def test_a_cell_has_points_interval_means_and_nothing_against_it(tmp_path):
@@ -128,7 +129,9 @@ def test_the_table_has_every_cell_or_says_what_is_missing(tmp_path, monkeypatch)
     assert "- LT, rearranged − LT: ResNet-20 at 0.9, 0.98, 0.995; VGG-16 at 0.98" in said
     notebook(tmp_path, claim_b())
     lines = checks.table(run, checks.rows(run, ()), MOVED, 0.9).splitlines()
-    assert len(lines) == 12 and "n = 3" in lines[2] and "| not run |" in lines[4] and "the book's" not in lines[0]
+    assert lines.index("") == 12 and "n = 3" in lines[2] and "| not run |" in lines[4] and "the book's" not in lines[0]
+    assert lines[13] == "<details><summary>Every seed</summary>" and lines[-1] == "</details>"
+    assert [len(line.split(" | ")[3].split(", ")) for line in lines[17:19]] == [3, 3]
     monkeypatch.setattr(chapters, "book_rows", lambda _: claim_b())
     lines = checks.table(run, checks.rows(run, ()), MOVED, 0.9).splitlines()
     assert lines[0].endswith("the book's |") and lines[2].count("n = 3") == 2

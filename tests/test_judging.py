@@ -87,13 +87,13 @@ def test_an_empty_layer_is_told_from_a_run_near_guessing(tmp_path):
     rows = [Row(one | {"empty_layers": ["conv.weight"]}) if one["arm"].startswith("snip") else one
             for one in arms(FOUND | MOVED)]  # fmt: skip
     said = page(tmp_path, rows, "B")
-    assert "*Undecided*: SNIP. *Holds*: GraSP, LT." in said and "a collapse bars that word; collapsed runs: 24" in said
-    assert "Of the 72 runs, collapsed runs: 24 (an empty layer). A run with an empty layer counts as collapsed" in said
+    assert "*Holds*: GraSP, LT. *Undecided*: SNIP." in said and "a collapse bars that word; collapsed runs: 24" in said
+    assert "Collapsed runs: 24 (an empty layer), of 72 in all. A run with an empty layer counts as collapsed" in said
     assert "whatever its accuracy" in said and "Such runs reach 79." in said
     near = [Row(one | {"accuracy": 10.0}) if one["arm"] == "lt@0.98" and one.config.seed == 1 else one
             for one in arms(FOUND | MOVED)]  # fmt: skip
     said = page(tmp_path / "near", near, "B")
-    assert "collapsed runs: 1 (below twice chance)." in said and "whatever its accuracy" not in said
+    assert "Collapsed runs: 1 (below twice chance), of 72 in all." in said and "whatever its accuracy" not in said
 
 
 def test_a_control_that_did_nothing_and_mixed_devices_are_said_in_the_table(tmp_path):

@@ -53,6 +53,8 @@ def drawn(rows, chapters, profile="laptop", network="resnet"):
         badge = f"{{bdg-{BADGES.get(word, 'light')}}}`{word}`"
         effects = "–" if word == verdicts.NOT_RUN else effect_picture(judgements[name], sentence)
         seeds = count_and_device(judgements.get(name), arms)
+        lost = evidence.collapses(behind(judgements[name], arms)) if judgements else ""
+        seeds += f"; {lost}" if lost else ""
         lines.append(f"| **{name}.** {says} {badge} | {effects} | {seeds} |")
     return "\n".join([":::{table}", ":class: board", "", *lines, ":::", *scope(profile)])
 
@@ -64,15 +66,20 @@ def summary(rows):
     return f"**Of {len(words)} claims: {', '.join(counted)}.**"
 
 
+def behind(judged_claim, arms):
+    """The rows that a verdict reads: those of the claim's arms, with the protocol's seeds; list of Row."""
+    claim = judged_claim.claim
+    keys = dict.fromkeys(key for c in claim.comparisons for arm in (c.a, c.b) for key in claim.keys(arm))
+    return [row for key in keys for seed, row in arms.get(key, {}).items() if seed < protocol()["seeds"]]
+
+
 def count_and_device(judged_claim, arms):
     """How many seeds a claim's rows have, and on what they were made; a dash where there are none."""
     seeds = [row.estimate.n for row in judged_claim.rows] if judged_claim else []
     if not any(seeds):
         return "no runs"
-    claim = judged_claim.claim
-    keys = {key for c in claim.comparisons for arm in (c.a, c.b) for key in claim.keys(arm)}
     made = sorted({f"{row['device']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
-                   for key in keys for row in arms.get(key, {}).values()})  # fmt: skip
+                   for row in behind(judged_claim, arms)})  # fmt: skip
     low, high = min(seeds), max(seeds)
     return f"n = {low if low == high else f'{low} to {high}'}, {'; '.join(made)}"
 
@@ -91,12 +98,10 @@ def effect_picture(judged_claim, sentence):
 
 def _effect(row, y, margin):
     """The drawing of one comparison, its words beneath its label."""
-    collapses = re.search(r"collapsed runs: \d+", row.verdict.sentence)
     if not row.ready:
         return [drawings.text(0, y + 25, textwrap.shorten(row.verdict.sentence, 50, placeholder=" ..."), size=11)]
     low, point, high = (_x(value, margin) for value in (row.adjusted.low, row.adjusted.point, row.adjusted.high))
     words = f"{row.verdict.word}: {row.adjusted.point:+.2f} ({row.adjusted.low:+.2f} to {row.adjusted.high:+.2f})"
-    words += f", {collapses[0]}" if collapses else ""
     band = [drawings.band(_x(-margin, margin), y, 2 * PER_MARGIN, 16)] if row.kind != "superiority" else []
     bar = drawings.line(low, y + 8, high, y + 8, width=3, colour=drawings.ACCENT)
     return [*band, bar, drawings.dot(point, y + 8), drawings.text(0, y + 25, words, size=11)]

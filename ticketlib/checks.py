@@ -17,6 +17,8 @@ from ticketlib.tickets import REWIND_TO
 STEPS = ("step1", "step2", "step3", "step4")  # the grids whose rows these chapters show
 SPARSITIES = ("0.9", "0.98", "0.995")  # decimal text
 EPOCHS = re.compile(r"epochs=(\d+)")  # in the name of an arm that trains for longer
+OPTIONS = {"order=order2": "a second data order", "linear=global": "one threshold for its classifier too",
+           "variant=authors": "the authors' arithmetic", "min_per_layer=1": "a weight in every layer"}  # fmt: skip
 
 
 class Cell(NamedTuple):
@@ -40,11 +42,15 @@ def against_itself(check, tickets=("snip", "grasp", "lt")):
 
 def minus(pairs):
     """Comparisons with labels that say what is taken from what, as tables want them: tuple of Comparison."""
-    return tuple(pair._replace(label=f"{_label(pair.a)} − {_label(pair.b)}") for pair in pairs)
+    return tuple(pair._replace(label=f"{label(pair.a)} − {label(pair.b)}") for pair in pairs)
 
 
-def _label(arm):
-    return EPOCHS.sub(r"\1 epochs", plots.style(arm).label)
+def label(arm):
+    """What tables call an arm: its ticket, and in words what was done to it."""
+    words = EPOCHS.sub(r"\1 epochs", plots.style(arm).label)
+    for option, said in OPTIONS.items():
+        words = words.replace(option, said)
+    return words
 
 
 def total_of(profile):
@@ -160,7 +166,7 @@ def cells_of(run, found, pairs):
 
 
 def table(run, found, pairs, confidence):
-    """Every cell of a chapter as Markdown: accuracies, difference, interval, n, every seed; the book's own beside.
+    """Every cell of a chapter as Markdown: accuracies, difference, interval, n, the book's own; every seed folded.
 
     Arguments: run; found, as `rows` gives; pairs, list of Comparison; confidence of the intervals.
     """
@@ -169,17 +175,28 @@ def table(run, found, pairs, confidence):
     if all(line[4] == verdicts.NOT_RUN and not line[-1] for line in lines):
         return _not_run(listed)
     titles = ["network", "difference", "removed", "the two accuracies, %", f"points ({100 * confidence:g} % interval)",
-              "each seed", "remarks", "the book's"]  # fmt: skip
+              "remarks", "the book's"]  # fmt: skip
     keep = slice(None) if any(map(any, book.values())) else slice(-1)
-    return pages.table(titles[keep], [line[keep] for line in lines])
+    seeds = [[*line[:3], _seeds(found, *cell)] for line, cell in zip(lines, listed, strict=True)]
+    each = pages.table([*titles[:3], "points, seed by seed"], [line for line in seeds if line[3]])
+    return f"{pages.table(titles[keep], [line[keep] for line in lines])}\n\n{folded('Every seed', each)}"
+
+
+def folded(summary, text):
+    """Markdown that a page shows once its summary is clicked."""
+    return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
+
+
+def _seeds(found, network, pair, sparsity):
+    return ", ".join(f"{value:+.2f}" for value in cell(found[network], pair, sparsity).points)
 
 
 def _line(found, book, network, pair, sparsity, confidence):
     here, there = (cell(of[network], pair, sparsity, confidence) for of in (found, book))
-    seeds, both = ", ".join(f"{value:+.2f}" for value in here.points), " and ".join(f"{v:.2f}" for v in here.accuracies)
+    both = " and ".join(f"{value:.2f}" for value in here.accuracies)
     beside = effect(there.estimate) if there.points else ""
     points = "not read" if here.remark.startswith("not read") else effect(here.estimate)
-    return [title(network), pair.label, sparsity, both, points, seeds, here.remark, beside]
+    return [title(network), pair.label, sparsity, both, points, here.remark, beside]
 
 
 def effect(estimate):

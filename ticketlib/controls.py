@@ -4,7 +4,7 @@ import statistics
 
 import numpy as np
 
-from ticketlib import evidence, overlaps, pages, plots, stats, verdicts
+from ticketlib import checks, evidence, overlaps, pages, plots, stats, verdicts
 from ticketlib.sources import title
 
 MEASURED = {  # a manipulation check as rows name it -> what it measures, what is wanted of it
@@ -39,7 +39,7 @@ def _control_lines(network, arm, of, trained):
     pairs = [(row, trained.get(row.get("parent"), {})) for row in of]
     values = [{**before.get("control", {}), **row.get("control", {})} for row, before in pairs]
     works = sum(not evidence.control_did_nothing(row, before) for row, before in pairs)
-    label = f"{plots.style(arm).label}, {arm.partition('@')[2]}"
+    label = f"{checks.label(arm)}, {arm.partition('@')[2]}"
     lines = []
     for name in [name for name in MEASURED if any(name in of for of in values)]:
         what, wanted = MEASURED[name]
@@ -95,7 +95,7 @@ def arms_table(found, pairs):
     """
     named = dict.fromkeys(arm for pair in pairs for arm in (pair.b, pair.a))
     lines = [
-        [title(network), plots.style(arm).label, key.partition("@")[2], *_facts(list(arms[key].values()))]
+        [title(network), checks.label(arm), key.partition("@")[2], *_facts(list(arms[key].values()))]
         for network, arms in found.items()
         for arm in named
         for key in sorted(key for key in arms if key.partition("@")[0] == arm and arms[key])
@@ -103,8 +103,8 @@ def arms_table(found, pairs):
     if not lines:
         return "**Not run.** No arm of this chapter is in this ledger."
     titles = ["network", "ticket", "removed", "accuracy, %", "removed in effect", "classifier's share, %",
-              "empty layers", "remarks"]  # fmt: skip
-    return pages.table(titles, lines)
+              "collapsed runs"]  # fmt: skip
+    return checks.folded("Every ticket by itself", pages.table(titles, lines))
 
 
 def _facts(rows):
@@ -117,6 +117,5 @@ def _facts(rows):
         f"{mean.point:.2f} ({spread}n = {mean.n})",
         f"{statistics.mean(effective):.4f}" if effective else "",
         f"{100 * statistics.mean(share):.1f}" if share else "",
-        max(len(row["empty_layers"]) for row in rows),
-        evidence.collapses(rows),
+        evidence.collapses(rows).removeprefix("collapsed runs: "),
     ]

@@ -6,6 +6,8 @@ from ticketlib import board, checks, evidence, findings, pages, stats, verdicts
 from ticketlib.claims import CLAIMS
 from ticketlib.ledger import Ledger
 
+ORDER = (*verdicts.WORDS, *verdicts.NO_VERDICT)
+
 
 def show_verdict(run, *claim_ids):
     """Show the verdicts of claims; returns a function that shows them anew in the same place, after runs were made."""
@@ -31,13 +33,13 @@ def verdict(run, *claim_ids):
     rows = Ledger(run.ledger).rows()
     found = [evidence.judge(rows, claim, run.profile, fixed["margin"], fixed["seeds"]) for claim in claim_ids]
     arms = evidence.select(rows, run.profile)
-    said = [_judged(one, arms, run.profile, fixed["seeds"]) for one in found]
+    said = [_judged(one, arms, run.profile) for one in found]
     if any(one.word != verdicts.NOT_RUN for one in found):
         said.append(_held_against(found, rows, run.profile, fixed))
     return "\n\n".join(said)
 
 
-def _judged(found, arms, profile, needed):
+def _judged(found, arms, profile):
     """One judged claim: its word, where it applies, every comparison, seeds and device, collapsed runs."""
     where = f"{evidence.scope(profile)}; the mean over {' and '.join(found.claim.sparsities)} of the weights removed"
     text = f"**Claim {found.claim.id}: {found.word}.** {_by_word(found)}Where it applies: {where}."
@@ -45,15 +47,13 @@ def _judged(found, arms, profile, needed):
         return f"{text} The runs that would decide it are not in this ledger."
     lines = [(pair.label, findings.told(row.verdict, row.estimate))
              for pair, row in zip(checks.minus(found.claim.comparisons), found.rows, strict=True)]  # fmt: skip
-    keys = dict.fromkeys(key for c in found.claim.comparisons for arm in (c.a, c.b) for key in found.claim.keys(arm))
-    behind = [row for key in keys for seed, row in arms.get(key, {}).items() if seed < needed]
-    made = f"Made with {board.count_and_device(found, arms)}. {_collapsed(behind)}".strip()
+    made = f"Made with {board.count_and_device(found, arms)}. {_collapsed(board.behind(found, arms))}".strip()
     return f"{text}\n\n{pages.table(('difference', 'what we found'), lines)}\n\n{made}"
 
 
 def _by_word(found):
     """Which comparisons have which word, where they differ; "" where they do not, or where there is no word yet."""
-    words = dict.fromkeys(row.verdict.word for row in found.rows)
+    words = sorted({row.verdict.word for row in found.rows}, key=ORDER.index)
     if found.word not in verdicts.WORDS or len(words) == 1:
         return ""
     of = {word: [row.comparison.label for row in found.rows if row.verdict.word == word] for word in words}
@@ -64,7 +64,7 @@ def _collapsed(rows):
     """How many runs collapsed and how; what it means that some have an empty layer and are accurate all the same."""
     said = evidence.collapses(rows)
     thin = [evidence.accuracy(row) for row in rows if evidence.collapse(row) == evidence.EMPTY]
-    text = f"Of the {len(rows)} runs, {said}. " if said else ""
+    text = f"{said.capitalize()}, of {len(rows)} in all. " if said else ""
     if thin:
         text += (
             "A run with an empty layer counts as collapsed, whatever its accuracy, and bars the word *holds*. "
