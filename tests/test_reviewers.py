@@ -5,7 +5,7 @@ import re
 import pytest
 from synthetic import CIFAR, arms, row
 
-from ticketlib import answers, board, grids, models, observations, pages, ratios, replies, verdicts
+from ticketlib import answers, board, grids, models, observations, pages, probes, ratios, replies, verdicts
 from ticketlib.answers import Answer, Facts, Need, Pair, Piece
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, Row
@@ -50,6 +50,9 @@ def test_every_link_resolves(root, empty):
     links = [link for text in texts for link in LINK.findall(text)]
     assert len(links) > 10
     for link in links:
+        if link.startswith("#"):
+            assert f"({link[1:]})=" in (root / "book" / "reviewers.md").read_text(encoding="utf-8")
+            continue
         assert replies.page_path(link.removesuffix(".md")).is_file(), link
 
 
@@ -57,6 +60,7 @@ def test_a_page_that_is_not_there_is_not_linked():
     assert replies.link(BY_ID["R1.1"], {}) == "no page yet"
     found = replies.link(BY_ID["R1.1"], {"claims/09_published": ""})
     assert found == "[published](claims/09_published)"
+    assert replies.link(BY_ID["R2.1"], {"reviewers": ""}) == "[runs missing](#missing-runs)"
     both = replies.link(BY_ID["R2.7"], {"claims/03_architecture_checks": "", "claims/11_sparse_end": ""})
     assert both == "[architecture checks](claims/03_architecture_checks), [sparse end](claims/11_sparse_end)"
 
@@ -190,7 +194,7 @@ def test_advice_names_a_page_and_words_on_it(item):
     assert item.pages and item.phrase and item.text and not item.needs
 
 
-def mask_rows(ticket, place, kept, seeds=range(3), suffix="", **facts):
+def mask_rows(ticket, place, kept, seeds=range(observations.MASK_SEEDS), suffix="", **facts):
     """Rows with the mask of a ticket on one of the networks that masks are compared on."""
     profile, network = observations.PLACES[place]
     book = {"variant": "default", "scoring": "book", "network": network}
@@ -213,17 +217,19 @@ def test_masks_are_compared_with_the_smart_ratio(smart):
     other = counts("uniform")
     rows = mask_rows("snip", "ResNet-32", smart["ResNet-32"]) + mask_rows("lt", "ResNet-20", other, range(2))
     found = answer("R2.12", rows)
-    assert "ResNet-32 SNIP 0.00; ResNet-20 LT 0." in found.text and "ResNet-20 LT 0.00" not in found.text
-    assert found.word == answers.PARTLY and found.n == (2, 3)
+    assert "0.00 (SNIP on ResNet-32) to 0." in found.text and "(LT on ResNet-20), over 2 masks" in found.text
+    assert found.word == answers.PARTLY and found.n == (2, observations.MASK_SEEDS)
+    assert answer("R3.C5", rows).word == answers.PARTLY
     wanted = [(method, place) for place, methods in observations.REQUIRED.items() for method in methods]
     whole = [r for method, place in wanted for r in mask_rows(method, place, smart[place])]
     assert answer("R2.12", whole).answered and answer("R3.C5", whole).answered
-    assert "ResNet-32 SNIP -1.00" in answer("R2.6", whole).text  # the smart ratio falls from layer to layer
+    said = answer("R2.6", whole).text  # the smart ratio falls from layer to layer
+    assert "fall with depth in 9 of 9: " in said and "-1.00 (SNIP on ResNet-32)" in said
 
 
 def test_masks_of_other_scores_or_recipes_are_not_mixed_in(smart):
     facts = Facts(mask_rows("snip", "ResNet-32", smart["ResNet-32"]))
-    assert len(observations.masks_of(facts, "snip", "ResNet-32")) == 3
+    assert len(observations.masks_of(facts, "snip", "ResNet-32")) == observations.MASK_SEEDS
     for what, value in (("variant", "authors"), ("recipe", 0), ("check", "rearranged"), ("held_out", 5000)):
         rows = [Row(r | {"config": r["config"] | {what: value}}) for r in facts.rows]
         assert observations.masks_of(Facts(rows), "snip", "ResNet-32") == {}
@@ -231,15 +237,28 @@ def test_masks_of_other_scores_or_recipes_are_not_mixed_in(smart):
 
 def test_corrupted_scores_are_compared_with_clean_ones(smart):
     shared = dict(overlap=0.4, chance=0.1, ceiling=0.8)
-    places = [(t, place) for t in ("snip", "grasp") for place in ("ResNet-32", "VGG-19")]
+    places = [(t, place) for t, of in observations.SPOILT.items() for place in of]
     clean = [r for t, place in places for r in mask_rows(t, place, smart[place])]
     bad = [r for t, place in places for r in mask_rows(t, place, smart[place], suffix="+both", **shared)]
     found = answer("R2.10", clean + bad)
-    assert "SNIP on VGG-19 0.00, 0.40 (by chance 0.10, two clean batches 0.80)" in found.text
+    assert "SNIP 0 % and 43 %; GraSP 0 % and 43 %; LT 0 % and 43 %" in found.text
     assert observations.corruption(Facts(clean + bad)).complete
-    assert not observations.corruption(Facts(clean + bad[:-1])).complete
+    scored = Facts([r for r in clean + bad if not r["arm"].startswith("lt")])
+    assert not observations.corruption(scored).complete and "LT" not in observations.corruption(scored).text
     assert found.word == answers.PARTLY and "not run: LT on corrupted data, twice the epochs" in found.text
     assert answer("R2.10", clean).word == verdicts.NOT_RUN
+
+
+def test_what_the_masks_of_nets_trained_on_noise_need_is_said(smart):
+    parts = {part.which: part for part in replies.open_runs(BY_ID["R2.10"], Facts([]))}
+    nets = parts["`dense+both`, `dense`, `dense+order=order2`; at 0, seeds 0 to 2"]
+    masks = parts["masks of `lt`, `lt+both` from these networks, no training"]
+    assert (len(nets.to_do), nets.grid, len(masks.to_do), masks.probe) == (9, "step2", 6, True)
+    images = Facts([]).images()
+    of = {"recipe": 1, "dataset": images.name, "fingerprint": images.fingerprint, "network": "x", "ticket": "lt"}
+    made = [Row(kind="probe", name=probes.name(config), config=of, seconds=1.0)
+            for config in (grids.arm("laptop", f"{t}@0.98", s, images) for t in ("lt", "lt+both") for s in range(3))]
+    assert not [part for part in replies.open_runs(BY_ID["R2.10"], Facts(made)) if part.which == masks.which]
 
 
 def test_seeds_and_stability_are_read_from_the_rows():
@@ -253,7 +272,7 @@ def test_seeds_and_stability_are_read_from_the_rows():
 def test_what_the_code_alone_says():
     assert observations.weight_of_initial_tickets(Facts([])).text.startswith("10 of the 14 comparisons")
     text = observations.confounded(Facts([])).text
-    assert re.search(r"place with its size: 0\.\d\d in resnet20, 0\.\d\d in vgg16$", text)
+    assert re.search(r"place with its size: 0\.\d\d in ResNet-20, 0\.\d\d in VGG-16$", text)
     assert answer("R3.2").text == text and answer("R3.2").word == verdicts.NOT_RUN
     assert answer("R3.F1").answered
 

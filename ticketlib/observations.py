@@ -3,18 +3,21 @@
 import numpy as np
 from scipy.stats import spearmanr
 
-from ticketlib import evidence, grids, imagenet, limits, models, ratios, shapes, shares, verdicts
+from ticketlib import evidence, grids, imagenet, limits, models, overlaps, ratios, shapes, shares, verdicts
 from ticketlib.answers import Piece
 from ticketlib.claims import CLAIMS
 from ticketlib.plots import style
 from ticketlib.runs import DEFAULTS, PROFILES
+from ticketlib.sources import title
 from ticketlib.tickets import TICKETS
 
 SPARSITY, SPARSEST = "0.98", "0.999"  # at which masks are compared, and their paths
 METHODS = ("snip", "grasp", "synflow", "magnitude", "lt")
 PLACES = {"ResNet-32": ("paper", "resnet"), "VGG-19": ("paper", "vgg"), "ResNet-20": ("laptop", "resnet")}
+SPOILT = {"snip": ("ResNet-32", "VGG-19"), "grasp": ("ResNet-32", "VGG-19"), "lt": ("ResNet-20",)}
 REQUIRED = {"ResNet-32": METHODS[:-1], "VGG-19": METHODS[:-1], "ResNet-20": ("lt",)}  # LT needs trained nets
-MASK_SEEDS = 3  # seeds of the probes
+MASK_SEEDS = 10  # seeds of the probes
+TRAINED_SEEDS = 3  # of the probes that need networks trained on noise and in a second order
 
 
 def stability(facts):
@@ -76,22 +79,27 @@ def masks_of(facts, ticket, place, corruption="none", sparsity=SPARSITY):
     }
 
 
-def _each_method(facts, measure, before):
-    """Mean over seeds of `measure(row, model)`, for every network and method that has masks, as a Piece."""
-    said, rows, counts, full = [], [], set(), True
+def _each_method(facts, measure):
+    """Mean over seeds of `measure(row, model)`, for every network and method that has masks.
+
+    Returns: (dict "method on network" -> mean, Piece with no text).
+    """
+    means, rows, counts, full = {}, [], set(), True
     for place, required in REQUIRED.items():
         found = {method: masks_of(facts, method, place) for method in METHODS}
         full &= all(len(found[method]) >= MASK_SEEDS for method in required)
-        there = {method: of for method, of in found.items() if of}
-        if there:
-            model = shares.network_of(next(iter(next(iter(there.values())).values())))
-            means = {m: np.mean([measure(row, model) for row in of.values()]) for m, of in there.items()}
-            said.append(f"{place} {', '.join(f'{style(m).label} {mean:.2f}' for m, mean in means.items())}")
-            rows += [row for of in there.values() for row in of.values()]
-            counts |= {len(of) for of in there.values()}
-    if not said:
-        return Piece("", complete=False)
-    return Piece(before + "; ".join(said), _names(rows), tuple(sorted(counts)), full)
+        for method, of in found.items():
+            if of:
+                model = shares.network_of(next(iter(of.values())))
+                means[f"{style(method).label} on {place}"] = np.mean([measure(row, model) for row in of.values()])
+                rows += of.values()
+                counts.add(len(of))
+    return means, Piece("", _names(rows), tuple(sorted(counts)), full and bool(rows))
+
+
+def _range(means):
+    low, high = min(means, key=means.get), max(means, key=means.get)
+    return f"{means[low]:.2f} ({low}) to {means[high]:.2f} ({high}), over {len(means)} masks"
 
 
 def depth(facts):
@@ -101,7 +109,12 @@ def depth(facts):
         kept = [row["keep_counts"][layer.name] / layer.size for layer in ratios.layers(model) if not layer.linear]
         return spearmanr(range(len(kept)), kept).statistic
 
-    return _each_method(facts, measure, f"at {SPARSITY}, rank correlation of a layer's place with its keep-ratio: ")
+    means, piece = _each_method(facts, measure)
+    if not means:
+        return piece
+    fall = sum(mean < 0 for mean in means.values())
+    return piece._replace(text=f"at {SPARSITY}, keep-ratios fall with depth in {fall} of {len(means)}: rank "
+                               f"correlation of a layer's place with its keep-ratio {_range(means)}")  # fmt: skip
 
 
 def distances(facts):
@@ -114,7 +127,11 @@ def distances(facts):
             smart[name] = ratios.keep_counts(model, "smart", SPARSITY)
         return shares.distance(row["keep_counts"], smart[name])
 
-    return _each_method(facts, measure, f"at {SPARSITY}, share of kept weights not where the smart ratio has them: ")
+    means, piece = _each_method(facts, measure)
+    if not means:
+        return piece
+    return piece._replace(text=f"at {SPARSITY}, share of kept weights not where the smart ratio has them: "
+                               f"{_range(means)}")  # fmt: skip
 
 
 def recorded(facts):
@@ -125,29 +142,40 @@ def recorded(facts):
         return Piece("", complete=False)
     seeds = {row["config"]["seed"] for row in rows}
     text = f"{len(rows)} rows keep the counts of every layer, of {len(methods)} kinds of ticket"
-    return Piece(text, _names(rows), (len(seeds),), set(METHODS) <= methods)
+    full = all(len(masks_of(facts, method, place)) >= MASK_SEEDS for place, of in REQUIRED.items() for method in of)
+    return Piece(text, _names(rows), (len(seeds),), full)
 
 
 def corruption(facts):
-    """How far keep-ratios and masks move when the scoring batch is corrupted, between chance and two clean batches."""
-    said, used, counts = [], [], []
-    for place in ("ResNet-32", "VGG-19"):
-        for method in ("snip", "grasp"):
-            clean, bad = (masks_of(facts, method, place, kind) for kind in ("none", "both"))
-            pairs = [(clean[seed], bad[seed]) for seed in sorted(set(clean) & set(bad)) if "overlap" in bad[seed]]
-            counts.append(len(pairs))
-            used += [row for pair in pairs for row in pair]
-            said += [f"{style(method).label} on {place} {_moved(pairs)}"] if pairs else []
+    """How far keep-ratios and masks move when what finds a mask is corrupted, between chance and two clean masks."""
+    said, used, counts, full = [], [], set(), True
+    for method, places in SPOILT.items():
+        found = {place: _spoilt_pairs(facts, method, place) for place in places}
+        full &= all(len(pairs) >= (TRAINED_SEEDS if method == "lt" else MASK_SEEDS) for pairs in found.values())
+        there = [pairs for pairs in found.values() if pairs]
+        said += [f"{style(method).label} {_moved(there)}"] if there else []
+        used += [row for pairs in there for pair in pairs for row in pair]
+        counts |= set(map(len, there))
     if not said:
         return Piece("", complete=False)
-    text = f"at {SPARSITY}, share of kept weights that change layer, and overlap of the masks: {'; '.join(said)}"
-    return Piece(text, _names(used), tuple(sorted(set(counts) - {0})), min(counts) >= MASK_SEEDS)
+    text = (f"at {SPARSITY}, share of kept weights that change layer, and how far of the way from chance to two clean "
+            f"masks the overlap lies: {'; '.join(said)}")  # fmt: skip
+    return Piece(text, _names(used), tuple(sorted(counts)), full)
 
 
-def _moved(pairs):
-    far = np.mean([shares.distance(a["keep_counts"], b["keep_counts"]) for a, b in pairs])
-    shared, chance, ceiling = (np.mean([b[what] for _, b in pairs]) for what in ("overlap", "chance", "ceiling"))
-    return f"{far:.2f}, {shared:.2f} (by chance {chance:.2f}, two clean batches {ceiling:.2f})"
+def _spoilt_pairs(facts, method, place):
+    clean, bad = (masks_of(facts, method, place, kind) for kind in ("none", "both"))
+    return [(clean[seed], bad[seed]) for seed in sorted(set(clean) & set(bad)) if "overlap" in bad[seed]]
+
+
+def _moved(of):
+    far = [100 * np.mean([shares.distance(a["keep_counts"], b["keep_counts"]) for a, b in pairs]) for pairs in of]
+    along = [100 * np.mean([overlaps.way(b) for _, b in pairs]) for pairs in of]
+    return f"{_span(far)} % and {_span(along)} %"
+
+
+def _span(values):
+    return " to ".join(dict.fromkeys(f"{value:.0f}" for value in (min(values), max(values))))
 
 
 def confounded(facts):
@@ -156,7 +184,7 @@ def confounded(facts):
     for network, (name, width, stride) in PROFILES[facts.profile].networks.items():
         options = {"stem_stride": stride} if network == "resnet" else {}
         far = shares.depth_and_size(models.build(name, 10, width=width, **options))
-        said.append(f"{far:.2f} in {name}")
+        said.append(f"{far:.2f} in {title(name)}")
     text = f"rank correlation of a layer's place with its size: {', '.join(said)}"
     found = shapes.found_in(facts.rows)
     words = {ticket: known[0] for ticket in shapes.METHODS if (known := shapes.follows(found, ticket))}

@@ -10,10 +10,11 @@ from ticketlib import answers, grids, imagenet, pages, probes, published
 from ticketlib.answers import COMPUTED, EDITORIAL, MEASURED, Need, Pair
 from ticketlib.claims import CLAIMS
 from ticketlib.nb import ROOT
-from ticketlib.observations import MASK_SEEDS, SPARSITY
+from ticketlib.observations import MASK_SEEDS, SPARSITY, TRAINED_SEEDS
 from ticketlib.reviewers import ITEMS
 from ticketlib.runs import PROFILES
 
+BELOW = "[runs missing](#missing-runs)"  # a label on the page itself
 REVIEWERS = {"1": "Reviewer 1", "2": "Reviewer 2", "3": "Reviewer 3"}
 
 
@@ -39,10 +40,11 @@ def _source(path):
 
 
 def link(item, listed):
-    """Markdown links to an item's pages that are there, to the first alone for advice; words where none is."""
+    """Markdown links to an item's pages that are there, to the first alone for advice; where none is, to its runs."""
     names = [name for name in item.pages if name in listed]
     shown = names if item.kind == MEASURED else names[:1]
-    return ", ".join(map(_link, shown)) or "no page yet"
+    none = BELOW if item.kind == MEASURED and "reviewers" in listed else "no page yet"
+    return ", ".join(map(_link, shown)) or none
 
 
 def _link(name):
@@ -140,6 +142,8 @@ def open_runs(item, facts):
         parts.append(Open("all", item.grid, _missing(planned, facts), len(planned)))
     if "lt" in item.probed:  # its masks need trained nets, so they come with the runs
         parts.append(_need(Need((Pair("", "lt", "lt"),), (SPARSITY,), "step1", MASK_SEEDS), facts))
+    if "lt+both" in item.probed:
+        parts += _of_nets(facts)
     parts.append(_probes(item, facts))
     if item.at_scale:
         parts.append(_at_scale(facts))
@@ -181,6 +185,16 @@ def _probes(item, facts):
     to_do = [config for config in planned if probes.name(config) not in facts.by_name]
     which = ", ".join(f"`{ticket}`" for ticket in dict.fromkeys(config.ticket for config in to_do))
     return Open(f"masks of {which} on the paper's networks, no training", "probes", to_do, len(planned), probe=True)
+
+
+def _of_nets(facts):
+    """LT's masks from networks trained on noise, beside those of a second data order; and these networks."""
+    nets = Pair("", "dense+both", "dense"), Pair("", "dense+order=order2", "dense")
+    planned = [grids.arm(facts.profile, f"{ticket}@{SPARSITY}", seed, facts.images())
+               for seed in range(TRAINED_SEEDS) for ticket in ("lt", "lt+both")]  # fmt: skip
+    to_do = [config for config in planned if probes.name(config) not in facts.by_name]
+    masks = Open("masks of `lt`, `lt+both` from these networks, no training", "step2", to_do, len(planned), probe=True)
+    return [_need(Need(nets, ("0",), "step2", TRAINED_SEEDS), facts), masks]
 
 
 def _at_scale(facts):
