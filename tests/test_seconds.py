@@ -126,6 +126,13 @@ def test_the_sentence_takes_the_highest_accuracy_that_both_reached(whole):
     assert seconds.verdict({}) == "**Not run.**"
 
 
+def test_the_sentence_names_the_seconds_of_all_three(timed):
+    assert seconds.verdict(seconds.clocked(timed, "laptop")[1]) == (
+        "- 90 % removed, to 75 %: 40 s for a random ticket, 150 s for LT with its dense net, 3.8 times as long. The "
+        "dense net by itself gets there in 100 s."
+    )
+
+
 def test_every_ticket_of_the_figure_reached_its_accuracy(whole):
     _, of = whole
     target = seconds.common_target(of)

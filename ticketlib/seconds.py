@@ -115,16 +115,18 @@ def _took(found):
 
 
 def verdict(of, idle_speeds=None):
-    """A sentence for each sparsity: seconds of both tickets to the highest accuracy that both reached there."""
+    """A line for each sparsity: seconds of both tickets, and of a dense net, to the most accuracy that both reached."""
     found, lines = to_accuracy(of, idle_speeds), []
     for sparsity in sorted({s for ticket, s in of if ticket != "dense"}, key=float):
         pairs = {target: [at.get((ticket, sparsity)) for ticket in TICKETS] for target, at in found.items()}
         target = max((target for target, pair in pairs.items() if all(pair)), default=None)
         if target is not None:
             (smart, *_), (lt, *_) = pairs[target]
+            dense = found[target].get(("dense", "0"))
+            alone = f" The dense net by itself gets there in {dense[0]:,.0f} s." if dense else ""
             lines.append(
                 f"- {100 * float(sparsity):g} % removed, to {target} %: {smart:,.0f} s for a random ticket, "
-                f"{lt:,.0f} s for LT with its dense net, {lt / smart:.1f} times as long."
+                f"{lt:,.0f} s for LT with its dense net, {lt / smart:.1f} times as long.{alone}"
             )
     return "\n".join(lines) or f"**{verdicts.NOT_RUN.capitalize()}.**"
 
