@@ -6,6 +6,7 @@ from sphinx import addnodes
 SHORT = 16  # letters; a cell of no more is not broken on a phone
 LONG = 30  # letters; with a longer cell, a table of COLUMNS and more is stacked on a phone
 COLUMNS = 4
+NAMES = 2  # columns, whose short cells are broken nowhere (custom.css)
 EMPTY = ("", "–")  # what a phone leaves out of a row that it stacks
 
 
@@ -13,19 +14,21 @@ def lay_out(app, doctree):
     """Mark short cells of every table; where rows are to be stacked, put each column's title into its cells."""
     for table in doctree.findall(nodes.table):
         lines = [list(row.findall(nodes.entry)) for row in table.findall(nodes.row)]
-        for entry in (entry for line in lines for entry in line):
-            entry["classes"] += kinds(entry)
         longest = max((len(entry.astext()) for line in lines for entry in line), default=0)
-        if "board" not in table["classes"] and len(lines[0]) >= COLUMNS and longest > LONG:
+        stacked = "board" not in table["classes"] and len(lines[0]) >= COLUMNS and longest > LONG
+        for line in lines:
+            for i, entry in enumerate(line):  # beside one another on a phone too, if not stacked
+                entry["classes"] += kinds(entry, i < NAMES or not stacked)
+        if stacked:
             stack(table, lines)
 
 
-def kinds(entry):
-    """The classes of a cell: empty, short, or none of these. A citation is longer than its key, which stands there."""
+def kinds(entry, matters):
+    """The classes of a cell: empty, short where that matters, or none. A citation is longer than its key, seen here."""
     text = entry.astext()
     if text in EMPTY:
         return ["empty"]
-    return ["short"] if len(text) <= SHORT and not list(entry.findall(addnodes.pending_xref)) else []
+    return ["short"] if matters and len(text) <= SHORT and not list(entry.findall(addnodes.pending_xref)) else []
 
 
 def stack(table, lines):
