@@ -50,28 +50,31 @@ KEYS = ("resnet32", "snip", "0.9"), ("resnet32", "grasp", "0.9")
 
 @pytest.mark.parametrize(
     "spoilt, word",
-    [((NEAR, NEAR), "No more than another seed does."), ((BIT, BIT), "About as much as another seed does."),
-     ((FAR, FAR), "More than another seed does.")],
+    [((NEAR, NEAR), "SNIP, GraSP: no more than another seed does. LT: not run yet."),
+     ((BIT, BIT), "SNIP, GraSP: about as much as another seed does. LT: not run yet."),
+     ((FAR, NEAR), "SNIP: more than another seed does. GraSP: no more than another seed does. LT: not run yet.")],
 )  # fmt: skip
-def test_the_answer_counts_cells(spoilt, word):
+def test_the_answer_has_a_word_for_each_method(spoilt, word):
     seeds = {"first": 50, "second": 50}, {"first": 55, "second": 45}
     found = {key: {i: pair(seed, counts if i == 0 else {n: seed[n] + counts[n] - seeds[0][n] for n in seed})
                    for i, seed in enumerate(seeds)} for key, counts in zip(KEYS, spoilt, strict=True)}  # fmt: skip
     said = drifts.answer(found | {("resnet20", "lt", "0.9"): {}})
-    assert said.startswith(f"**{word}** Spoilt data move ") and "There are 2 cells" in said
-    assert said.endswith("Not run yet: LT.")
-    assert f"more than once in {0 if NEAR in spoilt else 2} of 2) what another seed does." in said
-    assert "stricter yardstick" not in said
+    assert said.startswith(f"**{word}**")
+    assert said.splitlines()[-1] == "| LT | not run | not run | not run | not run | 0 |"
+    far = {id(NEAR): "1.0 to 1.0", id(BIT): "6.0 to 6.0", id(FAR): "20.0 to 20.0"}[id(spoilt[0])]
+    assert f"| SNIP | {far} | 5.0 to 5.0 | " in said and "| not run | 1 |" in said
     for key in KEYS:
         found[key][0][0]["second_keep_counts"] = {"first": 51, "second": 49}
-    assert "A stricter yardstick is another clean batch" in drifts.answer(found)
+    assert "| not run | 1 |" not in drifts.answer(found)
     table = drifts.table(found | {("resnet20", "lt", "0.9"): {}}).splitlines()
     assert len(table) == 2 + 3 and table[-1] == "| ResNet-20 | LT | 0.9 | " + "not run | " * 4 + "0 |"
     assert "| first, 0.53 to " in table[2]
 
 
-def test_one_seed_is_no_answer():
-    assert drifts.answer({KEYS[0]: {0: pair()}}).startswith("**Not run.**") and drifts.answer({}).startswith("**Not")
+def test_one_seed_has_no_yardstick():
+    said = drifts.answer({KEYS[0]: {0: pair()}})
+    assert said.startswith("**SNIP: one seed, so no yardstick yet.**") and said.endswith("| not run | not run | 1 |")
+    assert drifts.answer({}).startswith("**Not run.**") and drifts.answer({KEYS[0]: {}}).startswith("**Not run.**")
 
 
 def test_lt_comes_from_the_runs(tmp_path):

@@ -125,48 +125,48 @@ def _most(of):
 
 
 def answer(found):
-    """The answer in short, as Markdown: what corruption does, beside another seed and beside another clean batch."""
-    cells = {key: drift(of) for key, of in found.items() if of}
-    cells = {key: moved for key, moved in cells.items() if moved["other seed"]}
-    if not cells:
-        return f"**{verdicts.NOT_RUN.capitalize()}.** This ledger has no two seeds of a clean and a spoilt mask."
-    spoilt, other = ([moved[what] for moved in cells.values()] for what in ("spoilt", "other seed"))
-    missing = dict.fromkeys(style(key[1]).label for key, of in found.items() if not of)
-    by_seed, by_batch = _times(cells, "other seed"), _times(cells, "second batch")
-    said = (
-        f"**{_head(by_seed)}** Spoilt data move {_span(spoilt, 0)} % of the kept weights to other layers; another seed "
-        f"with clean data moves {_span(other, 0)} %. There are {len(cells)} cells, one a network, method and sparsity. "
-        f"The keep-ratio that changes most changes by {_span(spoilt, 1)} points, and by {_span(other, 1)} from seed to "
-        "seed. By the divergence, which weighs layers by their size, spoilt data do "
-        f"{_counted(by_seed)} what another seed does."
-    )
-    if by_batch:
-        said += (" A stricter yardstick is another clean batch for the *same* initial weights: spoilt data do "
-                 f"{_counted(by_batch)} what it does.")  # fmt: skip
-    return said + (f" {verdicts.NOT_RUN.capitalize()} yet: {', '.join(missing)}." if missing else "")
+    """The answer in short, as Markdown: for each method what corruption does, beside another seed and another batch."""
+    cells = {ticket: [drift(of) for key, of in found.items() if key[1] == ticket and of]
+             for ticket in dict.fromkeys(key[1] for key in found)}  # fmt: skip
+    if not any(cells.values()):
+        return f"**{verdicts.NOT_RUN.capitalize()}.** This ledger has no clean and spoilt mask of the same seed."
+    words = {ticket: _word(_times(of, "other seed"), of) for ticket, of in cells.items()}
+    said = [f"{', '.join(style(t).label for t in words if words[t] == word)}: {word}."
+            for word in dict.fromkeys(words.values())]  # fmt: skip
+    return f"**{' '.join(said)}**\n\n{pages.table(TITLES, [_line(*each) for each in cells.items()])}"
+
+
+TITLES = ["method", "kept weights that spoilt data move to other layers, %", "that another seed moves, %",
+          "divergence, times another seed's", "divergence, times another batch's", "cells"]  # fmt: skip
+
+
+def _line(ticket, of):
+    moved = [_span(100 * cell[what][0] for cell in of if cell[what]) for what in ("spoilt", "other seed")]
+    times = [_counted(_times(of, what)) for what in ("other seed", "second batch")]
+    return [style(ticket).label, *moved, *times, len(of)]
 
 
 def _times(cells, yardstick):
     """How many times as large as a yardstick's divergence that of spoilt data is, in each cell that has both."""
-    both = [(moved["spoilt"][2], moved[yardstick][2]) for moved in cells.values() if moved[yardstick]]
-    return [a / b if b else float("inf") * a if a else 1.0 for a, b in both]
+    both = [(moved["spoilt"][2], moved[yardstick][2]) for moved in cells if moved[yardstick]]
+    return [a / b if b else float("inf") if a else 1.0 for a, b in both]
 
 
-def _head(times):
+def _word(times, of):
+    if not times:
+        return "one seed, so no yardstick yet" if of else f"{verdicts.NOT_RUN} yet"
     if max(times) <= 1:
-        return "No more than another seed does."
-    return "More than another seed does." if np.median(times) > FACTOR else "About as much as another seed does."
+        return "no more than another seed does"
+    return f"{'more than' if np.median(times) > FACTOR else 'about as much as'} another seed does"
 
 
 def _counted(times):
-    more = sum(value > 1 for value in times)
-    return (f"{np.median(times):.1f} times (median of the cells; {max(times):.1f} at most, more than once in {more} of "
-            f"{len(times)})")  # fmt: skip
+    return f"{np.median(times):.1f}, at most {max(times):.1f}" if times else verdicts.NOT_RUN
 
 
-def _span(parts, which):
-    values = [100 * part[which] for part in parts]
-    return f"{min(values):.1f} to {max(values):.1f}"
+def _span(values):
+    ends = list(values)
+    return f"{min(ends):.1f} to {max(ends):.1f}" if ends else verdicts.NOT_RUN
 
 
 def explains(run):

@@ -151,7 +151,8 @@ def corruption(facts):
     said, used, counts, full = [], [], set(), True
     for method, places in SPOILT.items():
         found = {place: _spoilt_pairs(facts, method, place) for place in places}
-        full &= all(len(pairs) >= (TRAINED_SEEDS if method == "lt" else MASK_SEEDS) for pairs in found.values())
+        wanted = TRAINED_SEEDS if method == "lt" else MASK_SEEDS
+        full &= all(sum("overlap" in bad for _, bad in pairs) >= wanted for pairs in found.values())
         there = [pairs for pairs in found.values() if pairs]
         said += [f"{style(method).label} {_moved(there)}"] if there else []
         used += [row for pairs in there for pair in pairs for row in pair]
@@ -165,13 +166,14 @@ def corruption(facts):
 
 def _spoilt_pairs(facts, method, place):
     clean, bad = (masks_of(facts, method, place, kind) for kind in ("none", "both"))
-    return [(clean[seed], bad[seed]) for seed in sorted(set(clean) & set(bad)) if "overlap" in bad[seed]]
+    return [(clean[seed], bad[seed]) for seed in sorted(set(clean) & set(bad))]
 
 
 def _moved(of):
     far = [100 * np.mean([shares.distance(a["keep_counts"], b["keep_counts"]) for a, b in pairs]) for pairs in of]
-    along = [100 * np.mean([overlaps.way(b) for _, b in pairs]) for pairs in of]
-    return f"{_span(far)} % and {_span(along)} %"
+    ways = [[overlaps.way(b) for _, b in pairs if "overlap" in b] for pairs in of]
+    along = [100 * np.mean(way) for way in ways if way]
+    return f"{_span(far)} % and {f'{_span(along)} %' if along else verdicts.NOT_RUN}"
 
 
 def _span(values):
