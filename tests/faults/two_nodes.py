@@ -101,13 +101,13 @@ def test_a_cluster_of_its_own_gives_the_same_rows_as_the_pool(cache):
     configs = toy_configs(1)
     pool, cluster = Ledger(cache / "pool"), Ledger(cache / "ray")
     progress.conduct(pool, Toy(), configs, backends.Pool(1), progress.Stop())
-    progress.conduct(cluster, Toy(), configs, backends.Cluster(workers=2), progress.Stop())
+    progress.conduct(cluster, Toy(), configs, patiently(backends.Cluster, workers=2), progress.Stop())
     assert untimed(pool) == untimed(cluster) and len(bytes_of(cluster)) == len(configs)
     assert not ray.is_initialized()
 
 
 def test_a_run_that_fails_or_kills_its_process_is_an_outcome(cache):
-    found = {o.config.arm: o for o in campaign.carry_out(dies, toy_configs(1), backends.Cluster(workers=1))}
+    found = {o.config.arm: o for o in campaign.carry_out(dies, toy_configs(1), patiently(backends.Cluster, workers=1))}
     assert found["dense@0"].reason == "ValueError: no luck"
     assert "killed" in found["smart@0.9"].reason and found["lt@0.9"].state == "failed"
 
