@@ -133,7 +133,10 @@ def answer(found):
     words = {ticket: _word(_times(of, "other seed"), of) for ticket, of in cells.items()}
     said = [f"{', '.join(style(t).label for t in words if words[t] == word)}: {word}."
             for word in dict.fromkeys(words.values())]  # fmt: skip
-    return f"**{' '.join(said)}**\n\n{pages.table(TITLES, [_line(*each) for each in cells.items()])}"
+    lines = [_line(*each) for each in cells.items()]
+    moved = ", ".join(f"{span} % of those of {label}" for label, span, *_ in lines if span != verdicts.NOT_RUN)
+    return (f"**{' '.join(said)}** Of the kept weights, spoilt data move to other layers: {moved}.\n\n"
+            f"{pages.table(TITLES, lines)}")  # fmt: skip
 
 
 TITLES = ["method", "kept weights that spoilt data move to other layers, %", "that another seed moves, %",
