@@ -69,7 +69,7 @@ def test_probes_of_the_sparse_end_leave_out_what_is_not_defined():
     there = {(c.network, c.arm) for c in configs}
     assert ("vgg19", "smart@0.999") in there and ("resnet32", "synflow@0.995") in there
     assert ("resnet32", "snip@0.9") not in there  # the other probes have it
-    assert {c.variant for c in configs} == {"default"} and len(grids.sparse_probes("paper", CIFAR)) == 3 * len(configs)
+    assert {c.variant for c in configs} == {"default"} and len(grids.sparse_probes("paper", CIFAR)) == 10 * len(configs)
 
 
 def test_probes_of_other_shapes():

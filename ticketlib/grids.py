@@ -14,7 +14,6 @@ from ticketlib.tickets import CHECKS, REWIND_TO, TICKETS
 
 PILOT_ARMS = ("dense", "lt@0.9", "lt+rearranged@0.9", "snip@0.9", "snip+rearranged@0.9", "smart@0.9", "uniform@0.9")
 PROBED, SPARSE_END = ("0.9", "0.95", "0.98"), ("0.99", "0.995", "0.999")  # sparsities of the probes
-SPARSE_SEEDS = 3  # of the probes at the sparse end, where SynFlow makes all its rounds again at each sparsity
 METHODS = ("snip", "grasp", "magnitude", "synflow")
 SHAPES = {"vgg16_equal": 0.5, "vgg16_reversed": 0.25}  # networks in which place and size part, with their widths
 OPTION = re.compile(r"(linear|variant|order)=(\w+(?:\.\d+)?)|(min_per_layer)=(\d+)")
@@ -131,7 +130,7 @@ def sparse_probes(profile, dataset, seeds=10):
     keys = [f"{method}@{sparsity}" for method in METHODS for sparsity in SPARSE_END]
     return [
         arm(profile, key, seed, dataset, network=network, variant="default", scoring="book")
-        for seed in range(min(seeds, SPARSE_SEEDS))
+        for seed in range(seeds)
         for network in PROFILES[profile].networks
         for key in [*keys, *_defined(profile, network)]
     ]
