@@ -4,6 +4,7 @@ import importlib.util
 import sys
 
 import pytest
+import rowdata
 import torch
 from matplotlib.figure import Figure
 
@@ -130,6 +131,8 @@ def test_other_readers_of_the_ledger_pass_over_these_rows():
     assert observations.movable(facts).text == "" and observations.depth(facts).text == ""
     assert not facts.images().fingerprint.strip("0")
     assert all("dataset" in row["config"] for row in Ledger(book_ledger("paper")).rows())
+    shown = [name for name, _, _ in rowdata.layers(rows[0])]  # what the page of one row draws
+    assert shown == [layer.name for layer in imagenet.layers(rows[0]["config"]["network"])]
 
 
 def test_the_command_adds_what_is_missing_and_nothing_twice(monkeypatch, tmp_path, capsys):
