@@ -73,6 +73,7 @@ def test_a_collapse_is_counted_and_bars_holds(facts):
     rows[0] = Row(rows[0] | facts)
     judged = judge(rows)
     assert "collapsed runs: 1" in judged.rows[0].verdict.sentence and judged.rows[0].verdict.word != "holds"
+    assert "; collapsed runs: 1); GraSP holds (" in judged.sentence
 
 
 def test_a_rule_that_empties_a_layer_is_not_defined_here():

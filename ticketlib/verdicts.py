@@ -205,7 +205,8 @@ def _short(row):
     if not row.ready:
         return f"{row.comparison.label} {row.verdict.sentence}"
     low, high = row.adjusted.low, row.adjusted.high
-    return f"{row.comparison.label} {row.verdict.word} ({row.adjusted.point:+.2f}, {low:+.2f} to {high:+.2f})"
+    counted = "".join(row.verdict.sentence.partition("; collapsed")[1:])  # wherever a word is given
+    return f"{row.comparison.label} {row.verdict.word} ({row.adjusted.point:+.2f}, {low:+.2f} to {high:+.2f}{counted})"
 
 
 def judge(claim, differences, margin, n_required, flags=None):
