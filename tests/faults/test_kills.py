@@ -99,7 +99,8 @@ def survive(kind, kills, longest, folder):
 def test_three_kills(tmp_path, tried):
     tried(3)
     found = survive("toy", 3, 4, tmp_path / "killed")
-    uninterrupted = {o.row["name"]: workshop.without_varying(o.row) for o in campaign.carry_out(Toy(), toy_configs())}
+    ended = campaign.carry_out(Toy(0), toy_configs(), workshop.Here())
+    uninterrupted = {outcome.row["name"]: workshop.without_varying(outcome.row) for outcome in ended}
     assert found == [uninterrupted] * len(found)
 
 
