@@ -145,6 +145,8 @@ def test_the_mask_of_a_net_trained_on_noise_lies_between_chance_and_a_second_dat
     assert prober.ready(config) and prober.ready(arm("lrr+half@0.9", digits)) is False
     row = prober.measure(config)
     assert row["chance"] < row["overlap"] < 1 and row["chance"] < row["ceiling"] < 1
+    second = row["second_keep_counts"]  # of the second data order: as many in all, in other layers
+    assert sum(second.values()) == sum(row["keep_counts"].values()) and second != row["keep_counts"]
     assert "overlap" not in prober.measure(arm("lt@0.9", digits))
 
 

@@ -83,7 +83,8 @@ def drift(of):
     """
     rows = list(of.values())
     sizes, clean = overlaps.sizes_of(rows[0][0]), [a["keep_counts"] for a, _ in rows]
-    second = [(a["keep_counts"], a["second_keep_counts"]) for a, _ in rows if "second_keep_counts" in a]
+    second = [(a["keep_counts"], row["second_keep_counts"])  # LT's stand with the spoilt mask
+              for a, b in rows for row in (a, b) if "second_keep_counts" in row]  # fmt: skip
     return {
         "spoilt": apart([(a["keep_counts"], b["keep_counts"]) for a, b in rows], sizes),
         "second batch": apart(second, sizes),

@@ -45,7 +45,8 @@ class Prober:
             for masks of scores the effective sparsity once rearranged; and, where the ticket looks at data, `overlap`
             and `chance` with the clean mask and `ceiling`, the overlap of the clean masks of two scoring batches, and
             on clean data the keep counts of the second of these. For a corrupted ticket of a trained net these are the
-            masks of the clean net and of one trained in a second data order, where the cache has both.
+            masks of the clean net and of one trained in a second data order, where the cache has both; the keep counts
+            of the latter stand with it.
         Raises: TicketError if a trained net is needed and the cache does not have it.
         """
         began, model = time.perf_counter(), experiment.build(config, self.dataset)
@@ -118,4 +119,5 @@ class Prober:
             "chance": masks.chance_overlap(mask, first),
             "ceiling": masks.overlap(second, first),
         }
-        return found | ({"second_keep_counts": second.counts} if config == clean else {})
+        seen = config == clean or not TICKETS[config.ticket].needs_batch  # scores of a batch: once, with the clean mask
+        return found | ({"second_keep_counts": second.counts} if seen else {})
