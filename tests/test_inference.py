@@ -1,11 +1,14 @@
 """An exported ticket against the masked network in torch."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from test_sparse import case
 
+from ticketlib import data, grids, train
 from ticketlib.errors import TicketError
-from ticketlib.inference import export
+from ticketlib.inference import export, from_recipe
 
 CASES = {
     "resnet": ("resnet8", (40, 3, 16, 16), {}),
@@ -46,3 +49,13 @@ def test_images_of_another_shape_are_refused():
     for count in (1, 20):
         with pytest.raises(TicketError, match="16, 16"):
             classify(torch.zeros(count, 3, 8, 8))
+
+
+@pytest.mark.parametrize("key", ["smart@0.9", "lt@0.9"])
+def test_a_rows_recipe_exports_what_the_row_measured(key, tmp_path):
+    digits = data.load("digits")
+    config = grids.arm("smoke", key, 0, digits, engine="sparse", epochs=2)
+    classify, row = from_recipe(config, digits, cache=tmp_path, progress=False)
+    assert row["name"] == config.name
+    found = train.correct(SimpleNamespace(evaluate=classify), digits)
+    assert (found == row.correct).mean() > 0.99  # batch norm folded: an image between two classes may tip over

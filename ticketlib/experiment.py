@@ -18,12 +18,13 @@ HELD_OUT_SEED = 2020  # the held-out images are the same in every run
 CONTROL_IMAGES = 1000  # images on which a corruption is checked to have done something
 
 
-def execute(config, dataset, *, device="cpu", cache=None, progress=True, steps=None):
+def execute(config, dataset, *, device="cpu", cache=None, progress=True, steps=None, keep=None):
     """Carry out one run.
 
     Arguments: config, runs.Config; dataset, the data.Dataset it names; device, "cpu" or "cuda"; cache, folder of the
         checkpoints (None: the default one); progress, whether a bar may be shown; steps, for a rehearsal: stop training
-        after so many updates. The row of a rehearsal says so, and is for no ledger.
+        after so many updates. The row of a rehearsal says so, and is for no ledger; keep, a function that is handed the
+        trained model and its mask.
     Returns: ledger.Row. A parent whose checkpoint is missing is carried out first.
     Raises: TicketError if the data are not those of the configuration.
     """
@@ -51,6 +52,8 @@ def execute(config, dataset, *, device="cpu", cache=None, progress=True, steps=N
         net, config, dataset, stream, schedule=recipe.schedule, epoch_size=epoch_size, progress=progress, steps=steps
     )
     net.write_back(model)
+    if keep:
+        keep(model, mask)
     row = Row(kind="run", name=config.name, config=config.as_dict(), arm=config.arm)
     row |= _measured(result, dataset) | _ticket_facts(model, mask, dataset) | found | machine.facts(device)
     if control:

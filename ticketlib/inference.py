@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ticketlib import flat, plans
+from ticketlib import experiment, flat, plans
 from ticketlib.errors import TicketError
 from ticketlib.flat import CONVOLVE, POOL, SPLIT, STEP, Flat
 from ticketlib.norms import EPS
@@ -34,6 +34,17 @@ def export(model, mask, image_shape):
         return torch.from_numpy(logits)
 
     return classify
+
+
+def from_recipe(config, dataset, **options):
+    """Train the ticket of a ledger's row again, by its own recipe, and export it.
+
+    Arguments: config, runs.Config, as row.config; dataset, the data.Dataset it names; options, as experiment.execute.
+    Returns: (the function that `export` makes, the ledger.Row of this training).
+    """
+    kept = []
+    row = experiment.execute(config, dataset, keep=lambda *found: kept.extend(found), **options)
+    return export(*kept, dataset.train.images.shape[1:]), row
 
 
 def _share(layers):
