@@ -112,6 +112,7 @@ def test_what_is_shown_and_glued(monkeypatch):
     shown = []
     monkeypatch.setattr(nb, "display", lambda *values, **options: shown.append((values, options)))
     nb.show_markdown("**holds**")
+    nb.show_markdown("")
     nb.glue("effect", np.float64(1.25))
     assert shown[0][0][0].data == "**holds**"
     (record,), options = shown[1]

@@ -116,8 +116,9 @@ def _ledger(named, source, profile):
 
 
 def show_markdown(text):
-    """Show text as Markdown, in a raw notebook and in the built book alike."""
-    display(Markdown(text))
+    """Show text as Markdown, in a raw notebook and in the built book alike; nothing for an empty text."""
+    if text:  # an empty one would be printed as the name of its class
+        display(Markdown(text))
 
 
 def glue(name, value):
