@@ -1,4 +1,21 @@
-"""Tickets, keep-ratios and sanity checks of neural network pruning."""
+"""Tickets, keep-ratios and sanity checks of neural network pruning.
+
+The modules, in the order in which to read them:
+
+- a ticket: models, pruners, flow, ranking, ratios, quotas, masks, tickets, corrupt, paths
+- its images: data, store, images, archives
+- its training: train, sparse (and below it plans, layout, kernels, convolutions, tiles, norms, pools, heads, vectors)
+- its use: inference, flat
+- its row: runs, ledger, experiment, checkpoints, machine, probes, imagenet
+- many runs: grids, campaign, backends, journal, progress, audit, commands
+- what rows say: claims, evidence, stats, verdicts, board
+- a pruner of your own: sanity, scorers, findings
+- what pages share: nb, pages, plots, drawings, chapters, checks, errors
+- pages on claims: judging, controls, pilot, budget, spent, learning, seconds, speed, timings
+- pages on masks: shares, overlaps, drifts, shapes, limits
+- other pages: pipeline, reading, sources, published, reviewers, replies, answers, observations, baselines, repeats,
+  faults, gpus
+"""
 
 
 def __getattr__(name):
