@@ -218,10 +218,15 @@ def made_on(stored):
 
 
 def goals(stored):
-    """Every figure that has a goal, reached or missed, as a table; README's benchmark section."""
+    """Every figure that has a goal, reached or missed, as a table."""
     found = [row for row in rows(stored) if row["reached"] is not None]
     warning = busy(stored)
     return table(found) + (f"\n\n{warning}" if warning else "")
+
+
+def in_short(stored):
+    """README's benchmark section: where skipping zeros pays, by how much, and every goal that was missed."""
+    return f"{verdict(stored)}\n\nMissed:\n\n{missed(stored)}" if rows(stored) else NOT_MEASURED
 
 
 def build_times():
@@ -234,5 +239,5 @@ def refresh(path):
     text = path.read_text(encoding="utf-8")
     if not MARKED.search(text):
         raise TicketError(f"{path.name} has no benchmarks; it needs the lines <!-- bench --> and <!-- /bench -->.")
-    section = goals(load())
+    section = in_short(load())
     path.write_text(MARKED.sub(lambda m: m[1] + section + "\n" + m[2], text), encoding="utf-8")
