@@ -1,7 +1,6 @@
 """Stored benchmarks: tables, sentences, break-even and engine "auto", on figures worked out by hand; clocks; README."""
 
 import json
-import re
 
 import matplotlib.pyplot as plt
 import pytest
