@@ -42,6 +42,16 @@ def test_layers_come_in_forward_order_whatever_the_order_of_the_file():
     assert rowdata.layers(row) == [[layer.name, layer.size, i] for i, layer in enumerate(table)]
 
 
+def test_a_packed_row_leaves_out_what_its_layers_say_and_nothing_else():
+    config = {"network": "forgotten", "width": 8, "stem_stride": 1, "dataset": "digits"}
+    row = {"config": config, "keep_counts": {"a": 1, "b": 2}, "sizes": {"a": 3, "b": 4}, "loss": 1.0}
+    found = rowdata.packed(row)
+    assert found["row"] == {"config": config, "loss": 1.0} and found["again"] == ["keep_counts", "sizes"]
+    odd = row | {"sizes": {"a": 3, "b": 4, "c": 5}}
+    assert rowdata.packed(odd)["row"] == {k: v for k, v in odd.items() if k != "keep_counts"}
+    assert rowdata.packed({"config": config})["again"] == []
+
+
 def test_layers_of_a_network_that_is_no_longer_built_stay_in_the_order_of_their_names():
     config = {"network": "forgotten", "width": 8, "stem_stride": 1, "dataset": "digits"}
     row = {"config": config, "keep_counts": {"a": 1, "b": 2}, "sizes": {"a": 3, "b": 4}}

@@ -45,6 +45,13 @@
       el("details", {}, el("summary", {}, "The curve in numbers"), table("Learning curve", ["epoch", "accuracy, %", "training loss"], lines))];
   }
 
+  /* The row as the ledger has it: what its layers say was left out of the file. */
+  function whole({ row, layers, again }) {
+    const said = (column) => Object.fromEntries(layers.map((layer) => [layer[0], layer[column]]).sort());
+    const fields = again.map((field) => [field, said(field === "sizes" ? 1 : 2)]);
+    return Object.fromEntries([...Object.entries(row), ...fields].sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+
   function show({ row, profile, layers, pages }) {
     const facts = Object.entries(row).filter(([name, value]) => !HIDDEN.includes(name) && value !== null);
     const parts = ["versions", "control"].filter((name) => row[name] && Object.keys(row[name]).length).map((name) => [name, plain(row[name])]);
@@ -75,7 +82,7 @@
     document.title = title;
     if (!/^[0-9a-f]{16}$/.test(name)) return note("The address names no run. ");
     const failed = () => note("This book has no run ", el("code", {}, name), ". ");
-    document.head.append(el("script", { src: `data/runs/${name}.js`, load: () => show(book.run), error: failed }));
+    document.head.append(el("script", { src: `data/runs/${name}.js`, load: () => show({ ...book.run, row: whole(book.run) }), error: failed }));
   }
 
   window.addEventListener("hashchange", open);

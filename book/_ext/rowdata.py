@@ -86,6 +86,17 @@ def layers(row):
     return [[name, size, counts[name]] for name, size in table if name in counts]
 
 
+def packed(row):
+    """A row for its script file: what its layers say is not said again, which halves the file; the page puts it back.
+
+    Returns: {"row": the row without the fields named in "again", "layers": as `layers`, "again": list of fields}.
+    """
+    table = layers(row)
+    said = {"keep_counts": {name: kept for name, _, kept in table}, "sizes": {name: size for name, size, _ in table}}
+    again = [field for field, value in said.items() if table and row.get(field) == value]
+    return {"row": {k: v for k, v in row.items() if k not in again}, "layers": table, "again": again}
+
+
 def profiles():
     """The rows of the book's ledger: a list of (profile, row), profile by profile."""
     return [(profile, row) for profile in PROFILES for row in Ledger(book_ledger(profile)).rows()]
@@ -121,7 +132,7 @@ def write(folder, claims):
     folder, used, found = Path(folder), pages_by_row(claims), profiles()
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     for profile, row in found:
-        whole = {"row": row, "profile": profile, "layers": layers(row), "pages": used.get(row["name"], [])}
+        whole = packed(row) | {"profile": profile, "pages": used.get(row["name"], [])}
         (folder / "runs" / f"{row['name']}.js").write_text(script("run", whole), encoding="utf-8")
     rows = [line(row, profile, used.get(row["name"], [])) for profile, row in found]
     (folder / "rows.js").write_text(script("rows", {"columns": COLUMNS, "rows": rows}), encoding="utf-8")

@@ -84,7 +84,7 @@ def test_the_address_holds_the_filters(site, window, tmp_path):
 def test_text_in_rows_is_never_markup(site, window, tmp_path):
     folder = with_rows(site, tmp_path, [row(0, ticket=HOSTILE), row(1, ticket='=HYPERLINK("x")')])
     whole = {"row": {"name": "0" * 16, "kind": "run", "arm": HOSTILE, "config": {"seed": HOSTILE}, "device": HOSTILE},
-             "profile": HOSTILE, "layers": [[HOSTILE, 4, 1]], "pages": []}  # fmt: skip
+             "profile": HOSTILE, "layers": [[HOSTILE, 4, 1]], "again": ["keep_counts"], "pages": []}  # fmt: skip
     (folder / "data" / "runs" / f"{'0' * 16}.js").write_text(rowdata.script("run", whole), encoding="utf-8")
     page = chrome.open_page(window, folder / "explore.html")
     assert shown(page, "ticket") == [HOSTILE, '=HYPERLINK("x")'] and page.title() not in ("1", "2")
@@ -112,6 +112,11 @@ def test_every_kind_of_row_has_its_page(site, window):
         whole = from_script(site / "data" / "runs" / f"{name}.js")
         assert name in page.title() and whole["row"]["arm"] in page.locator("#run h3").first.inner_text()
         assert page.locator(".tb-layers tbody tr").count() == len(whole["layers"])
+        with page.expect_download() as found:
+            page.get_by_role("button", name="Download this row").click()
+        saved = json.loads(found.value.path().read_text(encoding="utf-8"))
+        assert saved == whole["row"] | {field: saved[field] for field in whole["again"]}
+        assert all(saved["keep_counts"][layer] == kept for layer, _, kept in whole["layers"])
         assert page.locator("svg.tb-curve circle").count() == len(whole["row"].get("curve", []))
         assert page.locator("svg.tb-curve .tb-grid").count() == 5 * ("curve" in whole["row"])
         page.goto("about:blank")
