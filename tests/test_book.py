@@ -131,6 +131,13 @@ def test_executed_notebooks_are_the_sources_and_name_no_machine(root, book):
         assert not done.metadata.papermill.exception and done.metadata.papermill.parameters
 
 
+def test_what_a_page_offers_to_download_is_its_clean_notebook(book, pages):
+    for source in (book / "notebooks").glob("*.ipynb"):
+        name = f"_sources/claims/{source.name}"
+        assert f"../{name}" in pages[f"claims/{source.stem}.html"].links
+        assert (book / "_build" / "html" / name).read_bytes() == source.read_bytes()
+
+
 def test_bibliography_keys_are_all_cited_by_their_names(book):
     keys = re.findall(r"^@\w+\{(\w+),", (book / "book" / "references.bib").read_text(), re.M)
     assert len(set(keys)) == len(keys) and "su2020" in keys

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import figures
@@ -98,10 +99,17 @@ def point_at_sources(app, pagename, templatename, context, doctree):
                 link["url"] = link["url"].replace("/book/claims/", "/notebooks/")
 
 
+def clean_sources(site, notebooks):
+    """Make a page's download the clean notebook, which runs; its results are on the page, and weigh much in a file."""
+    for path in (site / "_sources" / "claims").glob("*.ipynb"):
+        shutil.copyfile(notebooks / path.name, path)
+
+
 def finish(app, failure):
     """Put the finished pages right, and write beside them the rows and keep-ratios that the interactive ones read."""
     if failure is None and app.builder.format == "html":
         polish.polish_all(app.outdir)
+        clean_sources(Path(app.outdir), Path(app.srcdir).parent / "notebooks")
         rowdata.write(Path(app.outdir) / "data", Path(app.srcdir) / "claims")
 
 
