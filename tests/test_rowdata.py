@@ -21,7 +21,7 @@ def test_a_script_holds_any_text_and_no_markup(text):
 
 def test_pages_of_a_row_are_those_whose_last_cell_names_it(tmp_path):
     for page, cell in (("01_a", "made-from"), ("02_b", "made-from"), ("03_c", "other")):
-        output = {"data": {"text/markdown": f"`{'a' * 16}` and `{page}`"}}
+        output = {"data": {"text/markdown": f"{'a' * 16} and {page}, not {'b' * 17}"}}
         notebook = {"cells": [{"cell_type": "markdown", "id": "title"}, {"id": cell, "outputs": [output]}]}
         (tmp_path / f"{page}.ipynb").write_text(json.dumps(notebook))
     assert rowdata.pages_by_row(tmp_path) == {"a" * 16: ["01_a", "02_b"]}

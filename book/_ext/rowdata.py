@@ -30,7 +30,7 @@ NETWORKS = {  # of the page on keep-ratios: title -> (profile, short name, class
     "slim VGG-16 of the laptop profile, 10 classes": ("laptop", "vgg", 10),
 }
 SPARSITIES = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95", "0.98", "0.99", "0.995", "0.999")
-ROW_NAME = re.compile(r"`([0-9a-f]{16})`")
+ROW_NAME = re.compile(r"\b[0-9a-f]{16}\b")
 
 
 def script(target, value):
