@@ -158,7 +158,8 @@ def busy(stored):
 def missed(stored):
     """The goals that were missed, as a list; or a line that says there is none, or that nothing was measured."""
     found = [row for row in rows(stored) if row["reached"] is False]
-    lines = [f"- **{cells(row)[0]}**: {cells(row)[1]}; the goal was {row['reach']}" for row in found]
+    lines = [f"- **{cells(row)[0]}**: {cells(row)[1]}; the goal was {row['reach']}".replace("goal was aim:", "aim was")
+             for row in found]  # fmt: skip
     return "\n".join(lines) or ("None was missed." if rows(stored) else NOT_MEASURED)
 
 

@@ -200,13 +200,17 @@ def _points(values):
     return array
 
 
-def _short(row):
-    """Write one comparison for the board."""
+def _short(row, head=""):
+    """Write one comparison for the board; what the head of the sentence says is not said again."""
+    label, said = row.comparison.label, row.verdict.sentence
+    if head and said.startswith(head):
+        rest = said.removeprefix(head).removeprefix("; ")
+        return f"{label} ({rest})" if rest else label
     if not row.ready:
-        return f"{row.comparison.label} {row.verdict.sentence}"
+        return f"{label} {said}"
     low, high = row.adjusted.low, row.adjusted.high
-    counted = "".join(row.verdict.sentence.partition("; collapsed")[1:])  # wherever a word is given
-    return f"{row.comparison.label} {row.verdict.word} ({row.adjusted.point:+.2f}, {low:+.2f} to {high:+.2f}{counted})"
+    counted = "".join(said.partition("; collapsed")[1:])  # wherever a word is given
+    return f"{label} {row.verdict.word} ({row.adjusted.point:+.2f}, {low:+.2f} to {high:+.2f}{counted})"
 
 
 def judge(claim, differences, margin, n_required, flags=None):
@@ -241,8 +245,10 @@ def _board_sentence(word, rows, n_required):
     if word in (NOT_RUN, NOT_DEFINED):
         return word
     seeds = min(row.estimate.n for row in rows if row.verdict.word != NOT_DEFINED)
-    head = f"{word}, {seeds} of {n_required}" if word == PROVISIONAL else word
-    return f"{head}: {'; '.join(map(_short, rows))}; n = {seeds}"
+    if word == PROVISIONAL:
+        head = f"{word}, {seeds} of {n_required}"
+        return f"{head}: {', '.join(_short(row, head) for row in rows)}"
+    return f"{word}: {'; '.join(map(_short, rows))}; n = {seeds}"
 
 
 def rules():
