@@ -27,7 +27,7 @@ def results(stored, tmp_path, monkeypatch):
     return path
 
 
-PARTS = (speed.verdict, speed.missed, speed.training_table, speed.made_on, speed.goals, timings.phase_tables,
+PARTS = (speed.verdict, speed.missed, speed.training_table, speed.made_on, speed.in_short, timings.phase_tables,
          timings.operator_table, timings.tried, timings.inside, timings.bound_table, timings.next_factor,
          timings.beside_peer, timings.shared, timings.built)  # fmt: skip
 

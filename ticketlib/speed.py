@@ -218,16 +218,10 @@ def made_on(stored):
     return pages.table(titles, lines) if lines else NOT_MEASURED
 
 
-def goals(stored):
-    """Every figure that has a goal, reached or missed, as a table."""
-    found = [row for row in rows(stored) if row["reached"] is not None]
-    warning = busy(stored)
-    return table(found) + (f"\n\n{warning}" if warning else "")
-
-
 def in_short(stored):
     """README's benchmark section: where skipping zeros pays, by how much, and every goal that was missed."""
-    return f"{verdict(stored)}\n\nMissed:\n\n{missed(stored)}" if rows(stored) else NOT_MEASURED
+    parts = (verdict(stored), busy(stored), "Missed:", missed(stored))
+    return "\n\n".join(filter(None, parts)) if rows(stored) else NOT_MEASURED
 
 
 def build_times():
