@@ -74,9 +74,9 @@ def one_net(net, batches):
 class OneLayout(train.DenseNet):
     """Our step in torch's default memory layout."""
 
-    def step(self, images, labels):
+    def step(self, batch, labels):
         self.model.to(memory_format=torch.contiguous_format)
-        return super().step(images, labels)
+        return super().step(batch, labels)
 
 
 class PlainSgd(train.DenseNet):

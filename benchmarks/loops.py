@@ -4,6 +4,7 @@ import functools
 import re
 import statistics
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from timing import side_by_side
 from torch.utils.data import DataLoader
 
-from ticketlib import data, machine, masks, models, ratios, train
+from ticketlib import batches, machine, masks, models, ratios, train
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 NETS = {
@@ -55,9 +56,8 @@ def pixels(count):
 
 
 def augmented(images, index, draw):
-    """A batch as training draws it: padded, cropped, flipped and normalised, float32."""
-    padded = data.pad(images[index.numpy()], 4)
-    return data.normalise(data.crop_flip(padded, torch.arange(len(index)), draw, 32), MEAN, STD)
+    """A batches.Batch as training draws it."""
+    return batches.augment(images[index.numpy()], SimpleNamespace(mean=MEAN, std=STD), draw, padding=4)
 
 
 def ticket(net, sparsity):
@@ -121,12 +121,11 @@ def our_loop(net, sparsity, batches, count=50_000):
     images, labels = pixels(count), torch.arange(count) % 10
     trainer, draw = train.DenseNet(model, mask, precision="bf16"), torch.Generator().manual_seed(0)
     clock = Clock("images", "forward", "backward", "update")
+    model.register_forward_pre_hook(lambda *_: clock.lap("images"))
     model.register_forward_hook(lambda *_: clock.lap("forward"))
     for _ in range(batches + 3):
         index = torch.randint(count, (NETS[net][2],), generator=draw)
-        batch = augmented(images, index, draw)
-        clock.lap("images")
-        trainer.step(batch, labels[index])
+        trainer.step(augmented(images, index, draw), labels[index])
         clock.lap("backward")
         trainer.update(0.1, 0.9, 5e-4)
         clock.lap("update")
@@ -144,10 +143,11 @@ def mask_seconds(keep):
 
 def step(net, trainer):
     """A function that takes one whole training step of a trainer on random images."""
-    images, labels = torch.randn(NETS[net][2], 3, 32, 32), torch.arange(NETS[net][2]) % 10
+    size, draw = NETS[net][2], torch.Generator().manual_seed(0)
+    batch, labels = augmented(pixels(size), torch.arange(size), draw), torch.arange(size) % 10
 
     def work():
-        trainer.step(images, labels)
+        trainer.step(batch, labels)
         trainer.update(0.1, 0.9, 5e-4)
 
     return work

@@ -1,14 +1,15 @@
 """What the parts of a sparse step cost: the convolutions of some layers by themselves, and the phases of a step."""
 
-import numpy as np
 import torch
+from loops import augmented, pixels
 from numba import njit
 from timing import side_by_side
 
-from ticketlib import convolutions, data, heads, kernels
+from ticketlib import convolutions, heads, kernels
+from ticketlib.layout import Seen
 from ticketlib.vectors import LANES
 
-LAID_OUT, REST = "images laid out", "batch norm, ReLU, residual sums, loss"
+LAID_OUT, REST = "images augmented and laid out", "batch norm, ReLU, residual sums, loss"
 CONVOLUTIONS = ("convolutions forward", "gradients of inputs", "gradients of weights")
 EVALUATED = 10_000 / 100_000  # test images for each training image: all of them after every second epoch
 
@@ -30,10 +31,10 @@ def _entries(version):
                     convolutions.dots(net, layer, block)
 
     @njit(cache=True, error_model="numpy")
-    def pack(net, images):
-        """Only the first thing that a step does with its images."""
+    def pack(net, seen):
+        """Only the first thing that a step does with its batch."""
         if version:
-            heads.pack(net, images)
+            heads.pack_bytes(net, seen)
 
     return convolve, pack
 
@@ -52,20 +53,19 @@ def convolving(trainer, first, last, parts=(0, 1, 2)):
     return work
 
 
-def phases(trainer, images, labels):
+def phases(trainer, batch, labels):
     """Milliseconds of a training step by phase, the data's and the evaluation's share of it included.
 
-    Arguments: trainer, SparseNet; images, labels: a full batch. Returns: dict phase -> ms.
+    Arguments: trainer, SparseNet; batch, labels: a full batch. Returns: dict phase -> ms.
     """
-    pixels = data.pad(np.random.default_rng(0).integers(0, 256, (10_000, 3, 32, 32), np.uint8), 4)
-    draw = torch.Generator().manual_seed(0)
-    index = torch.randperm(len(pixels), generator=draw)[: len(images)]
+    images, draw = pixels(10_000), torch.Generator().manual_seed(0)
+    index, seen = torch.randperm(len(images), generator=draw)[: len(batch)], batch.tensor()
     works = {
-        "augmentation": lambda: data.normalise(data.crop_flip(pixels, index, draw, 32), (0.5,) * 3, (0.25,) * 3),
-        "whole": lambda: trainer.step(images, labels),
+        "draws of augmentation": lambda: augmented(images, index, draw),
+        "whole": lambda: trainer.step(batch, labels),
         "update": lambda: trainer.update(0.01, 0.9, 5e-4),
-        "evaluation": lambda: trainer.evaluate(images),
-        LAID_OUT: lambda: pack(trainer.net, images.numpy()),
+        "evaluation": lambda: trainer.evaluate(seen),
+        LAID_OUT: lambda: pack(trainer.net, Seen(*(part.numpy() for part in vars(batch).values()))),
     }
     for part, name in enumerate(CONVOLUTIONS):
         works[name] = convolving(trainer, 0, len(trainer.net.layers), (part,))
@@ -76,7 +76,7 @@ def split(found):
     """The phases of a step from what was timed: what is left of a step is batch norm, ReLU and sums of activations."""
     rest = found["whole"] - sum(found[name] for name in (*CONVOLUTIONS, LAID_OUT))
     return {
-        "augmentation": found["augmentation"],
+        "draws of augmentation": found["draws of augmentation"],
         LAID_OUT: found[LAID_OUT],
         **{name: found[name] for name in CONVOLUTIONS},
         REST: max(rest, 0.0),

@@ -76,8 +76,8 @@ class PeerNet:
         self.model = replaced(model, images).train()
         self.sgd = torch.optim.SGD(self.model.parameters(), 0.1, fused=True)
 
-    def step(self, images, labels):
-        loss = F.cross_entropy(self.model(images), labels)
+    def step(self, batch, labels):
+        loss = F.cross_entropy(self.model(batch.tensor()), labels)
         loss.backward()
         return loss.item()
 

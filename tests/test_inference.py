@@ -26,7 +26,8 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_export_gives_the_logits_of_the_network(name):
     network, shape, options = CASES[name]
-    model, mask, images, _ = case(network, shape, **options)
+    model, mask, batch, _ = case(network, shape, **options)
+    images = batch.tensor()
     classify = export(model, mask, shape[1:])
     with torch.no_grad():
         expected = model.eval()(images)
@@ -36,7 +37,8 @@ def test_export_gives_the_logits_of_the_network(name):
 
 
 def test_single_images_give_the_same_bits_in_any_order():
-    model, mask, images, _ = case("resnet8", (6, 3, 16, 16))
+    model, mask, batch, _ = case("resnet8", (6, 3, 16, 16))
+    images = batch.tensor()
     classify = export(model, mask, (3, 16, 16))
     together = classify(images)
     assert torch.equal(together, torch.cat([classify(images[i : i + 1]) for i in range(6)]))

@@ -47,7 +47,7 @@ def test_layers_are_the_convolutions_in_forward_order():
 def test_what_is_left_of_a_step_is_no_convolution():
     import parts
 
-    found = dict.fromkeys(parts.CONVOLUTIONS, 2.0) | {"whole": 10.0, "augmentation": 0.6, "update": 0.5}
+    found = dict.fromkeys(parts.CONVOLUTIONS, 2.0) | {"whole": 10.0, "draws of augmentation": 0.6, "update": 0.5}
     phases = parts.split(found | {"evaluation": 5.0, parts.LAID_OUT: 0.4})
     assert phases[parts.REST] == pytest.approx(3.6) and phases[parts.LAID_OUT] == 0.4
     assert phases["evaluation"] == 0.5  # a test image for every ten training images

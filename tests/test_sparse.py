@@ -1,13 +1,15 @@
 """The sparse engine against the same masked network in torch, dense float32 or float64."""
 
 import copy
+import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from ticketlib import plans
+from ticketlib import batches, plans
 from ticketlib.errors import TicketError
 from ticketlib.models import build, prunable
 from ticketlib.sparse import SparseNet
@@ -18,7 +20,7 @@ def random_mask(model, density, generator):
 
 
 def case(name, images, *, density=0.3, empty=(), width=4, stem_stride=1, classes=5, seed=0):
-    """A masked model off its initial statistics, its mask, a batch and labels."""
+    """A masked model off its initial statistics, its mask, a batches.Batch with windows and mirrors, and labels."""
     generator = torch.Generator().manual_seed(seed)
     options = {} if name.startswith("vgg") else {"stem_stride": stem_stride}
     model = build(name, classes, images[1], width=width, generator=generator, **options)
@@ -34,8 +36,15 @@ def case(name, images, *, density=0.3, empty=(), width=4, stem_stride=1, classes
         for buffer_name, buffer in model.named_buffers():
             if "running" in buffer_name:
                 buffer.add_(0.2 * torch.rand(buffer.shape, generator=generator))
-    batch = torch.randn(images, generator=generator)
+    pixels = torch.randint(0, 256, images, dtype=torch.uint8, generator=generator)
+    seen_as = SimpleNamespace(mean=(0.4, 0.5, 0.6)[: images[1]], std=(0.3, 0.25, 0.2)[: images[1]])
+    batch = batches.augment(pixels, seen_as, generator, padding=3)
     return model, mask, batch, torch.randint(0, classes, (len(batch),), generator=generator)
+
+
+def start_of(batch, count):
+    """The first images of a batch."""
+    return dataclasses.replace(batch, pixels=batch.pixels[:count], windows=batch.windows[:count])
 
 
 def dense_step(model, mask, images, labels):
@@ -73,16 +82,19 @@ CASES = {
     "vgg, digits": ("vgg11", (40, 1, 8, 8), {"width": 0.06, "density": 0.6}),
 }
 
+LOOSE = {"empty stem": 1e-2}  # its norm's variance is 0, so the rounding of sums stands beside eps alone
+
 
 @pytest.mark.parametrize("name", CASES)
 def test_step_agrees_with_the_masked_dense_network(name):
     network, shape, options = CASES[name]
-    model, mask, images, labels = case(network, shape, **options)
+    model, mask, batch, labels = case(network, shape, **options)
+    images = batch.tensor()
     net = SparseNet(model, mask, 48, shape[1:])
     exact = copy.deepcopy(model).double()
-    loss = net.step(images, labels)
+    loss = net.step(batch, labels)
     assert loss == pytest.approx(dense_step(exact, mask, images.double(), labels), rel=1e-5)
-    assert_close(net.gradients(), {n: p.grad for n, p in exact.named_parameters()}, 2e-4)
+    assert_close(net.gradients(), {n: p.grad for n, p in exact.named_parameters()}, LOOSE.get(name, 2e-4))
     net.write_back(model)
     assert_close(model.state_dict(), exact.state_dict(), 1e-4)
     model.eval(), exact.eval()
@@ -93,14 +105,14 @@ def test_step_agrees_with_the_masked_dense_network(name):
 
 
 def test_one_weight_moves_alone():
-    model, mask, images, labels = case("resnet8", (16, 3, 8, 8), density=0.0)
+    model, mask, batch, labels = case("resnet8", (16, 3, 8, 8), density=0.0)
     mask["blocks.0.conv2.weight"][1, 2, 0, 1] = True
     with torch.no_grad():
         model.blocks[0].conv2.weight[1, 2, 0, 1] = 0.5
     net = SparseNet(model, mask, 16, (3, 8, 8))
-    net.step(images, labels)
+    net.step(batch, labels)
     net.update(0.1, 0.9, 5e-4)
-    dense_step(model, mask, images, labels)
+    dense_step(model, mask, batch.tensor(), labels)
     expected = 0.5 - 0.1 * (model.blocks[0].conv2.weight.grad[1, 2, 0, 1] + 5e-4 * 0.5)
     net.write_back(model)
     assert model.blocks[0].conv2.weight[1, 2, 0, 1].item() == pytest.approx(expected.item(), rel=1e-6)
@@ -111,14 +123,14 @@ def test_one_weight_moves_alone():
 def test_steps_of_sgd_agree_with_torch(network):
     """Six steps, two of smaller batches; float64 stands for the exact result."""
     width = 4 if network == "resnet8" else 0.06
-    model, mask, images, labels = case(network, (40, 3, 12, 12), width=width, density=0.5)
+    model, mask, batch, labels = case(network, (40, 3, 12, 12), width=width, density=0.5)
     net = SparseNet(model, mask, 40, (3, 12, 12))
     exact = copy.deepcopy(model).double()
     optimiser = torch.optim.SGD(exact.parameters(), 0.02, momentum=0.9, weight_decay=5e-3)
-    for batch in (40, 40, 23, 40, 17, 40):
-        dense_step(exact, mask, images[:batch].double(), labels[:batch])
+    for count in (40, 40, 23, 40, 17, 40):
+        dense_step(exact, mask, batch.tensor()[:count].double(), labels[:count])
         optimiser.step()
-        net.step(images[:batch], labels[:batch])
+        net.step(start_of(batch, count), labels[:count])
         net.update(0.02, 0.9, 5e-3)
     net.write_back(model)
     assert_close(model.state_dict(), exact.state_dict(), 1e-3)
@@ -126,11 +138,11 @@ def test_steps_of_sgd_agree_with_torch(network):
 
 
 def test_same_inputs_give_the_same_bits():
-    model, mask, images, labels = case("resnet8", (40, 3, 16, 16))
+    model, mask, batch, labels = case("resnet8", (40, 3, 16, 16))
     nets = [SparseNet(model, mask, 40, (3, 16, 16)) for _ in range(2)]
     for net in nets:
-        for batch in (40, 21, 40):
-            net.step(images[:batch], labels[:batch])
+        for count in (40, 21, 40):
+            net.step(start_of(batch, count), labels[:count])
             net.update(0.1, 0.9, 5e-4)
     for name in ("w", "gradient", "velocity", "channels"):
         first, second = (getattr(net.net, name) for net in nets)
@@ -139,15 +151,15 @@ def test_same_inputs_give_the_same_bits():
 
 @pytest.mark.parametrize("network, width", [("resnet8", 4), ("vgg11", 0.06)])
 def test_groups_of_channels_change_no_bit(monkeypatch, network, width):
-    model, mask, images, labels = case(network, (20, 3, 16, 16), width=width, density=0.6)
+    model, mask, batch, labels = case(network, (20, 3, 16, 16), width=width, density=0.6)
     monkeypatch.setattr(plans, "SPAN", 1)
     found = {}
     for size in (1000, 3, 1):
         monkeypatch.setattr(plans, "GROUP", size)
         net = SparseNet(model, mask, 20, (3, 16, 16))
         assert (net.net.layers["groups"].max() > 1) == (net.net.layers["back_groups"].max() > 1) == (size < 1000)
-        loss = net.step(images, labels)
-        found[size] = loss, net.net.gradient.tobytes(), net.evaluate(images).numpy().tobytes()
+        loss = net.step(batch, labels)
+        found[size] = loss, net.net.gradient.tobytes(), net.evaluate(batch.tensor()).numpy().tobytes()
     assert found[1000] == found[3] == found[1]
 
 
@@ -158,21 +170,22 @@ def test_groups_are_as_many_as_their_weights_are_worth():
 
 
 def test_evaluation_takes_any_number_of_images_and_changes_nothing():
-    model, mask, images, labels = case("resnet8", (50, 3, 8, 8))
+    model, mask, batch, labels = case("resnet8", (50, 3, 8, 8))
+    images = batch.tensor()
     net = SparseNet(model, mask, 16, (3, 8, 8))
     with torch.no_grad():
         expected = model.eval()(images)
     assert_close({"logits": net.evaluate(images)}, {"logits": expected}, 1e-5)
     assert torch.equal(net.evaluate(images), net.evaluate(images))
     fresh = SparseNet(model, mask, 16, (3, 8, 8))
-    assert net.step(images[:16], labels[:16]) == fresh.step(images[:16], labels[:16])
+    assert net.step(start_of(batch, 16), labels[:16]) == fresh.step(start_of(batch, 16), labels[:16])
 
 
 def test_training_leaves_pruned_weights_zero_and_the_model_alone():
-    model, mask, images, labels = case("resnet8", (16, 3, 8, 8))
+    model, mask, batch, labels = case("resnet8", (16, 3, 8, 8))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     net = SparseNet(model, mask, 16, (3, 8, 8))
-    net.step(images, labels)
+    net.step(batch, labels)
     net.update(0.1, 0.9, 5e-4)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     net.write_back(model)
@@ -182,14 +195,14 @@ def test_training_leaves_pruned_weights_zero_and_the_model_alone():
 
 
 def test_bad_input_is_named():
-    model, mask, images, labels = case("resnet8", (16, 3, 8, 8))
+    model, mask, batch, labels = case("resnet8", (16, 3, 8, 8))
     net = SparseNet(model, mask, 16, (3, 8, 8))
     with pytest.raises(TicketError, match="1 to 16"):
-        net.step(torch.zeros(17, 3, 8, 8), labels)
+        net.step(case("resnet8", (17, 3, 8, 8))[2], labels)
     with pytest.raises(TicketError, match="float32"):
-        net.step(images.double(), labels)
+        net.evaluate(batch.pixels)
     with pytest.raises(TicketError, match="labels"):
-        net.step(images, labels[:3])
+        net.step(batch, labels[:3])
     with pytest.raises(TicketError, match="fc.weight"):
         SparseNet(model, {n: m for n, m in mask.items() if n != "fc.weight"}, 16, (3, 8, 8))
     with pytest.raises(TicketError, match="conv.weight"):
@@ -199,11 +212,11 @@ def test_bad_input_is_named():
 
 
 def test_memory_does_not_grow():
-    model, mask, images, labels = case("resnet8", (16, 3, 8, 8))
+    model, mask, batch, labels = case("resnet8", (16, 3, 8, 8))
     net = SparseNet(model, mask, 16, (3, 8, 8))
     before = {name: id(value) for name, value in net.net._asdict().items()}
     for _ in range(3):
-        net.step(images, labels)
+        net.step(batch, labels)
         net.update(0.1, 0.9, 5e-4)
     assert {name: id(value) for name, value in net.net._asdict().items()} == before
     assert np.isfinite(net.net.w).all()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_runs import make
 
-from ticketlib import data, masks, models, ratios, train
+from ticketlib import batches, data, masks, models, ratios, train
 from ticketlib.runs import streams
 
 
@@ -36,20 +36,21 @@ def test_rewinding_starts_at_a_quarter():
 
 
 def test_batches_visit_every_image_once_a_pass():
-    taken = train.batches(10, 4, torch.Generator().manual_seed(0))
+    taken = train.index_batches(10, 4, torch.Generator().manual_seed(0))
     passes = [torch.cat([next(taken) for _ in range(3)]) for _ in range(2)]
     assert [sorted(p.tolist()) for p in passes] == [list(range(10))] * 2
     assert not torch.equal(*passes)
 
 
-def test_updates_are_torchs_sgd_and_pruned_weights_stay_zero():
+def test_updates_are_torchs_sgd_and_pruned_weights_stay_zero(digits):
     net, mask = ticket()
     twin, _ = ticket()
     sgd = torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
     trainer = train.DenseNet(net, mask)
-    images, labels = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(2)), torch.arange(16) % 10
+    batch, labels = batches.plain(digits.train.images[:16].copy(), digits), torch.arange(16) % 10
+    images = batch.tensor()
     for _ in range(3):
-        trainer.step(images, labels)
+        trainer.step(batch, labels)
         trainer.update(0.1, 0.9, 5e-4)
         sgd.zero_grad()
         torch.nn.functional.cross_entropy(twin(images), labels).backward()

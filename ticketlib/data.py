@@ -1,4 +1,4 @@
-"""Images to train on: found, decoded once, checked, held in memory maps; and the batches drawn from them."""
+"""Images to train on: found, decoded once, checked, held in memory maps."""
 
 import contextlib
 import os
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from ticketlib import archives
 from ticketlib.errors import TicketError, one_of
@@ -19,8 +18,7 @@ NAMES = tuple(CLASSES)
 DIGITS_TEST = 360  # of 1,797
 DECODER = 1  # raised when the same files would decode to other arrays
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, EOFError)  # what `read` raises for a damaged folder
-__all__ = ["NAMES", "Dataset", "Split", "balanced_batch", "cache_folder", "crop_flip", "describe", "hold_out", "load"]
-__all__ += ["normalise", "pad"]
+__all__ = ["NAMES", "Dataset", "Split", "balanced_batch", "cache_folder", "describe", "hold_out", "load"]
 
 
 def load(name, data_root=None, *, download=False):
@@ -188,36 +186,3 @@ def balanced_batch(labels, per_class, num_classes, generator):
             raise TicketError(f"Class {label} has {size} images, {per_class} are needed for a balanced batch.")
     index = torch.cat(_draw(labels, torch.full((num_classes,), per_class), generator))
     return index[torch.randperm(len(index), generator=generator)]
-
-
-def pad(images, padding):
-    """Return uint8 images (N, C, H, W), array or tensor, as a tensor with a border of `padding` zeros."""
-    if isinstance(images, torch.Tensor):
-        return F.pad(images, (padding,) * 4)
-    n, c, h, w = images.shape
-    padded = torch.zeros((n, c, h + 2 * padding, w + 2 * padding), dtype=torch.uint8)
-    padded.numpy()[:, :, padding : padding + h, padding : padding + w] = images  # no second copy of a memory map
-    return padded
-
-
-def crop_flip(padded, index, generator, size, flip=True):
-    """Cut a random window out of each chosen image and mirror half of them.
-
-    Arguments: padded: uint8 (N, C, P, P) tensor on any device, from `pad`; index: LongTensor (B,);
-        generator: CPU torch.Generator; size: side of the window, at most P; flip: whether to mirror.
-    Returns: uint8 (B, C, size, size) on the device of `padded`.
-    """
-    offsets = torch.randint(padded.shape[-1] - size + 1, (2, len(index)), generator=generator)
-    index, (top, left) = index.to(padded.device), offsets.to(padded.device)
-    windows = padded.unfold(2, size, 1).unfold(3, size, 1)  # (N, C, top, left, size, size), a view
-    images = windows[index, :, top, left]
-    if flip:
-        chosen = torch.rand(len(index), generator=generator) < 0.5
-        images = torch.where(chosen.to(padded.device)[:, None, None, None], images.flip(3), images)
-    return images
-
-
-def normalise(images, mean, std, dtype=torch.float32):
-    """Return uint8 images (B, C, H, W) as (x / 255 - mean) / std, computed in float32, given in `dtype`."""
-    mean, std = (torch.tensor(m, device=images.device)[:, None, None] for m in (mean, std))
-    return images.float().mul_(1 / (255 * std)).sub_(mean / std).to(dtype)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ticketlib import checkpoints, corrupt, data, machine, masks, models, paths, tickets, train
+from ticketlib import batches, checkpoints, corrupt, data, machine, masks, models, paths, tickets, train
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Row, pack_bits
 from ticketlib.runs import parent, streams
@@ -164,9 +164,10 @@ def scoring_batch(dataset, config, batch_stream):
     images, seen = torch.as_tensor(images), torch.as_tensor(np.asarray(seen)[chosen])
     if config.scoring == "authors":
         order = seen.argsort(stable=True)
-        padded, size = data.pad(images, config.padding), images.shape[-1]
-        images, seen = data.crop_flip(padded, order, stream("augment/score"), size, config.flip), seen[order]
-    return (data.normalise(images, dataset.mean, dataset.std), seen), control
+        draw = stream("augment/score")
+        batch = batches.augment(images[order], dataset, draw, padding=config.padding, flip=config.flip)
+        return (batch.tensor(), seen[order]), control
+    return (batches.plain(images, dataset).tensor(), seen), control
 
 
 def _corrupted(dataset, config, stream):

@@ -26,6 +26,33 @@ def pack(net, images):
 
 
 @inner
+def pack_bytes(net, seen):
+    """As pack, from the bytes of a batch: each image's window, mirrored or not, scaled as it is written."""
+    grid, (batch, _, height, width) = net.layers[0].source, seen.pixels.shape
+    step = grid.split
+    for block in range((batch + LANES - 1) // LANES):
+        for c in range(grid.channels):
+            scale, shift = seen.scaling[c, 0], seen.scaling[c, 1]
+            for phase in range(step * step):
+                start, top, left, rows, columns = phase_of(grid, block, c, phase)
+                for y in range(rows):
+                    for lane in range(LANES):
+                        b, at = block * LANES + lane, start + y * grid.pitch + lane
+                        if b >= batch:
+                            for i in range(columns):
+                                net.x[at + i * LANES] = 0
+                            continue
+                        row, mirrored = seen.windows[b, 0] + top + y * step, seen.windows[b, 2]
+                        column = seen.windows[b, 1] + (width - 1 - left if mirrored else left)
+                        move = -step if mirrored else step
+                        for i in range(columns):
+                            inside = 0 <= row < height and 0 <= column < width
+                            value = np.float32(seen.pixels[b, c, row, column]) if inside else np.float32(0)
+                            net.x[at + i * LANES] = value * scale - shift
+                            column += move
+
+
+@inner
 def mean_over_space(net, layer, block, into):
     """Write block `into` of the features from a block of the last activation."""
     grid = layer.out

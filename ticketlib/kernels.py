@@ -1,7 +1,7 @@
 """A whole step of sparse training, compiled as one function.
 
-Only `run` and `update` are called from Python. Order of a step: `_forward` (each layer: activation of the one before,
-convolution, sums for its batch norm), the loss, `_backward` (the same layers from the last to the first).
+Only `learn`, `classify` and `update` are called from Python. Order of a step: `_forward` (each layer: activation of the
+one before, convolution, sums for its batch norm), the loss, `_backward` (the same layers from the last to the first).
 
 Each function is compiled by itself and again as a part of those that call it. So what is wrapped once more, or called
 with a literal beside a variable (numba makes a second copy for that), takes seconds of the first step.
@@ -43,10 +43,11 @@ def _norm_gradient(net, layer, lanes, block):
 
 
 @inner
-def _forward(net, images):
+def _forward(net, seen):
     """Logits of a batch in training. Each layer goes block by block: activate, then convolve what is in the cache."""
-    blocks = (len(images) + LANES - 1) // LANES
-    heads.pack(net, images)
+    images = len(seen.pixels)
+    blocks = (images + LANES - 1) // LANES
+    heads.pack_bytes(net, seen)
     for i in range(len(net.layers)):
         layer = net.layers[i]
         for block in range(blocks):
@@ -55,7 +56,7 @@ def _forward(net, images):
                 _activate(net, net.layers[i - 1], lanes, block)
             convolutions.convolve(net, layer, block)
             norms.moments(net, layer, lanes, block)
-        norms.set_norm(net, layer, len(images))
+        norms.set_norm(net, layer, images)
     last = net.layers[-1]
     for block in range(blocks):
         _activate(net, last, v.load(v.address(net.mask), block * LANES), block)
@@ -118,32 +119,32 @@ def _backward(net, images, weight):
 
 
 def _entries(version):
-    """The functions that Python calls: run and update.
+    """The functions that Python calls: learn, classify and update.
 
     numba keeps compiled code on disk and looks only at the file of the function and at what it encloses: so these
     enclose a number made from all the engine's sources, never 0.
     """
 
     @njit(cache=True, error_model="numpy")
-    def run(net, images, labels, weight):
-        """Train on a batch up to its gradients, or classify it.
+    def learn(net, seen, labels, weight):
+        """Compute the loss of a batch and all gradients, and update the running statistics.
 
-        Arguments:
-            net: Net. images: float32 (batch, channels, height, width).
-            labels: int64 (batch,): then compute all gradients and update the running statistics; or (0,): then leave
-                the logits in net.logits, by the running statistics.
-            weight: float32, as long as net.taps.back_index; scratch.
-        Returns: the mean cross-entropy, or 0.
+        Arguments: net: Net. seen: Seen. labels: int64 (batch,). weight: scratch, as long as net.taps.back_index.
+        Returns: the mean cross-entropy.
         """
         net.mask[:] = 0
-        net.mask[: len(images)] = 1
-        if version and len(labels) == 0:
-            _infer(net, images)
-            return 0.0
-        _forward(net, images)
+        net.mask[: len(labels) if version else 0] = 1
+        _forward(net, seen)
         loss = heads.cross_entropy(net, labels)
-        _backward(net, len(images), weight)
+        _backward(net, len(labels), weight)
         return loss
+
+    @njit(cache=True, error_model="numpy")
+    def classify(net, images):
+        """Leave the logits of images, float32 (batch, channels, height, width), in net.logits; running statistics."""
+        net.mask[:] = 0
+        net.mask[: len(images) if version else 0] = 1
+        _infer(net, images)
 
     @njit(cache=True, error_model="numpy")
     def update(net, rate, momentum, decay):
@@ -152,7 +153,7 @@ def _entries(version):
             net.velocity[i] = momentum * net.velocity[i] + (net.gradient[i] + decay * net.w[i])
             net.w[i] -= rate * net.velocity[i]
 
-    return run, update
+    return learn, classify, update
 
 
 def _version():
@@ -162,4 +163,4 @@ def _version():
 
 
 VERSION = _version()
-run, update = _entries(VERSION)
+learn, classify, update = _entries(VERSION)

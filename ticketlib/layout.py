@@ -55,6 +55,14 @@ class Taps(NamedTuple):
     back_index: np.ndarray  # int32, which weight scales the row; forward it is the entry's own number
 
 
+class Seen(NamedTuple):
+    """A batches.Batch as arrays."""
+
+    pixels: np.ndarray
+    windows: np.ndarray
+    scaling: np.ndarray
+
+
 class Net(NamedTuple):
     """All arrays of a network, float32 where nothing is said."""
 

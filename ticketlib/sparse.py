@@ -10,8 +10,8 @@ costs three passes over rows, and a pruned weight none, as no list names it:
 
 A step is one compiled function, not an autograd function round each convolution. So batch norm, ReLU and the residual
 sum are one pass that writes what the next convolution reads, block by block while it lies in the cache; nothing is
-turned into torch's layout and back; and inner activations are made twice rather than kept. torch does the rest: the
-models, their initial values, the masks and the augmentation.
+turned into torch's layout and back; and inner activations are made twice rather than kept. Augmentation is a pass of
+its own from bytes into the layout. torch does the rest: the models, their initial values, the masks and all draws.
 
 Only this module is used from outside. Beneath it: `plans` (what each weight reads), `layout` (where numbers lie),
 `vectors` and `tiles` (the inner loops), `convolutions`, `norms`, `pools`, `heads` (one pass each), `kernels` (a step).
@@ -22,7 +22,7 @@ import torch
 
 from ticketlib import kernels, plans
 from ticketlib.errors import TicketError
-from ticketlib.layout import CHANNEL, LAYER, Net, Taps
+from ticketlib.layout import CHANNEL, LAYER, Net, Seen, Taps
 from ticketlib.models import prunable
 from ticketlib.vectors import LANES
 
@@ -134,24 +134,24 @@ class SparseNet:
             rows = self.net.channels[layer["norm"] :][: layer["z"]["channels"]]
             yield from zip(link.convs, link.norms, np.split(rows, len(link.convs)), strict=True)
 
-    def step(self, images, labels):
+    def step(self, batch, labels):
         """Compute the mean loss of a batch and all its gradients, and update the running statistics.
 
-        Arguments:
-            images: float32 (batch, channels, height, width), batch from 1 to batch_size. labels: int64 (batch,).
+        Arguments: batch: batches.Batch of 1 to batch_size images. labels: int64 (batch,).
         Returns: float, the mean cross-entropy.
         """
-        images = self._checked_images(images)
-        if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
-            raise TicketError(f"labels of {labels.dtype} {tuple(labels.shape)} do not fit {len(images)} images.")
+        pixels = self._images(batch.pixels, torch.uint8)
+        if labels.shape != pixels.shape[:1] or labels.dtype != torch.int64:
+            raise TicketError(f"labels of {labels.dtype} {tuple(labels.shape)} do not fit {len(pixels)} images.")
         self.steps += 1
-        return kernels.run(self.net, images, labels.numpy(), self.weight)
+        seen = Seen(pixels, batch.windows.numpy(), batch.scaling.numpy())
+        return kernels.learn(self.net, seen, labels.numpy(), self.weight)
 
-    def _checked_images(self, images):
-        fits = images.dtype == torch.float32 and images.shape[1:] == self.image_shape
+    def _images(self, images, dtype):
+        fits = images.dtype == dtype and images.shape[1:] == self.image_shape
         if not fits or not 1 <= len(images) <= self.batch_size:
             seen, allowed = f"{images.dtype} {tuple(images.shape)}", f"1 to {self.batch_size} of {self.image_shape}"
-            raise TicketError(f"images of {seen} are not allowed; this net takes float32, {allowed}.")
+            raise TicketError(f"images of {seen} are not allowed; this takes {dtype}, {allowed}.")
         return images.contiguous().numpy()
 
     def update(self, lr, momentum, weight_decay):
@@ -163,7 +163,7 @@ class SparseNet:
         return torch.cat([self._evaluate_batch(part) for part in images.split(self.batch_size)])
 
     def _evaluate_batch(self, images):
-        kernels.run(self.net, self._checked_images(images), np.zeros(0, np.int64), self.weight)
+        kernels.classify(self.net, self._images(images, torch.float32))
         blocks = len(self.net.mask) // LANES
         logits = self.net.logits.reshape(blocks, -1, LANES).swapaxes(1, 2).reshape(blocks * LANES, -1)
         return torch.from_numpy(logits[: len(images)].copy())

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from ticketlib import data, machine
+from ticketlib import batches, machine
 from ticketlib.models import prunable
 from ticketlib.tickets import REWIND_TO
 
@@ -34,10 +34,10 @@ class DenseNet:
         )
         self.sgd = None
 
-    def step(self, images, labels):
-        """One forward and backward pass: images (B, C, H, W) float32, labels (B,); returns the mean loss."""
+    def step(self, batch, labels):
+        """One forward and backward pass: batch, batches.Batch; labels (B,); returns the mean loss."""
         self.model.train()
-        images = images.to(self.device, memory_format=torch.channels_last)
+        images = batch.tensor().to(self.device, memory_format=torch.channels_last)
         with self.autocast:
             loss = F.cross_entropy(self.model(images), labels.to(self.device))
         loss.backward()
@@ -95,7 +95,7 @@ def rate(config, schedule, update, total):
     return config.lr * 0.1 ** (drops if schedule == "last" else passed)
 
 
-def batches(count, batch, generator):
+def index_batches(count, batch, generator):
     """Endless batches of indices: each pass is a fresh permutation, its last batch the smaller rest."""
     while True:
         yield from torch.randperm(count, generator=generator).split(batch)
@@ -112,21 +112,20 @@ def fit(net, config, dataset, streams, *, schedule="full", epoch_size=None, prog
     Returns: Result. A non-finite loss ends the run as diverged.
     """
     machine.keep_memory()
-    size = dataset.train.images.shape[-1]
     labels = torch.tensor(dataset.train.labels)
     per_epoch = math.ceil((epoch_size or len(labels)) / config.batch)
     total = config.epochs * per_epoch
     start = first_step(schedule, total)
     stage = "train" if schedule == "full" else "retrain"
-    indices = batches(len(labels), config.batch, streams(f"{config.order}/{stage}"))
+    indices = index_batches(len(labels), config.batch, streams(f"{config.order}/{stage}"))
     augment = streams(f"augment/{stage}")
     result, losses, clock = Result(), [], time.perf_counter()
     last = min(total, start + steps) if steps else total
     updates = tqdm(range(start, last), disable=None if progress else True, unit="step", leave=False)
     for update, index in zip(updates, indices, strict=False):
-        padded = data.pad(dataset.train.images[index.numpy()], config.padding)  # the map stays shared
-        images = data.crop_flip(padded, torch.arange(len(index)), augment, size, config.flip)
-        losses.append(net.step(data.normalise(images, dataset.mean, dataset.std), labels[index]))
+        pixels = dataset.train.images[index.numpy()]  # the map stays shared
+        batch = batches.augment(pixels, dataset, augment, padding=config.padding, flip=config.flip)
+        losses.append(net.step(batch, labels[index]))
         net.update(rate(config, schedule, update, total), config.momentum, config.weight_decay)
         result.images += len(index)
         done = update + 1 - start
@@ -151,6 +150,6 @@ def correct(net, dataset, batch=500):
     for start in range(0, len(dataset.test.labels), batch):
         images = torch.tensor(dataset.test.images[start : start + batch])
         labels = np.asarray(dataset.test.labels[start : start + batch])
-        logits = net.evaluate(data.normalise(images, dataset.mean, dataset.std))
+        logits = net.evaluate(batches.plain(images, dataset).tensor())
         hits.append(logits.argmax(1).numpy() == labels)
     return np.concatenate(hits)
