@@ -59,8 +59,8 @@ def test_no_padding_and_no_flip_changes_nothing(images):
 
 def test_half_of_the_images_are_mirrored_and_all_windows_are_as_likely():
     drawn = batches.augment(torch.zeros(6000, 3, 6, 6, dtype=torch.uint8), AS_BYTES, rng(), padding=1).windows
-    assert 2800 < drawn[:, 2].sum() < 3200 and set(drawn[:, 2].tolist()) == {0, 1}
-    counts = torch.bincount(3 * (drawn[:, 0] + 1) + drawn[:, 1] + 1, minlength=9)
+    assert 2800 < drawn[2].sum() < 3200 and set(drawn[2].tolist()) == {0, 1}
+    counts = torch.bincount(3 * (drawn[0] + 1) + drawn[1] + 1, minlength=9)
     assert counts.sum() == 6000 and (abs(counts - 6000 / 9) < 105).all()
 
 

@@ -1,6 +1,7 @@
 """Batches: images as bytes with what augmentation drew for each, and the numbers that a network sees in them."""
 
 import dataclasses
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ class Batch:
     """
 
     pixels: torch.Tensor  # uint8 (B, C, H, W)
-    windows: torch.Tensor  # int64 (B, 3): first row and column, below 0 in the border; 1 if mirrored
+    windows: torch.Tensor  # int64 (3, B): first row, first column, below 0 in the border; 1 if mirrored
     scaling: torch.Tensor  # float32 (C, 2): a byte is seen as byte * scaling[c, 0] - scaling[c, 1]
 
     def __len__(self):
@@ -22,7 +23,7 @@ class Batch:
 
     def tensor(self):
         """The images as a network sees them: float32 (B, C, H, W)."""
-        images = cut(self.pixels, *self.windows.T) if self.windows.any() else self.pixels
+        images = cut(self.pixels, *self.windows) if self.windows.any() else self.pixels
         scale, shift = self.scaling.T[:, :, None, None]
         return images.float().mul_(scale).sub_(shift)
 
@@ -34,9 +35,15 @@ def plain(pixels, dataset):
         `std`, one number a channel, for pixels from 0 to 1.
     Returns: Batch, seen as (pixels / 255 - mean) / std, computed in float32.
     """
-    mean, std = torch.tensor(dataset.mean), torch.tensor(dataset.std)
-    scaling = torch.stack((1 / (255 * std), mean / std), 1)
-    return Batch(torch.as_tensor(pixels), torch.zeros(len(pixels), 3, dtype=torch.int64), scaling)
+    windows = torch.zeros(3, len(pixels), dtype=torch.int64)
+    return Batch(torch.as_tensor(pixels), windows, _scaling(tuple(dataset.mean), tuple(dataset.std)))
+
+
+@functools.cache
+def _scaling(mean, std):
+    """Cached, as small operations on tensors cost a quick sparse step some per cent."""
+    mean, std = torch.tensor(mean), torch.tensor(std)
+    return torch.stack((1 / (255 * std), mean / std), 1)
 
 
 def augment(pixels, dataset, generator, *, padding, flip=True):
@@ -46,9 +53,9 @@ def augment(pixels, dataset, generator, *, padding, flip=True):
         flip: whether to mirror.
     """
     batch = plain(pixels, dataset)
-    batch.windows[:, :2] = torch.randint(2 * padding + 1, (2, len(pixels)), generator=generator).T - padding
+    batch.windows[:2] = torch.randint(2 * padding + 1, (2, len(pixels)), generator=generator) - padding
     if flip:
-        batch.windows[:, 2] = torch.rand(len(pixels), generator=generator) < 0.5
+        batch.windows[2] = torch.rand(len(pixels), generator=generator) < 0.5
     return batch
 
 

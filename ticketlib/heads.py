@@ -42,14 +42,15 @@ def pack_bytes(net, seen):
                             for i in range(columns):
                                 net.x[at + i * LANES] = 0
                             continue
-                        row, mirrored = seen.windows[b, 0] + top + y * step, seen.windows[b, 2]
-                        column = seen.windows[b, 1] + (width - 1 - left if mirrored else left)
+                        row, mirrored = seen.windows[0, b] + top + y * step, seen.windows[2, b]
+                        column = seen.windows[1, b] + (width - 1 - left if mirrored else left)
                         move = -step if mirrored else step
+                        line = seen.pixels[b, c, min(max(row, 0), height - 1)]
+                        inside = np.uint64(width if 0 <= row < height else 0)
                         for i in range(columns):
-                            inside = 0 <= row < height and 0 <= column < width
-                            value = np.float32(seen.pixels[b, c, row, column]) if inside else np.float32(0)
-                            net.x[at + i * LANES] = value * scale - shift
-                            column += move
+                            x = np.uint64(column + i * move)  # a huge number if negative: one comparison, not two
+                            value = np.float32(line[x]) if x < inside else np.float32(0)
+                            net.x[np.uint64(at + i * LANES)] = value * scale - shift
 
 
 @inner
