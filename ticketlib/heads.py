@@ -9,6 +9,12 @@ from ticketlib.vectors import LANES, inner
 
 
 @inner
+def _clear_lane(net, at, columns):
+    for i in range(columns):
+        net.x[np.uint64(at + i * LANES)] = 0
+
+
+@inner
 def pack(net, images):
     """Lay images, float32 (batch, channels, height, width), out for the first layer; empty lanes get 0."""
     grid, batch = net.layers[0].source, len(images)
@@ -20,9 +26,12 @@ def pack(net, images):
                 for y in range(rows):
                     for lane in range(LANES):
                         b, at = block * LANES + lane, start + y * grid.pitch + lane
-                        for i in range(columns):
-                            value = images[b, c, top + y * step, left + i * step] if b < batch else np.float32(0)
-                            net.x[at + i * LANES] = value
+                        if b >= batch:
+                            _clear_lane(net, at, columns)
+                            continue
+                        line = images[b, c, top + y * step]
+                        for i in range(columns):  # unsigned places, which are not looked at for counting from the end
+                            net.x[np.uint64(at + i * LANES)] = line[np.uint64(left + i * step)]
 
 
 @inner
@@ -39,8 +48,7 @@ def pack_bytes(net, seen):
                     for lane in range(LANES):
                         b, at = block * LANES + lane, start + y * grid.pitch + lane
                         if b >= batch:
-                            for i in range(columns):
-                                net.x[at + i * LANES] = 0
+                            _clear_lane(net, at, columns)
                             continue
                         row, mirrored = seen.windows[0, b] + top + y * step, seen.windows[2, b]
                         column = seen.windows[1, b] + (width - 1 - left if mirrored else left)
