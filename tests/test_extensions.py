@@ -32,12 +32,22 @@ def test_long_cells_of_four_columns_are_stacked_and_say_what_they_are():
     assert next(found.findall(nodes.table))["classes"] == ["stacked"]
     assert [entry.astext() for entry in found.findall(nodes.entry)][4:] == [
         "R1", "asked: a question that is longer than thirty letters", "n: 3", "word: –"]  # fmt: skip
-    assert classes(found)[1] == [["short"], [], [], ["empty"]]
+    assert classes(found)[1] == [["short", "naming"], [], [], ["empty"]]
+
+
+def test_as_many_columns_as_tell_rows_apart_are_the_title_of_a_card():
+    long = "a text that is longer than thirty letters"
+    found = table(["net", "ticket", "kept", "words"], ["A", "snip", "9", long], ["A", "lt", "9", long])
+    tables.lay_out(None, found)
+    assert classes(found)[1] == [["short", "naming"], ["short", "naming"], [], []]
+    assert [entry.astext() for entry in found.findall(nodes.entry)][4:7] == ["A", "snip", "kept: 9"]
+    assert tables.naming([["A", "1"], ["A", "1"]]) == 1 and tables.naming([]) == 1
 
 
 @pytest.mark.parametrize("lines", [
     (["a", "b", "c"], ["x", "y", "three columns are not stacked, however long"]),
     (["a", "b", "c", "d"], ["1", "2", "3", "4"]),
+    (["a", "b", "c", "d"], ["only the first is longer than thirty", "2", "3", "4"]),
 ])  # fmt: skip
 def test_other_tables_stay_tables(lines):
     found = table(*lines)
@@ -47,10 +57,11 @@ def test_other_tables_stay_tables(lines):
 
 
 def test_a_column_without_a_title_puts_nothing_before_its_cells():
-    found = table(["what", "goal", "of", ".."], ["a figure whose name is longer than thirty", "2", "3", "reached"])
+    found = table(["what", "goal", "of", ".."], ["a figure", "2", "3", "reached, which is more than thirty letters"])
     list(found.findall(nodes.entry))[3].clear()
     tables.lay_out(None, found)
-    assert [entry.astext() for entry in found.findall(nodes.entry)][-2:] == ["of: 3", "reached"]
+    assert [entry.astext() for entry in found.findall(nodes.entry)][-2:] == [
+        "of: 3", "reached, which is more than thirty letters"]
 
 
 def test_a_citation_is_not_short():

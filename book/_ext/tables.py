@@ -14,7 +14,7 @@ def lay_out(app, doctree):
     """Mark short cells of every table; where rows are to be stacked, put each column's title into its cells."""
     for table in doctree.findall(nodes.table):
         lines = [list(row.findall(nodes.entry)) for row in table.findall(nodes.row)]
-        longest = max((len(entry.astext()) for line in lines for entry in line), default=0)
+        longest = max((len(entry.astext()) for line in lines for entry in line[1:]), default=0)  # the first may wrap
         stacked = "board" not in table["classes"] and len(lines[0]) >= COLUMNS and longest > LONG
         for line in lines:
             for i, entry in enumerate(line):  # beside one another on a phone too, if not stacked
@@ -32,13 +32,22 @@ def kinds(entry, matters):
 
 
 def stack(table, lines):
-    """Mark a table as one to be stacked, and say in every cell but the first of a row what its column is."""
+    """Mark a table as one to be stacked: what tells its rows apart is a card's title, the rest says its column."""
     table["classes"].append("stacked")
     titles = [entry.astext() for entry in lines[0]]
+    first = naming([[entry.astext() for entry in line] for line in lines[1:]])
     for line in lines[1:]:
-        for title, entry in list(zip(titles, line, strict=False))[1:]:
+        for entry in line[:first]:
+            entry["classes"].append("naming")
+        for title, entry in list(zip(titles, line, strict=False))[first:]:
             if title and entry.children:
                 entry.children[0].insert(0, nodes.inline("", f"{title}: ", classes=["column-title"]))
+
+
+def naming(texts):
+    """How many leading columns tell the rows of a table apart, from the texts of its cells; at least one."""
+    apart = [len({tuple(line[:width]) for line in texts}) for width in range(1, len(texts[0]) + 1)] if texts else [0]
+    return 1 + apart.index(apart[-1])
 
 
 def setup(app):
