@@ -86,6 +86,7 @@ def test_the_front_page_draws_effects_intervals_margin_seeds_and_device(fixed):
     root = ElementTree.fromstring(drawing)
     assert root.get("aria-label").startswith("holds: ") and len(root.findall("circle")) == 4
     assert len(root.findall("rect")) == 3  # superiority has no margin
+    assert len(root.findall("line")) == 1 + 4 + 2 * 3  # zero, the intervals, the ends of the margins
     judged = board.judged(arms(MEANS))["C"].rows
     for row_, circle in zip(judged, root.findall("circle"), strict=True):
         points = (float(circle.get("cx")) - board.MIDDLE) / board.PER_MARGIN
@@ -111,7 +112,7 @@ def test_claims_without_a_page_are_no_links_and_what_is_not_ready_has_words_for_
     found = drawn(arms({"hybrid": 84.0, "lrr": 84.0}, seeds=range(3)))
     line, drawing = found["D2"]
     assert "](" not in line and "{bdg-light}`provisional`" in line and "n = 3" in line
-    assert "<circle" not in drawing and "provisional, 3 of 6" in drawing
+    assert "<circle" not in drawing and "<line" not in drawing and "provisional, 3 of 6" in drawing
     assert found["A"][0].endswith("| – | no runs |")
 
 

@@ -9,6 +9,7 @@ import polish
 import pytest
 import tables
 import ticketbook
+import wording
 from docutils import nodes
 from docutils.core import publish_doctree
 from sphinx import addnodes
@@ -78,6 +79,14 @@ def test_only_wide_figures_are_marked_and_linked(tmp_path, width):
         '<img alt="A line." src="a.png" />',
         '<a class="full-size" title="Show it in full size" href="a.png"><img alt="A line." src="a.png" /></a>')
     assert polish.mark_wide(html, tmp_path) == (wide if width > polish.NARROW else html)
+
+
+def test_a_number_stays_with_its_sign_and_the_text_stays_what_it_was():
+    page = publish_doctree("ResNet-20 on CIFAR-10: the 95 % interval, n = 3, of +1.50 % and ``5 %``.")
+    before = page.astext()
+    wording.keep_together(None, page, "claims/02")
+    kept = [node.astext() for node in page.findall(nodes.inline)]
+    assert kept == ["ResNet-20", "CIFAR-10", "95 %", "n = 3", "+1.50 %"] and page.astext() == before
 
 
 def test_labels_name_authors_and_year():

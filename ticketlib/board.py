@@ -87,10 +87,12 @@ def count_and_device(judged_claim, arms):
 def effect_picture(judged_claim, sentence):
     """The comparisons of a claim as a small picture: estimate, Holm-adjusted interval, the margin as a grey band.
 
-    A comparison that is not ready for its interval shows its words instead. Superiority has no margin, so no band.
+    A comparison that is not ready for its interval shows its words instead; where none is, there is no line at zero.
+    Superiority has no margin, so no band.
     """
     margin, height = protocol()["margin"], 30 * len(judged_claim.rows)
-    parts = [drawings.line(MIDDLE, 0, MIDDLE, height, width=0.8)]
+    ready = any(row.ready for row in judged_claim.rows)
+    parts = [drawings.line(MIDDLE, 0, MIDDLE, height, width=0.8)] if ready else []
     for i, row in enumerate(judged_claim.rows):
         parts += [drawings.text(0, 30 * i + 12, row.comparison.label), *_effect(row, 30 * i, margin)]
     return drawings.svg(MIDDLE + SEEN * PER_MARGIN + 6, height, parts, sentence.replace("|", "/"))

@@ -67,8 +67,9 @@ def line(x0, y0, x1, y1, *, width=1, colour="currentColor"):
 
 
 def band(x, y, width, height):
-    """A pale rectangle behind other things."""
-    return f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill-opacity="0.15"/>'
+    """A pale rectangle behind other things, with a line at either end."""
+    ground = f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill-opacity="0.15"/>'
+    return ground + line(x, y, x, y + height) + line(x + width, y, x + width, y + height)
 
 
 def dot(x, y):

@@ -16,6 +16,7 @@ from ticketlib.nb import book_ledger
 
 BRANCH = "main"
 ON_MASKS = ("07_corrupted_ratios", "08_depth_or_size", "11_sparse_end", "12_imagenet")
+PARAMETERS = "Parameters of this page"  # the title of the cell with them, open or shut
 ANSWER = re.compile(r"\*\*(.+?)\*\* *([^\n]*?\.)(?=\s|$)")  # a verdict's word, and the sentence after it
 BUTTONS = ("use_repository_button", "use_source_button", "use_edit_page_button", "use_issues_button")
 
@@ -57,7 +58,7 @@ def source_read(app, docname, source):
             tags.append("remove-cell")
         if "injected-parameters" in tags:
             tags.append("hide-input")
-            cell["metadata"]["mystnb"] = {"code_prompt_show": "Parameters of this page"}
+            cell["metadata"]["mystnb"] = dict.fromkeys(("code_prompt_show", "code_prompt_hide"), PARAMETERS)
     notebook["cells"] = figures.add(notebook["cells"], Path(docname).name, facts["parameters"])
     notebook["cells"].append({"cell_type": "markdown", "id": "provenance", "metadata": {}, "source": _box(facts)})
     notebook["metadata"].pop("widgets", None)  # progress-bar state would pull scripts from another host

@@ -1,13 +1,18 @@
-"""Sphinx extension: docstrings in the project's own form become an API reference; glossary links explain themselves."""
+"""Sphinx extension: docstrings in the project's own form become an API reference; glossary links explain themselves;
+a number stays in one line with its sign.
+"""
 
 import re
 
 from docutils import nodes
+from sphinx import addnodes
 
 PARTS = re.compile(r"(Arguments|Returns|Raises|Source):\s*(.*)")
 ARGUMENT = re.compile(r" {4}(\w[\w, \\]*: .*)")
 EMPHASIS = re.compile(r"(?<![\w*])\*[^*\s](?:[^*]*[^*\s])?\*(?![\w*])")
 MARKED = re.compile(rf"(`+[^`]+`+|{EMPHASIS.pattern})")
+TOGETHER = re.compile(r"\b(?:CIFAR-100?|ResNet-\d+|VGG-\d+)\b|[+-]?\d[\d,.]* %|\bn = \d+")  # never on two lines
+AS_WRITTEN = (nodes.FixedTextElement, nodes.literal, nodes.math, nodes.raw, nodes.Invisible, addnodes.desc_signature)
 GLOSSARY = "glossary"
 FIELD_OF_TUPLE = "Alias for field number"
 
@@ -71,10 +76,34 @@ def definitions(app):
     return found
 
 
+def keep_together(app, doctree, docname):
+    """Mark numbers and their signs, and names with a number, so that no line ends inside one (custom.css).
+
+    Hyphens and spaces stay what they are: a reader who searches the page for CIFAR-10 finds it.
+    """
+    for text in list(doctree.findall(nodes.Text)):
+        if TOGETHER.search(text) and not any(isinstance(node, AS_WRITTEN) for node in _above(text)):
+            text.parent.replace(text, _marked(str(text)))
+
+
+def _above(node):
+    while node := node.parent:
+        yield node
+
+
+def _marked(text):
+    pieces, end = [], 0
+    for found in TOGETHER.finditer(text):
+        pieces += [nodes.Text(text[end : found.start()]), nodes.inline("", found[0], classes=["together"])]
+        end = found.end()
+    return [*pieces, nodes.Text(text[end:])]
+
+
 def setup(app):
     """Register the extension."""
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", rewrite)
     app.connect("autodoc-skip-member", skip)
     app.connect("doctree-resolved", explain)
+    app.connect("doctree-resolved", keep_together)
     return {"parallel_read_safe": True}
