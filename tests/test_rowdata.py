@@ -58,6 +58,31 @@ def test_layers_of_a_network_that_is_no_longer_built_stay_in_the_order_of_their_
     assert rowdata.layers(row) == [["a", 3, 1], ["b", 4, 2]]
 
 
+def a_row(kind, arm, recipe=1, seed=0, **config):
+    """The parts of a row that its place and its label are made from."""
+    given = {"dataset": "cifar10", "network": "resnet20", "ticket": arm.partition("@")[0], "sparsity": "0.9",
+             "corruption": "none", "recipe": recipe, "seed": seed}  # fmt: skip
+    return {"name": f"{arm}-{recipe}-{seed}", "kind": kind, "arm": arm, "config": given | config}
+
+
+def test_runs_stand_before_probes_and_the_pilot_after_the_other_runs():
+    rows = [a_row("probe", "lt@0.9"), a_row("run", "snip@0.9", 0), a_row("run", "snip@0.9", 1, 7)]
+    rows += [a_row("run", "lt@0.9")]
+    found = [row for _, row in rowdata.in_order([("laptop", row) for row in rows])]
+    assert found == [rows[3], rows[2], rows[1], rows[0]]
+    name, label = rowdata.examples([("laptop", row) for row in found])[0]
+    assert (name, label) == ("snip@0.9-1-7", "SNIP, at sparsity 0.9, seed 7")
+
+
+def test_labels_are_those_of_figures_and_chapters(tmp_path):
+    notebook = {"cells": [{"cell_type": "markdown", "source": ["# What it costs\n", "Text."]}]}
+    (tmp_path / "05_budget.ipynb").write_text(json.dumps(notebook))
+    found = rowdata.labels([("laptop", a_row("run", "uniform_plus@0.9"))], tmp_path)
+    assert found["ticket"]["uniform_plus"] == "uniform+" and found["network"] == {"resnet20": "ResNet-20"}
+    assert found["check"]["shuffled"] == "weights shuffled" and found["corruption"]["half"] == "half the data"
+    assert found["pages"] == {"05_budget": "What it costs"}
+
+
 @pytest.fixture(scope="module")
 def networks():
     return rowdata.networks()
@@ -76,6 +101,6 @@ def test_every_cell_of_the_ratios_has_its_counts_or_says_why_not(networks):
 
 
 def test_the_golden_ratios_of_the_paper_are_on_the_page(networks):
-    vgg = next(network for network in networks if network["name"] == "VGG-19, the paper's, 10 classes")
+    vgg = next(network for network in networks if network["name"] == "the paper's VGG-19 (10 classes)")
     kept = [k / size for k, (_, size) in zip(vgg["counts"]["smart"]["0.9"], vgg["layers"], strict=True)]
     assert kept[:6] == [1.0] * 6 and kept[6:8] == pytest.approx([0.3177, 0.1730], abs=1e-4)

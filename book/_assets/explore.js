@@ -1,20 +1,26 @@
 /* The ledger as a table that can be filtered, sorted and downloaded. Its filters stand in the address. */
 "use strict";
-(function ({ el, select, parameters, remember, download, pageLinks, rows: data }) {
+(function ({ el, select, parameters, remember, download, pageLinks, label, rows: data }) {
   const TITLES = {
     name: "run", kind: "kind", profile: "profile", dataset: "data", network: "network", ticket: "ticket", check: "check",
     corruption: "corruption", sparsity: "sparsity", seed: "seed", epochs: "epochs", recipe: "recipe",
     accuracy: "accuracy, %", overlap: "overlap", seconds: "seconds", pages: "used on",
   };
   const FILTERS = ["page", "kind", "profile", "network", "ticket", "check", "corruption", "sparsity", "epochs", "recipe"];
-  const STEP = 200; // lines shown at first
+  const FEW = ["name", "ticket", "check", "network", "sparsity", "seed"]; // columns shown at first, and a result
+  const APPLIED = ["check", "corruption"]; // "none" or nothing: the ticket as it was found
+  const DIGITS = { accuracy: 2, overlap: 3 };
+  const STEP = 200; // lines shown at first, and with every press of "more"
   const rows = data.rows.map((cells) => Object.fromEntries(data.columns.map((column, i) => [column, cells[i]])));
-  const state = { text: "", sort: "", down: "", ...Object.fromEntries(FILTERS.map((f) => [f, ""])) };
+  const state = { text: "", sort: "", down: "", more: "", ...Object.fromEntries(FILTERS.map((f) => [f, ""])) };
   const root = document.getElementById("explore");
-  let shown = STEP;
+  let shown = 0;
 
-  const values = (row, filter) => (filter === "page" ? row.pages.split(" ") : [row[filter]]);
+  const values = (row, filter) => (filter === "page" ? row.pages.split(" ") : APPLIED.includes(filter) ? [row[filter] || "none"] : [row[filter]]);
   const missing = (value) => value === null || value === "";
+  const counted = (number) => number.toLocaleString("en");
+  const words = (row, column) => [row[column] ?? "", ...(column === "pages" ? row.pages.split(" ") : [row[column]]).map((name) => label(column, name) ?? "")];
+  const columnsOf = (kept) => (state.more ? data.columns : [...FEW, kept.some((row) => !missing(row.accuracy)) ? "accuracy" : "overlap"]);
 
   function compare(a, b) {
     if (missing(a) || missing(b)) return missing(a) - missing(b);
@@ -22,19 +28,20 @@
   }
 
   function found() {
-    const words = state.text.toLowerCase().split(/\s+/);
+    const asked = state.text.toLowerCase().split(/\s+/);
     const kept = rows.filter((row) => FILTERS.every((f) => !state[f] || values(row, f).map(String).includes(state[f]))
-      && words.every((word) => data.columns.some((column) => String(row[column] ?? "").toLowerCase().includes(word))));
+      && asked.every((word) => data.columns.some((column) => words(row, column).join(" ").toLowerCase().includes(word))));
     if (!data.columns.includes(state.sort)) return kept;
     const sign = state.down ? -1 : 1;
     return kept.sort((a, b) => (missing(a[state.sort]) || missing(b[state.sort]) ? 1 : sign) * compare(a[state.sort], b[state.sort]));
   }
 
   function cell(row, column) {
-    if (column === "name") return el("th", { scope: "row" }, el("a", { href: `run.html#${row.name}` }, row.name));
-    if (column === "pages") return el("td", {}, pageLinks(row.pages.split(" ").filter(Boolean)));
-    if (column === "accuracy" && !missing(row.accuracy)) return el("td", { class: "tb-number" }, row.accuracy.toFixed(2));
-    return el("td", { class: typeof row[column] === "number" ? "tb-number" : "" }, row[column] ?? "");
+    const value = row[column], about = { "data-column": column, class: typeof value === "number" ? "tb-number" : "" };
+    if (column === "name") return el("th", { ...about, scope: "row" }, el("a", { href: `run.html#${value}` }, value));
+    if (column === "pages") return el("td", about, pageLinks(value.split(" ").filter(Boolean)));
+    if (missing(value) || (APPLIED.includes(column) && value === "none")) return el("td", about);
+    return el("td", about, column in DIGITS ? value.toFixed(DIGITS[column]) : label(column, value));
   }
 
   function header(column) {
@@ -51,33 +58,41 @@
 
   const status = el("p", { role: "status", class: "tb-status" });
   const place = el("div", { class: "tb-scroll", tabindex: 0, role: "region", "aria-label": "Rows of the ledger" });
-  const more = el("button", { type: "button", class: "tb-button", click: () => { shown = Infinity; draw(); } });
+  const more = el("button", { type: "button", class: "tb-button", click: () => lines(found()) });
+  const wide = el("button", { type: "button", class: "tb-button", click: () => change({ more: state.more ? "" : "1" }) });
+
+  /* The next lines, under those that are there. */
+  function lines(kept) {
+    const columns = columnsOf(kept);
+    place.querySelector("tbody").append(...kept.slice(shown, shown + STEP).map((row) => el("tr", {}, columns.map((column) => cell(row, column)))));
+    shown += STEP;
+    more.hidden = kept.length <= shown;
+    more.textContent = `Show ${Math.min(STEP, kept.length - shown)} more`;
+  }
 
   function draw() {
-    const kept = found(), columns = data.columns;
-    status.textContent = `${kept.length} of ${rows.length} rows.`;
-    place.replaceChildren(el("table", { class: "table tb-rows" },
-      el("thead", {}, el("tr", {}, columns.map(header))),
-      el("tbody", {}, kept.slice(0, shown).map((row) => el("tr", {}, columns.map((column) => cell(row, column)))))));
-    more.hidden = kept.length <= shown;
-    more.textContent = `Show all ${kept.length} rows`;
+    const kept = found();
+    status.textContent = `${counted(kept.length)} of ${counted(rows.length)} rows.`;
+    wide.textContent = state.more ? "Fewer columns" : "More columns";
+    place.replaceChildren(el("table", { class: "table tb-rows" }, el("thead", {}, el("tr", {}, columnsOf(kept).map(header))), el("tbody", {})));
+    shown = 0;
+    lines(kept);
+    window.dispatchEvent(new Event("resize")); // reach.js looks again at what scrolls
   }
 
   function change(values) {
     Object.assign(state, values);
-    shown = STEP;
     remember(state);
     const focused = document.activeElement.dataset.column;
     draw();
-    if (focused) place.querySelector(`[data-column="${focused}"]`).focus();
+    if (focused) place.querySelector(`button[data-column="${focused}"]`).focus();
   }
 
   function filter(name) {
     const known = [...new Set(rows.flatMap((row) => values(row, name)))].filter((value) => !missing(value)).sort(compare);
     if (state[name] && !known.map(String).includes(state[name])) known.push(state[name]);
-    const options = [["", "all"], ...known.map((value) => [String(value), value])];
-    const label = name === "page" ? "used on page" : TITLES[name];
-    return select(`filter-${name}`, label, options, state[name], (event) => change({ [name]: event.target.value }));
+    const options = [["", "all"], ...known.map((value) => [String(value), label(name === "page" ? "pages" : name, value)])];
+    return select(`filter-${name}`, name === "page" ? "used on page" : TITLES[name], options, state[name], (event) => change({ [name]: event.target.value }));
   }
 
   function start() {
@@ -88,7 +103,7 @@
       el("form", { class: "tb-form", "aria-label": "Filters", submit: (event) => event.preventDefault() },
         el("div", { class: "tb-field" }, el("label", { for: "filter-text" }, "contains the words"), text), FILTERS.map(filter)),
       el("p", { class: "tb-buttons" },
-        el("button", { type: "button", class: "tb-button", click: clear }, "Clear filters"),
+        el("button", { type: "button", class: "tb-button", click: clear }, "Clear filters"), wide,
         el("button", { type: "button", class: "tb-button", click: () => download("rows.csv", "text/csv", csv(found())) }, "Download CSV"),
         el("button", { type: "button", class: "tb-button", click: () => download("rows.json", "application/json", JSON.stringify(found(), null, 1)) }, "Download JSON")),
       status, place, more);

@@ -11,10 +11,13 @@
   };
   const place = el("div", {}), status = el("p", { role: "status" }), said = el("output", { for: "sparsity" });
 
+  const named = (rule) => (data.rules[rule].endsWith("ratio") ? `the ${data.rules[rule]}` : data.rules[rule]);
+  const first = (text) => text[0].toUpperCase() + text.slice(1);
+
   function summary(network, counts) {
     const kept = counts.reduce((a, b) => a + b, 0), empty = counts.filter((count) => !count).length;
     const all = network.layers.reduce((sum, layer) => sum + layer[1], 0);
-    return `${data.rules[state.rule]} keeps ${kept.toLocaleString("en")} of ${all.toLocaleString("en")} weights.`
+    return `${first(named(state.rule))} keeps ${kept.toLocaleString("en")} of ${all.toLocaleString("en")} weights.`
       + (empty ? ` It leaves ${empty} ${empty > 1 ? "layers" : "layer"} empty, so this cell takes no part in a verdict.` : "");
   }
 
@@ -26,13 +29,13 @@
     said.textContent = text;
     root.querySelector("#sparsity").setAttribute("aria-valuetext", text);
     if (typeof counts === "string") {
-      status.textContent = `${data.rules[state.rule]} is ${counts}`;
+      status.textContent = `${first(named(state.rule))} is ${counts}`;
       return place.replaceChildren();
     }
-    const other = typeof beside === "string" ? ` ${data.rules[state.beside]} is ${beside}`
-      : beside ? ` The lines across the bars are ${data.rules[state.beside]}.` : "";
+    const other = typeof beside === "string" ? ` ${first(named(state.beside))} is ${beside}`
+      : beside ? ` The lines across the bars are ${named(state.beside)}.` : "";
     status.textContent = summary(network, counts) + other;
-    const caption = `Keep-ratios of ${state.network} under ${data.rules[state.rule]} at sparsity ${state.sparsity}`;
+    const caption = `Keep-ratios of ${state.network} under ${named(state.rule)} at sparsity ${state.sparsity}`;
     place.replaceChildren(layerTable(caption, network.layers, counts, { beside: other && typeof beside !== "string" ? beside : null, log: Boolean(state.log) }));
   }
 

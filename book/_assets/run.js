@@ -4,18 +4,27 @@
   const { el, table, layerTable, download, pageLinks } = book;
   const root = document.getElementById("run");
   const title = document.title;
-  const HIDDEN = ["config", "curve", "keep_counts", "sizes", "correct", "versions", "control", "name", "kind"];
+  const HIDDEN = ["config", "curve", "keep_counts", "sizes", "correct", "versions", "control", "name", "kind", "second_keep_counts"];
   const EXPLAINED = {
     accuracy: "test accuracy after the last epoch, %", best_accuracy: "best test accuracy over epochs, %", loss: "training loss at the end",
     achieved_sparsity: "share of weights removed", effective_sparsity: "share removed, counting kept weights that no path reaches",
     classifier_share: "share of the kept weights in the classifier", movable_share: "share of kept weights in layers that are not full",
     overlap: "overlap with the mask found on clean data", chance: "overlap expected by chance", ceiling: "overlap of two clean batches",
     parent: "run it starts from", num_test: "test images", empty_layers: "layers left without weights",
+    arm: "ticket, check and sparsity, as the ledger writes them", code: "version of the code", device: "made on", threads: "threads",
+    seconds: "seconds in all", train_seconds: "seconds of training", eval_seconds: "seconds of testing",
+    mask_seconds: "seconds to find the mask", busy: "share of the machine busy with other work", images: "training images seen",
+    images_per_second: "training images a second", diverged: "training diverged", num_classes: "classes",
+    mask_digest: "digest of the mask", checkpoint: "digest of the trained weights",
+    parent_checkpoint: "digest of the weights it starts from",
+    rearranged_effective_sparsity: "the same with the mask rearranged within layers",
   };
 
   const plain = (value) => (value === null || typeof value !== "object" ? String(value)
     : Array.isArray(value) ? value.map(plain).join(", ") || "none"
       : Object.entries(value).map(([k, v]) => `${k} ${plain(v)}`).join(", ") || "none");
+  const short = (value) => (typeof value === "number" ? value.toLocaleString("en", Number.isInteger(value) ? {} : { maximumSignificantDigits: 5 })
+    : typeof value === "boolean" ? (value ? "yes" : "no") : value);
   const linked = (name, value) => (name === "parent" ? el("a", { href: `#${value}` }, value) : plain(value));
   const heading = (text) => el("h3", {}, text);
 
@@ -52,14 +61,14 @@
     return Object.fromEntries([...Object.entries(row), ...fields].sort(([a], [b]) => (a < b ? -1 : 1)));
   }
 
-  function show({ row, profile, layers, pages }) {
+  function show({ row, profile, layers, pages, label }) {
     const facts = Object.entries(row).filter(([name, value]) => !HIDDEN.includes(name) && value !== null);
     const parts = ["versions", "control"].filter((name) => row[name] && Object.keys(row[name]).length).map((name) => [name, plain(row[name])]);
     const kept = layers.map((layer) => layer[2]), total = kept.reduce((a, b) => a + b, 0);
     const size = layers.reduce((sum, layer) => sum + layer[1], 0);
-    document.title = `${row.arm}, ${row.name} — ${title}`;
+    document.title = `${label}, ${row.name} — ${title}`;
     root.replaceChildren(
-      heading(`${row.arm}, seed ${row.config.seed}`),
+      heading(`${label}, seed ${row.config.seed}`),
       el("p", {}, `A ${row.kind} of the profile ${profile}, named `, el("code", {}, row.name), pages.length ? ". Used on " : ".",
         pageLinks(pages), pages.length ? "." : ""),
       el("p", { class: "tb-buttons" }, el("button", { type: "button", class: "tb-button",
@@ -69,13 +78,15 @@
         el("p", {}, `${total.toLocaleString("en")} of ${size.toLocaleString("en")} prunable weights are kept.`),
         layerTable("Kept weights of each layer, in forward order", layers, kept)] : []),
       heading("What was measured"),
-      table("What was measured", ["what", "value"], facts.map(([name, value]) => [EXPLAINED[name] || name, linked(name, value)])),
+      table("What was measured", ["what", "value"], facts.map(([name, value]) => [EXPLAINED[name] || name, linked(name, short(value))])),
       heading("Configuration"),
       table("Configuration; its hash is the name", ["setting", "value"], Object.entries(row.config).map(([n, v]) => [n, linked(n, v)])),
       ...(parts.length ? [heading("Versions and controls"), table("Versions and controls", ["what", "value"], parts)] : []));
   }
 
-  const note = (...text) => root.replaceChildren(el("p", {}, ...text, el("a", { href: "explore.html" }, "Choose one in the ledger"), "."));
+  const note = (...text) => root.replaceChildren(
+    el("p", {}, ...text, el("a", { href: "explore.html" }, "Choose one in the ledger"), ", or look at one of these:"),
+    el("ul", {}, (book.examples || []).map(([name, said]) => el("li", {}, el("a", { href: `#${name}` }, said)))));
 
   function open() {
     const name = location.hash.slice(1);

@@ -39,7 +39,7 @@ window.ticketbook = window.ticketbook || {};
     return el("svg", { class: "tb-bar", width: "100%", height: 16, "aria-hidden": "true" },
       el("rect", { class: "tb-ground", width: "100%", height: 16 }),
       el("rect", { class: "tb-kept", width: place(share, log) + "%", height: 16 }),
-      mark && el("line", { class: "tb-beside", x1: mark, x2: mark, y1: 0, y2: 16 }));
+      mark && ["tb-edge", "tb-beside"].map((kind) => el("line", { class: kind, x1: mark, x2: mark, y1: 0, y2: 16 })));
   }
 
   /* Layers as a table with a bar each. layers: [[name, size]], counts: [int]; beside: [int] or null, drawn as a line. */
@@ -65,6 +65,10 @@ window.ticketbook = window.ticketbook || {};
     setTimeout(() => URL.revokeObjectURL(address), 1000);
   };
 
+  /* What readers call what rows call by a short name; a name without a label stays as it is. */
+  book.label = (what, name) => (book.labels?.[what] && Object.hasOwn(book.labels[what], name) ? book.labels[what][name] : name);
+
   /* Where a page of the book lies, from its name in the ledger's index. */
-  book.pageLinks = (names) => names.flatMap((name, i) => [i ? ", " : "", el("a", { href: `claims/${name}.html` }, name)]);
+  book.pageLinks = (names) => names.flatMap((name, i) => [i ? ", " : "",
+    el("a", { href: `claims/${name}.html` }, book.label("pages", name))]);
 })(window.ticketbook);

@@ -22,6 +22,9 @@ OPTIONS = (
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}  # width and height in pixels
 THEMES = ("light", "dark")
 WAIT = 120_000  # milliseconds a page may take on a busy machine
+STILL = "*, *::before, *::after { transition: none !important; animation: none !important; }"
+TALLEST = 16_000  # pixels of a window that Chromium draws in one piece
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 FOOTER = '<div style="font-size:8px;width:100%;text-align:center"><span class="pageNumber"></span></div>'
 HERE = {  # what the program can be found by, and what to say where it cannot
     "playwright": "Playwright is not installed; `make site-test` installs it.",
@@ -116,10 +119,15 @@ def screenshots(build):
 
 
 def take(context, site, folder):
-    """Take a picture of every page, as high as it is, in one window."""
+    """Take a picture of every page, as high as it is, in one window; nothing moves in it."""
     folder.mkdir(parents=True)
     for path in html_pages(site):
         page = open_page(context, path)
+        page.emulate_media(reduced_motion="reduce")
+        page.add_style_tag(content=STILL)
+        height = page.evaluate("document.documentElement.scrollHeight")
+        page.set_viewport_size({"width": page.viewport_size["width"], "height": min(height, TALLEST)})
+        page.evaluate(TWO_FRAMES)
         page.screenshot(path=folder / f"{'-'.join(path.relative_to(site).with_suffix('').parts)}.png", full_page=True)
         page.close()
     context.close()

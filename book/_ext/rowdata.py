@@ -8,13 +8,14 @@ import json
 import re
 from pathlib import Path
 
-from ticketlib import imagenet, models, ratios
+from ticketlib import corrupt, imagenet, models, ratios, shapes, sources
 from ticketlib.data import CLASSES
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.nb import book_ledger
-from ticketlib.plots import style
+from ticketlib.plots import STYLE, style
 from ticketlib.runs import PROFILES
+from ticketlib.tickets import CHECKS
 
 COLUMNS = (
     "name", "ticket", "accuracy", "sparsity", "seed", "check", "corruption", "overlap", "epochs", "network", "dataset",
@@ -22,14 +23,15 @@ COLUMNS = (
 )  # fmt: skip
 SETTINGS = ("dataset", "network", "ticket", "check", "corruption", "sparsity", "seed", "epochs", "recipe")
 NETWORKS = {  # of the page on keep-ratios: title -> (profile, short name, classes)
-    "ResNet-32, the paper's, 10 classes": ("paper", "resnet", 10),
-    "VGG-19, the paper's, 10 classes": ("paper", "vgg", 10),
-    "ResNet-32, the paper's, 100 classes": ("paper", "resnet", 100),
-    "VGG-19, the paper's, 100 classes": ("paper", "vgg", 100),
-    "ResNet-20 of the laptop profile, 10 classes": ("laptop", "resnet", 10),
-    "slim VGG-16 of the laptop profile, 10 classes": ("laptop", "vgg", 10),
+    "the paper's ResNet-32 (10 classes)": ("paper", "resnet", 10),
+    "the paper's VGG-19 (10 classes)": ("paper", "vgg", 10),
+    "the paper's ResNet-32 (100 classes)": ("paper", "resnet", 100),
+    "the paper's VGG-19 (100 classes)": ("paper", "vgg", 100),
+    "the laptop profile's ResNet-20 (10 classes)": ("laptop", "resnet", 10),
+    "the laptop profile's slim VGG-16 (10 classes)": ("laptop", "vgg", 10),
 }
 SPARSITIES = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95", "0.98", "0.99", "0.995", "0.999")
+EXAMPLES = ("smart@0.9", "snip@0.9", "lt@0.9", "snip@0.98")  # arms that the page of one run shows first
 ROW_NAME = re.compile(r"\b[0-9a-f]{16}\b")
 
 
@@ -124,18 +126,67 @@ def _counts(table, rule, sparsity, form):
         return str(error)
 
 
+def in_order(found):
+    """Rows as the table shows them at first: runs before probes, the pilot last, then by what was run.
+
+    Arguments: found, a list of (profile, row).
+    """
+    def place(pair):
+        profile, row = pair
+        config = row["config"]
+        what = (config[name] for name in ("dataset", "network", "ticket", "sparsity"))
+        checked = (config.get("check") or "none", config["corruption"] or "none")
+        return (row["kind"] != "run", config["recipe"] == 0, profile, *what, *checked, config["seed"], row["name"])
+
+    return sorted(found, key=place)
+
+
+def arm_label(row):
+    """An arm as prose names it: "SNIP, random labels and pixels, at sparsity 0.9"."""
+    return f"{style(row['arm']).label}, at sparsity {row['config']['sparsity']}"
+
+
+def labels(found, claims):
+    """What the pages call tickets, checks, networks, data and chapters, by the names that rows hold: dict of dicts.
+
+    Arguments: found, a list of (profile, row); claims, the folder of the executed notebooks.
+    """
+    names = {what: {row["config"].get(what) for _, row in found} for what in ("network", "dataset")}
+    chapters = {path.stem: json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
+                for path in sorted(claims.glob("*.ipynb"))}  # fmt: skip
+    return {  # fmt: skip
+        **{what: {name: shapes.NETWORKS.get(name) or sources.title(name) for name in sorted(filter(None, known))}
+           for what, known in names.items()},
+        "ticket": {name: found.label for name, found in STYLE.items()},
+        "check": {name: style(name).label for name in CHECKS if name in STYLE},
+        "corruption": {name: style(name).label for name in corrupt.KINDS if name in STYLE},
+        "pages": {name: "".join(text).partition("\n")[0].removeprefix("# ") for name, text in chapters.items()},
+    }
+
+
+def examples(found):
+    """Rows to look at first: the name and the label of the first run of each arm of EXAMPLES that was run."""
+    runs = {}
+    for _, row in found:
+        if row["kind"] == "run" and row["arm"] in EXAMPLES:
+            runs.setdefault(row["arm"], [row["name"], f"{arm_label(row)}, seed {row['config']['seed']}"])
+    return [runs[arm] for arm in EXAMPLES if arm in runs]
+
+
 def write(folder, claims):
-    """Write all data: rows.js, one file a run in runs/, ratios.js.
+    """Write all data: rows.js, one file a run in runs/, labels.js with the examples, ratios.js.
 
     Arguments: folder, the site's folder `data`, made if it is not there; claims, the executed notebooks.
     """
-    folder, used, found = Path(folder), pages_by_row(claims), profiles()
+    folder, used, found = Path(folder), pages_by_row(claims), in_order(profiles())
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     for profile, row in found:
-        whole = packed(row) | {"profile": profile, "pages": used.get(row["name"], [])}
+        whole = packed(row) | {"profile": profile, "pages": used.get(row["name"], []), "label": arm_label(row)}
         (folder / "runs" / f"{row['name']}.js").write_text(script("run", whole), encoding="utf-8")
     rows = [line(row, profile, used.get(row["name"], [])) for profile, row in found]
     (folder / "rows.js").write_text(script("rows", {"columns": COLUMNS, "rows": rows}), encoding="utf-8")
+    named = script("labels", labels(found, Path(claims))) + script("examples", examples(found))
+    (folder / "labels.js").write_text(named, encoding="utf-8")
     rules = {rule: style(rule).label for rule in ratios.RULES}
     whole = {"networks": networks(), "rules": rules, "sparsities": SPARSITIES}
     (folder / "ratios.js").write_text(script("ratios", whole), encoding="utf-8")

@@ -28,6 +28,7 @@ def with_rows(site, folder, rows):
         shutil.copy(site / name, folder)
     (folder / "_static").symlink_to(site / "_static")
     (folder / "data" / "runs").mkdir(parents=True)
+    shutil.copy(site / "data" / "labels.js", folder / "data")
     text = rowdata.script("rows", {"columns": rowdata.COLUMNS, "rows": rows})
     (folder / "data" / "rows.js").write_text(text, encoding="utf-8")
     return folder
@@ -41,8 +42,7 @@ def row(i, **changes):
 
 def shown(page, column):
     """The texts of one column of the table."""
-    place = rowdata.COLUMNS.index(column) + 1
-    return page.locator(f"#explore tbody tr > :nth-child({place})").all_inner_texts()
+    return page.locator(f"#explore tbody [data-column={column}]").all_inner_texts()
 
 
 def fragment(page):
@@ -52,11 +52,13 @@ def fragment(page):
 
 def test_a_thousand_rows_are_filtered_sorted_and_downloaded(site, window, tmp_path):
     page = chrome.open_page(window, with_rows(site, tmp_path, [row(i) for i in range(1000)]) / "explore.html")
-    assert page.get_by_role("status").inner_text() == "1000 of 1000 rows." and len(shown(page, "name")) == 200
-    page.get_by_role("button", name="Show all 1000 rows").click()
-    assert len(shown(page, "name")) == 1000
+    assert page.get_by_role("status").inner_text() == "1,000 of 1,000 rows." and len(shown(page, "name")) == 200
+    for count in (400, 600, 800, 1000):
+        page.get_by_role("button", name="Show 200 more").click()
+        assert len(shown(page, "name")) == count
+    assert page.get_by_role("button", name="Show").count() == 0
     page.get_by_label("ticket", exact=True).select_option("snip")
-    assert page.get_by_role("status").inner_text() == "500 of 1000 rows." and set(shown(page, "ticket")) == {"snip"}
+    assert page.get_by_role("status").inner_text() == "500 of 1,000 rows." and set(shown(page, "ticket")) == {"SNIP"}
     for order in (False, True):
         page.get_by_role("button", name="accuracy").press("Enter")
         found = [float(text) for text in shown(page, "accuracy")]
@@ -74,17 +76,30 @@ def test_a_thousand_rows_are_filtered_sorted_and_downloaded(site, window, tmp_pa
 def test_the_address_holds_the_filters(site, window, tmp_path):
     folder = with_rows(site, tmp_path, [row(i) for i in range(10)])
     page = chrome.open_page(window, folder / "explore.html", "#ticket=lt&page=05_budget&sort=accuracy&down=1")
-    assert set(shown(page, "ticket")) == {"lt"} and shown(page, "accuracy") == ["0.18", "0.14", "0.10", "0.06", "0.02"]
+    assert set(shown(page, "ticket")) == {"LT"} and shown(page, "accuracy") == ["0.18", "0.14", "0.10", "0.06", "0.02"]
     page.get_by_label("contains the words").fill("0000000000000003")
     assert "text=0000000000000003" in fragment(page) and len(shown(page, "name")) == 1
     page.get_by_role("button", name="Clear filters").click()
     assert len(shown(page, "name")) == 10
 
 
+def test_few_columns_are_shown_at_first_and_all_when_asked(site, window, tmp_path):
+    rows = [row(0, check="none", overlap=0.5278, pages=""), row(1, accuracy=None, overlap=1.0, check="rearranged")]
+    page = chrome.open_page(window, with_rows(site, tmp_path, rows) / "explore.html")
+    assert page.locator("#explore thead th").count() == 7 and shown(page, "check") == ["", "rearranged"]
+    assert shown(page, "accuracy") == ["0.00", ""] and shown(page, "overlap") == []
+    page.get_by_role("button", name="More columns").click()
+    assert page.locator("#explore thead th").count() == len(rowdata.COLUMNS) and "more=1" in fragment(page)
+    assert shown(page, "overlap") == ["0.528", "1.000"] and "budget" not in shown(page, "pages")[1]
+    page.get_by_role("button", name="Fewer columns").click()
+    page.get_by_label("ticket", exact=True).select_option("lt")
+    assert shown(page, "overlap") == ["1.000"]  # where no row has an accuracy
+
+
 def test_text_in_rows_is_never_markup(site, window, tmp_path):
     folder = with_rows(site, tmp_path, [row(0, ticket=HOSTILE), row(1, ticket='=HYPERLINK("x")')])
     whole = {"row": {"name": "0" * 16, "kind": "run", "arm": HOSTILE, "config": {"seed": HOSTILE}, "device": HOSTILE},
-             "profile": HOSTILE, "layers": [[HOSTILE, 4, 1]], "again": ["keep_counts"], "pages": []}  # fmt: skip
+             "profile": HOSTILE, "layers": [[HOSTILE, 4, 1]], "again": ["keep_counts"], "pages": [], "label": HOSTILE}  # fmt: skip
     (folder / "data" / "runs" / f"{'0' * 16}.js").write_text(rowdata.script("run", whole), encoding="utf-8")
     page = chrome.open_page(window, folder / "explore.html")
     assert shown(page, "ticket") == [HOSTILE, '=HYPERLINK("x")'] and page.title() not in ("1", "2")
@@ -110,7 +125,7 @@ def test_every_kind_of_row_has_its_page(site, window):
         page.goto((site / "run.html").as_uri() + f"#{name}")
         page.get_by_text("Configuration; its hash").wait_for()
         whole = from_script(site / "data" / "runs" / f"{name}.js")
-        assert name in page.title() and whole["row"]["arm"] in page.locator("#run h3").first.inner_text()
+        assert name in page.title() and whole["label"] in page.locator("#run h3").first.inner_text()
         assert page.locator(".tb-layers tbody tr").count() == len(whole["layers"])
         with page.expect_download() as found:
             page.get_by_role("button", name="Download this row").click()
@@ -128,6 +143,8 @@ def test_a_run_that_is_not_there_is_said_to_be_missing(site, window):
     page.get_by_text("This book has no run").wait_for()
     page.goto((site / "run.html").as_uri() + "#../../x")
     page.get_by_text("The address names no run").wait_for()
+    page.locator("#run li a").first.click()
+    page.get_by_text("Configuration; its hash").wait_for()
 
 
 def test_ratios_follow_what_is_chosen(site, window):
