@@ -42,6 +42,9 @@ def test_as_many_columns_as_tell_rows_apart_are_the_title_of_a_card():
     tables.lay_out(None, found)
     assert classes(found)[1] == [["short", "naming"], ["short", "naming"], [], []]
     assert [entry.astext() for entry in found.findall(nodes.entry)][4:7] == ["A", "snip", "kept: 9"]
+    many = table(["a", "b", "c", "d"], *[[str(i), long, "", ""] for i in range(tables.MANY + 1)])
+    tables.lay_out(None, many)
+    assert next(many.findall(nodes.table))["classes"] == ["stacked", "many"]
     assert tables.naming([["A", "1"], ["A", "1"]]) == 1 and tables.naming([]) == 1
 
 

@@ -77,8 +77,10 @@ def test_runs_stand_before_probes_and_the_pilot_after_the_other_runs():
 def test_labels_are_those_of_figures_and_chapters(tmp_path):
     notebook = {"cells": [{"cell_type": "markdown", "source": ["# What it costs\n", "Text."]}]}
     (tmp_path / "05_budget.ipynb").write_text(json.dumps(notebook))
-    found = rowdata.labels([("laptop", a_row("run", "uniform_plus@0.9"))], tmp_path)
-    assert found["ticket"]["uniform_plus"] == "uniform+" and found["network"] == {"resnet20": "ResNet-20"}
+    rows = [a_row("run", "uniform_plus@0.9"), a_row("probe", "er@0.9", network="vgg16_equal")]
+    found = rowdata.labels([("laptop", row) for row in rows], tmp_path)
+    assert found["network"] == {"resnet20": "ResNet-20", "vgg16_equal": "VGG-16, equal layers"}
+    assert found["ticket"]["uniform_plus"] == "uniform+" and found["dataset"] == {"cifar10": "CIFAR-10"}
     assert found["check"]["shuffled"] == "weights shuffled" and found["corruption"]["half"] == "half the data"
     assert found["pages"] == {"05_budget": "What it costs"}
 

@@ -1,6 +1,6 @@
 /* The ledger as a table that can be filtered, sorted and downloaded. Its filters stand in the address. */
 "use strict";
-(function ({ el, select, parameters, remember, download, pageLinks, label, rows: data }) {
+(function ({ el, select, parameters, remember, download, pageLinks, label, placed, rows: data }) {
   const TITLES = {
     name: "run", kind: "kind", profile: "profile", dataset: "data", network: "network", ticket: "ticket", check: "check",
     corruption: "corruption", sparsity: "sparsity", seed: "seed", epochs: "epochs", recipe: "recipe",
@@ -77,7 +77,7 @@
     place.replaceChildren(el("table", { class: "table tb-rows" }, el("thead", {}, el("tr", {}, columnsOf(kept).map(header))), el("tbody", {})));
     shown = 0;
     lines(kept);
-    window.dispatchEvent(new Event("resize")); // reach.js looks again at what scrolls
+    placed();
   }
 
   function change(values) {

@@ -24,7 +24,11 @@ window.ticketbook = window.ticketbook || {};
     return el("div", { class: "tb-field" }, el("label", { for: id }, label), el("select", { id, change: onchange }, items));
   };
 
+  /* When a table was put into the page, reach.js looks again at what scrolls. */
+  book.placed = () => requestAnimationFrame(() => window.dispatchEvent(new Event("resize")));
+
   book.table = function (caption, titles, lines) {
+    book.placed();
     const cell = (value, i) => el(i ? "td" : "th", i ? {} : { scope: "row" }, value);
     return el("div", { class: "tb-scroll", tabindex: 0, role: "region", "aria-label": caption },
       el("table", { class: "table" }, el("caption", {}, caption),

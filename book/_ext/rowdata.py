@@ -154,14 +154,18 @@ def labels(found, claims):
     names = {what: {row["config"].get(what) for _, row in found} for what in ("network", "dataset")}
     chapters = {path.stem: json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
                 for path in sorted(claims.glob("*.ipynb"))}  # fmt: skip
-    return {  # fmt: skip
-        **{what: {name: shapes.NETWORKS.get(name) or sources.title(name) for name in sorted(filter(None, known))}
-           for what, known in names.items()},
+    return {
+        **{what: {name: _title(name) for name in sorted(filter(None, known))} for what, known in names.items()},
         "ticket": {name: found.label for name, found in STYLE.items()},
         "check": {name: style(name).label for name in CHECKS if name in STYLE},
         "corruption": {name: style(name).label for name in corrupt.KINDS if name in STYLE},
         "pages": {name: "".join(text).partition("\n")[0].removeprefix("# ") for name, text in chapters.items()},
     }
+
+
+def _title(name):  # of a network, of one with layers of another size, or of a data set
+    known = sources.title(name.partition("_")[0])
+    return f"{known}, {shapes.NETWORKS[name]}" if "_" in name else known
 
 
 def examples(found):

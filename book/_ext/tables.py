@@ -7,6 +7,7 @@ SHORT = 16  # letters; a cell of no more is not broken on a phone
 LONG = 30  # letters; with a longer cell, a table of COLUMNS and more is stacked on a phone
 COLUMNS = 4
 NAMES = 2  # columns, whose short cells are broken nowhere (custom.css)
+MANY = 15  # cards; of more, a phone shows the first ones and a button (reach.js)
 EMPTY = ("", "–")  # what a phone leaves out of a row that it stacks
 
 
@@ -33,7 +34,7 @@ def kinds(entry, matters):
 
 def stack(table, lines):
     """Mark a table as one to be stacked: what tells its rows apart is a card's title, the rest says its column."""
-    table["classes"].append("stacked")
+    table["classes"] += ["stacked"] + ["many"] * (len(lines) - 1 > MANY)
     titles = [entry.astext() for entry in lines[0]]
     first = naming([[entry.astext() for entry in line] for line in lines[1:]])
     for line in lines[1:]:

@@ -99,7 +99,8 @@ def test_few_columns_are_shown_at_first_and_all_when_asked(site, window, tmp_pat
 def test_text_in_rows_is_never_markup(site, window, tmp_path):
     folder = with_rows(site, tmp_path, [row(0, ticket=HOSTILE), row(1, ticket='=HYPERLINK("x")')])
     whole = {"row": {"name": "0" * 16, "kind": "run", "arm": HOSTILE, "config": {"seed": HOSTILE}, "device": HOSTILE},
-             "profile": HOSTILE, "layers": [[HOSTILE, 4, 1]], "again": ["keep_counts"], "pages": [], "label": HOSTILE}  # fmt: skip
+             "label": HOSTILE, "profile": HOSTILE, "layers": [[HOSTILE, 4, 1]], "again": ["keep_counts"],
+             "pages": []}  # fmt: skip
     (folder / "data" / "runs" / f"{'0' * 16}.js").write_text(rowdata.script("run", whole), encoding="utf-8")
     page = chrome.open_page(window, folder / "explore.html")
     assert shown(page, "ticket") == [HOSTILE, '=HYPERLINK("x")'] and page.title() not in ("1", "2")
