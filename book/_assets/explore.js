@@ -7,7 +7,7 @@
     accuracy: "accuracy, %", overlap: "overlap", seconds: "seconds", pages: "used on",
   };
   const FILTERS = ["page", "kind", "profile", "network", "ticket", "check", "corruption", "sparsity", "epochs", "recipe"];
-  const FEW = ["name", "ticket", "check", "network", "sparsity", "seed"]; // columns shown at first, and a result
+  const FEW = ["name", "ticket", "check", "network", "sparsity", "seed"]; // columns shown at first, and a result; in "check", all of APPLIED
   const APPLIED = ["check", "corruption"]; // "none" or nothing: the ticket as it was found
   const DIGITS = { accuracy: 2, overlap: 3 };
   const STEP = 200; // lines shown at first, and with every press of "more"
@@ -17,6 +17,7 @@
   let shown = 0;
 
   const values = (row, filter) => (filter === "page" ? row.pages.split(" ") : APPLIED.includes(filter) ? [row[filter] || "none"] : [row[filter]]);
+  const applied = (value) => value && value !== "none";
   const missing = (value) => value === null || value === "";
   const counted = (number) => number.toLocaleString("en");
   const words = (row, column) => [row[column] ?? "", ...(column === "pages" ? row.pages.split(" ") : [row[column]]).map((name) => label(column, name) ?? "")];
@@ -40,7 +41,8 @@
     const value = row[column], about = { "data-column": column, class: typeof value === "number" ? "tb-number" : "" };
     if (column === "name") return el("th", { ...about, scope: "row" }, el("a", { href: `run.html#${value}` }, value));
     if (column === "pages") return el("td", about, pageLinks(value.split(" ").filter(Boolean)));
-    if (missing(value) || (APPLIED.includes(column) && value === "none")) return el("td", about);
+    if (column === "check" && !state.more) return el("td", about, APPLIED.filter((what) => applied(row[what])).map((what) => label(what, row[what])).join(", "));
+    if (missing(value) || (APPLIED.includes(column) && !applied(value))) return el("td", about);
     return el("td", about, column in DIGITS ? value.toFixed(DIGITS[column]) : label(column, value));
   }
 

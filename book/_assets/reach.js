@@ -7,10 +7,11 @@
 
   function reach() {
     for (const node of document.querySelectorAll(MAY_SCROLL)) {
+      node.classList.remove("scrolls");
       const scrolls = node.scrollWidth > node.clientWidth && getComputedStyle(node).overflowX !== "visible";
       if (scrolls) node.tabIndex = 0;
       else if (node.getAttribute("tabindex") === "0") node.removeAttribute("tabindex");
-      if (node.matches(TABLES)) node.classList.toggle("scrolls", scrolls);
+      if (scrolls && node.matches(TABLES)) node.classList.add("scrolls");
     }
   }
 

@@ -84,13 +84,16 @@ def test_the_address_holds_the_filters(site, window, tmp_path):
 
 
 def test_few_columns_are_shown_at_first_and_all_when_asked(site, window, tmp_path):
-    rows = [row(0, check="none", overlap=0.5278, pages=""), row(1, accuracy=None, overlap=1.0, check="rearranged")]
+    rows = [row(0, check="none", corruption="both", overlap=0.5278, pages="")]
+    rows += [row(1, accuracy=None, overlap=1.0, check="rearranged")]
     page = chrome.open_page(window, with_rows(site, tmp_path, rows) / "explore.html")
-    assert page.locator("#explore thead th").count() == 7 and shown(page, "check") == ["", "rearranged"]
+    assert page.locator("#explore thead th").count() == 7
+    assert shown(page, "check") == ["random labels and pixels", "rearranged"]
     assert shown(page, "accuracy") == ["0.00", ""] and shown(page, "overlap") == []
     page.get_by_role("button", name="More columns").click()
     assert page.locator("#explore thead th").count() == len(rowdata.COLUMNS) and "more=1" in fragment(page)
-    assert shown(page, "overlap") == ["0.528", "1.000"] and "budget" not in shown(page, "pages")[1]
+    assert shown(page, "overlap") == ["0.528", "1.000"] and shown(page, "check") == ["", "rearranged"]
+    assert "budget" not in shown(page, "pages")[1]
     page.get_by_role("button", name="Fewer columns").click()
     page.get_by_label("ticket", exact=True).select_option("lt")
     assert shown(page, "overlap") == ["1.000"]  # where no row has an accuracy

@@ -72,6 +72,28 @@ def test_the_keyboard_alone_reaches_the_text_the_doors_and_the_full_figures(chro
     context.close()
 
 
+def test_on_a_phone_tables_say_that_they_scroll_and_contents_close(chromium, site):
+    width, height = chrome.SIZES["phone"]
+    context = chromium.new_context(viewport={"width": width, "height": height}, is_mobile=True, has_touch=True)
+    context.set_default_timeout(chrome.WAIT)
+    page = chrome.open_page(context, site / "audit.html")
+    box = page.locator(".pst-scrollable-table-container.scrolls").first
+    assert "sideways" in box.evaluate("(node) => getComputedStyle(node, '::before').content")
+    first = box.locator("tbody tr > :first-child").first
+    before = first.bounding_box()["x"]
+    box.evaluate("(node) => { node.scrollLeft = 200; }")
+    assert abs(first.bounding_box()["x"] - before) < 2 and box.get_attribute("tabindex") == "0"
+    page.locator("button.secondary-toggle").first.click()
+    page.locator(".bd-sidebar-secondary a").first.click()
+    assert not page.locator("#pst-secondary-sidebar-checkbox").is_checked()
+    page.goto((site / "index.html").as_uri())
+    assert not page.locator("button.secondary-toggle").first.is_visible()
+    page.goto((site / "protocol.html").as_uri())
+    page.locator("button.unfold").first.click()
+    assert page.locator("table.folded").count() < page.locator("table.many").count()
+    context.close()
+
+
 def focused(page):
     """What the next press of the tabulator key reaches, in the words that a reader sees beside it."""
     page.keyboard.press("Tab")
