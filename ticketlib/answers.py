@@ -203,7 +203,8 @@ def of_claim(claim_id, facts):
 def answer(item, facts):
     """Answer an item.
 
-    Returns: Answer. Raises: TicketError for an item of an unknown kind, or one called answered without rows.
+    Returns: Answer.
+    Raises: TicketError for an item of an unknown kind, or one called answered without rows.
     """
     if one_of("kind of item", item.kind, KINDS) == EDITORIAL:
         page = next((facts.pages[name] for name in item.pages if name in facts.pages), "")

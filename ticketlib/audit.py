@@ -48,7 +48,8 @@ def draw(rows, code, date, others=1):
     trained net as the LT, where there are any: one net then serves both.
 
     Arguments: rows, of a ledger; code, version of the code, str; date, str; others, how many of any other ticket.
-    Returns: Draw. Raises: TicketError if there is no run.
+    Returns: Draw.
+    Raises: TicketError if there is no run.
     """
     made = [row for row in rows if row["kind"] == "run"]
     counting = [row for row in made if row.config.recipe > 0] or made
@@ -69,7 +70,8 @@ def draw(rows, code, date, others=1):
 def begin(ledger, rows, code, others=1):
     """The audit that was begun with this code and did not come to its end; else a new one, drawn and written down.
 
-    Arguments: ledger; rows of it that may be drawn; code, version of the code; others, as in `draw`. Returns: Draw.
+    Arguments: ledger; rows of it that may be drawn; code, version of the code; others, as in `draw`.
+    Returns: Draw.
     """
     path = _notes(ledger)
     if path.is_file():

@@ -66,6 +66,6 @@ def sentence(rows, profile="laptop"):
     plan = stats.seeds_needed(asked[worst], pilot.margin())
     return (
         f"**Plan {max(plan.asked, plan.n)} seeds**, for a margin of {pages.points(pilot.margin())} on a network like "
-        f"ours. The largest spread decides: {asked[worst]:.2f} points ({worst.like}). With {plan.n} seeds, a true "
-        f"difference of zero is shown to be none with a chance of {100 * plan.power:.0f} %."
+        f"ours. The largest spread decides: {asked[worst]:.2f} points ({worst.like}). With {plan.n} seeds the chance "
+        f"to show that a true zero is zero is {100 * plan.power:.0f} %."
     )

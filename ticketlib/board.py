@@ -3,6 +3,7 @@
 import json
 import re
 import textwrap
+from collections import Counter
 
 from ticketlib import drawings, evidence, nb, verdicts
 from ticketlib.claims import CLAIMS
@@ -53,7 +54,7 @@ def drawn(rows, chapters, profile="laptop", network="resnet"):
         badge = f"{{bdg-{BADGES.get(word, 'light')}}}`{word}`"
         effects = "–" if word == verdicts.NOT_RUN else effect_picture(judgements[name], sentence)
         seeds = count_and_device(judgements.get(name), arms)
-        lost = evidence.collapses(behind(judgements[name], arms)) if judgements else ""
+        lost = lost_runs(judgements[name], arms) if judgements else ""
         seeds += f"; {lost}" if lost else ""
         lines.append(f"| **{name}.** {says} {badge} | {effects} | {seeds} |")
     return "\n".join([":::{table}", ":class: board", "", *lines, ":::", *scope(profile)])
@@ -71,6 +72,15 @@ def behind(judged_claim, arms):
     claim = judged_claim.claim
     keys = dict.fromkeys(key for c in claim.comparisons for arm in (c.a, c.b) for key in claim.keys(arm))
     return [row for key in keys for seed, row in arms.get(key, {}).items() if seed < protocol()["seeds"]]
+
+
+def lost_runs(judged_claim, arms):
+    """How many of a claim's runs collapsed and how; that comparisons share some, where their counts add up to more."""
+    rows = behind(judged_claim, arms)
+    times = Counter(arm for c in judged_claim.claim.comparisons for arm in (c.a, c.b))
+    shared = any(times[row["arm"].partition("@")[0]] > 1 for row in rows if evidence.collapsed(row))
+    said = evidence.collapses(rows)
+    return f"{said.replace(' (', ' in all (', 1)}; comparisons share runs" if shared else said
 
 
 def count_and_device(judged_claim, arms):

@@ -27,8 +27,12 @@ def verdict(run, arms):
 
 
 def sentences(arms):
-    """One sentence for each difference, its words chosen by its numbers, as a Markdown list."""
-    return "\n".join(f"- {contrast.label}: {_sentence(cells(paired(arms, contrast)))}" for contrast in CONTRASTS)
+    """One sentence for each difference, its words chosen by its numbers, as a Markdown list; what the words look at."""
+    curves = {contrast.label: cells(paired(arms, contrast)) for contrast in CONTRASTS}
+    lines = [f"- {label}: {_sentence(curve)}" for label, curve in curves.items()]
+    if any(len(curve) > 1 for curve in curves.values()):
+        lines += ["", "*Flat*, in the table, looks at each step. These words look at the whole way."]
+    return "\n".join(lines)
 
 
 def _sentence(curve):
@@ -111,7 +115,7 @@ def _largest(where, found):
     (label, epochs), sd = max(found.items(), key=lambda item: item[1])
     return (
         f"- {where}, the largest spread is {sd:.2f} points ({label}, {epochs} epochs). "
-        f"With a margin of {pilot.margin():g}: {stats.seeds_needed(sd, pilot.margin()).sentence}"
+        f"{stats.seeds_needed(sd, pilot.margin()).sentence}"
     )
 
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ticketlib import campaign, chapters, evidence, grids, pages, plots, runs, stats, verdicts
+from ticketlib import campaign, chapters, evidence, grids, pages, plots, ratios, runs, stats, verdicts
 from ticketlib.claims import Comparison
+from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, Row
 from ticketlib.sources import title
 from ticketlib.tickets import REWIND_TO
@@ -171,8 +172,8 @@ def table(run, found, pairs, confidence):
     Arguments: run; found, as `rows` gives; pairs, list of Comparison; confidence of the intervals.
     """
     listed, book = cells_of(run, found, pairs), by_network(chapters.book_rows(run), run.profile)
-    lines = [_line(found, book, network, pair, s, confidence) for network, pair, s in listed]
-    if all(line[4] == verdicts.NOT_RUN and not line[-1] for line in lines):
+    lines = [_line(run.profile, found, book, network, pair, s, confidence) for network, pair, s in listed]
+    if not any(line[3] or line[-1] for line in lines):
         return _not_run(listed)
     titles = ["network", "difference", "removed", "the two accuracies, %", f"points ({100 * confidence:g} % interval)",
               "remarks", "the book's"]  # fmt: skip
@@ -191,12 +192,27 @@ def _seeds(found, network, pair, sparsity):
     return ", ".join(f"{value:+.2f}" for value in cell(found[network], pair, sparsity).points)
 
 
-def _line(found, book, network, pair, sparsity, confidence):
+def _line(profile, found, book, network, pair, sparsity, confidence):
     here, there = (cell(of[network], pair, sparsity, confidence) for of in (found, book))
     both = " and ".join(f"{value:.2f}" for value in here.accuracies)
     beside = effect(there.estimate) if there.points else ""
     points = "not read" if here.remark.startswith("not read") else effect(here.estimate)
+    if any(cannot_be_met(profile, network, arm, sparsity) for arm in (pair.a, pair.b)):
+        points = verdicts.NOT_DEFINED  # before anything else, as the protocol orders
     return [title(network), pair.label, sparsity, both, points, here.remark, beside]
+
+
+@cache
+def cannot_be_met(profile, network, arm, sparsity):
+    """Whether an arm's rule is not defined on a network of a profile: infeasible there, or it leaves a layer empty."""
+    ticket, *options = arm.split("+")
+    if ticket not in ratios.RULES or any(option.startswith("min_per_layer") for option in options):
+        return False
+    family = next(short for short, (name, *_) in runs.PROFILES[profile].networks.items() if name == network)
+    try:
+        return 0 in ratios.keep_counts(grids.layers(profile, family), ticket, sparsity, family=family).values()
+    except TicketError:
+        return True
 
 
 def effect(estimate):

@@ -8,8 +8,8 @@ from ticketlib import checks, evidence, overlaps, pages, plots, stats, verdicts
 from ticketlib.sources import title
 
 MEASURED = {  # a manipulation check as rows name it -> what it measures, what is wanted of it
-    "moved_share": ("kept positions that are others", f"at least {evidence.MOVED_FLOOR:g}"),
-    "changed_share": ("kept values that are others", f"at least {evidence.MOVED_FLOOR:g}"),
+    "moved_share": ("kept places that changed", f"at least {evidence.MOVED_FLOOR:g}"),
+    "changed_share": ("kept values that changed", f"at least {evidence.MOVED_FLOOR:g}"),
     "label_agreement": ("labels that are still right", f"1 / classes, give or take {evidence.LABELS_SLACK:g}"),
     "pixel_correlation": ("correlation with the true image", f"at most {evidence.PIXELS_CEILING:g}"),
     "images_kept": ("share of the images", f"a half, give or take {evidence.LABELS_SLACK:g}"),
@@ -19,7 +19,7 @@ MEASURED = {  # a manipulation check as rows name it -> what it measures, what i
 def control_table(found, pairs):
     """What the manipulation checks of a chapter's arms measured, as Markdown: smallest and largest over seeds.
 
-    Rearranged arms have one more line: the share of the kept positions that can be expected to move (`movable`).
+    Rearranged arms have one more line: the share of the kept places that can be expected to change (`movable`).
 
     Arguments: found, as `checks.rows` gives; pairs, list of Comparison.
     """
@@ -46,7 +46,7 @@ def _control_lines(network, arm, of, trained):
         span = _span([of[name] for of in values if name in of])
         lines.append([network, label, what, wanted, span, f"{works} of {len(values)}"])
     if of[0].config.check == "rearranged":
-        lines.append([network, label, "kept positions that can be expected to move", "", _span(map(movable, of)), ""])
+        lines.append([network, label, "kept places that can be expected to change", "", _span(map(movable, of)), ""])
     return lines
 
 
@@ -63,7 +63,7 @@ def movable(row):
 def pretraining_table(arms):
     """What dense nets reached on clean and on spoilt data, as Markdown: final training loss, accuracy on clean tests.
 
-    Beneath stands the loss of guessing, and how far below it training on spoilt data ended.
+    Beneath stands the loss of guessing, and whether training on spoilt data ended at it or how far below.
 
     Arguments: arms, {arm: {seed: Row}} of one network.
     """
@@ -75,10 +75,17 @@ def pretraining_table(arms):
         accuracies = _range([row["accuracy"] for row in of], 2)
         lines.append([plots.style(arm).label, _range(losses, 3), accuracies, len(of)])
         if of and arm not in ("dense", "dense+half"):
-            below.append(f"{plots.style(arm.partition('+')[2]).label} {np.log(max(classes)) - np.mean(losses):.3f}")
+            below.append(_beside_guessing(plots.style(arm.partition("+")[2]).label, np.log(max(classes)), losses))
     said = "".join(f"\n\nGuessing among {n} classes gives a loss of {np.log(n):.3f}." for n in sorted(classes))
-    said += f" Training ended below that by: {'; '.join(below)}." if below else ""
+    said = " ".join([said, *below])
     return pages.table(["pretrained on", "final training loss", "accuracy on clean tests, %", "seeds"], lines) + said
+
+
+def _beside_guessing(data, guessing, losses):
+    """Where training on spoilt data ended, in a sentence: at the loss of guessing, to three digits, or how far off."""
+    below = round(float(guessing - np.mean(losses)), 3)
+    how = f"{abs(below):.3f} {'below' if below > 0 else 'above'}" if below else "at"
+    return f"Training on {data} ended {how} the loss of guessing."
 
 
 def _range(values, digits):

@@ -17,7 +17,7 @@ def apply(split, kind, num_classes, generator):
         generator: CPU torch.Generator. `both` redraws the labels that `labels` redraws from the same generator state.
     Returns: Split; the one given for `none`, else a new one, the given one unchanged.
     Raises: TicketError for another kind.
-    Source: the authors' train_ticket.py (SCIENCE 3.5); `half` as DESIGN 2, where the authors take the first half.
+    Source: the paper's train_ticket.py; for `half` it takes the first half of the file, here a half drawn by lot.
     """
     if one_of("corruption", kind, KINDS) == "none":
         return split
@@ -36,7 +36,7 @@ def random_labels(labels, num_classes, generator):
 
     Arguments: labels: int64 (N,) array; num_classes: at least 1; generator: CPU torch.Generator.
     Returns: int64 (N,) array.
-    Source: the authors' data sets with random labels (SCIENCE 3.5).
+    Source: the data sets with random labels of the paper's code.
     """
     return torch.randint(num_classes, (len(labels),), generator=generator).numpy()
 
@@ -46,7 +46,7 @@ def random_pixels(images, generator):
 
     Arguments: images: uint8 (N, C, H, W) array; generator: CPU torch.Generator.
     Returns: uint8 (N, C, H, W) array.
-    Source: the authors' --shufflePixel (SCIENCE 3.5).
+    Source: the option `--shufflePixel` of the paper's code.
     """
     flat = images.reshape(len(images), -1)
     shuffled = np.empty_like(flat, subok=False)

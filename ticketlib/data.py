@@ -28,7 +28,6 @@ def load(name, data_root=None, *, download=False):
         download: whether torchvision may fetch a CIFAR archive into that folder if nothing is found.
     Returns: Dataset, read-only, its arrays memory-mapped from the cache (digits: in memory).
     Raises: TicketError if it is not found (with what was tried), or a file of it is bad (with file and row).
-    Source: DESIGN 7.
     """
     if one_of("data set", name, NAMES) == "digits":
         return _digits()
@@ -132,7 +131,7 @@ def hold_out(dataset, count, generator):
         the classes in proportion (largest fraction first, ties by class); generator: CPU torch.Generator.
     Returns: Dataset with a fingerprint, mean and std of its own; both splits keep the order of the images.
     Raises: TicketError if count is out of range.
-    Source: DESIGN 5 (the pilot).
+    Source: the pilot of this book (page *The protocol*).
     """
     total = len(dataset.train)
     if not 0 < count < total:
@@ -173,7 +172,7 @@ def balanced_batch(labels, per_class, num_classes, generator):
         num_classes: classes that must all be there; generator: CPU torch.Generator.
     Returns: LongTensor (num_classes * per_class,) of indices into `labels`.
     Raises: TicketError naming the first class with too few images, or a label out of range.
-    Source: DESIGN 2 (scores in the book), SCIENCE 3.3.
+    Source: the paper's pruner/SNIP.py and pruner/GraSP.py, which take ten images a class.
     """
     labels = torch.as_tensor(np.array(labels))
     sizes = torch.bincount(labels, minlength=num_classes).tolist()

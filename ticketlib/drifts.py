@@ -135,13 +135,13 @@ def answer(found):
     said = [f"{', '.join(style(t).label for t in words if words[t] == word)}: {word}."
             for word in dict.fromkeys(words.values())]  # fmt: skip
     lines = [_line(*each) for each in cells.items()]
-    moved = ", ".join(f"{span} % of those of {label}" for label, span, *_ in lines if span != verdicts.NOT_RUN)
-    return (f"**{' '.join(said)}** Of the kept weights, spoilt data move to other layers: {moved}.\n\n"
+    moved = ", ".join(f"{span} % for {label}" for label, span, *_ in lines if span != verdicts.NOT_RUN)
+    return (f"**{' '.join(said)}** Spoilt data move some kept weights to other layers: {moved}.\n\n"
             f"{pages.table(TITLES, lines)}")  # fmt: skip
 
 
-TITLES = ["method", "kept weights that spoilt data move to other layers, %", "that another seed moves, %",
-          "divergence, times another seed's", "divergence, times another batch's", "cells"]  # fmt: skip
+TITLES = ["method", "moved to other layers by spoilt data, %", "moved by another seed, %",
+          "divergence ÷ that of another seed", "divergence ÷ that of another batch", "cells"]  # fmt: skip
 
 
 def _line(ticket, of):

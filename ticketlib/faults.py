@@ -26,14 +26,17 @@ def two_nodes():
     log = json.loads(TWO_NODES.read_text(encoding="utf-8"))
     fewer, more = log["on_each"]
     return (
-        f"Ray {log['ray']}, two nodes of one core on loopback, {log['runs']} short runs: one node was removed when "
-        f"{log['removed_after']} were done{_again(log)}. One node made {fewer} rows, the other {more}; "
-        f"{log['failed']} failed, and the ledger had all {log['runs']} rows after {log['seconds']} s."
+        f"Ray {log['ray']}, two nodes of one core on loopback, {log['runs']} short runs. One node was removed when "
+        f"{log['removed_after']} were done{_again(log)}. {log['failed'] or 'None'} failed. One node made {fewer} rows, "
+        f"the other {more}. The ledger had all {log['runs']} rows after {log['seconds']} s."
     )
 
 
 def _again(log):
-    return f" and it was at work; begun twice: {log['again']}" if "again" in log else ""
+    if "again" not in log:
+        return ""
+    count = {0: "none was", 1: "one run was"}.get(log["again"], f"{log['again']} runs were")
+    return f" and it was at work, so {count} begun twice"
 
 
 def requirements(name="requirements.txt"):

@@ -25,7 +25,8 @@ class Flow:
     index, the places of the live weights in that memory, so that ties are broken by index, and a round's selection
     costs only as much as there is alive.
 
-    Arguments: task, a pruners.Task in evaluation mode. Raises: TicketError if R overflows all the same.
+    Arguments: task, a pruners.Task in evaluation mode.
+    Raises: TicketError if R overflows all the same.
     """
 
     def __init__(self, task):

@@ -53,7 +53,7 @@ def hours(operations, utilisation, count=1):
 
 def hours_lines(dataset, profile="paper"):
     """(column titles, lines) of a table: runs, operations and GPU-hours of each claim and of all, for each network."""
-    titles = ["claim", "network", "runs", "operations, in 10^18"]
+    titles = ["claim", "network", "runs", "operations, in 10¹⁸"]
     titles += [f"GPU-hours at {100 * share:g} %" for share in UTILISATION]
     lines = []
     for network, (name, _, _) in PROFILES[profile].networks.items():

@@ -187,6 +187,15 @@ def engines(profile, dataset):
 GRIDS = {
     "pilot": pilot, "engines": engines, "step1": step1, "step2": step2, "step3": step3, "step4": step4, "step5": step5,
 }  # fmt: skip
+TITLES = {  # what pages call them
+    "pilot": "the pilot", "engines": "engine comparison", "step1": "the claims", "step2": "more checks",
+    "step3": "extreme sparsity", "step4": "second network", "step5": "twice the length",
+}  # fmt: skip
+
+
+def titled(name):
+    """What pages call a grid, and its name on the command line, as Markdown; what is no grid stays as it is."""
+    return f"{TITLES[name]} (`{name}`)" if name in TITLES else name
 
 
 def grid(name, profile, dataset):
@@ -197,7 +206,8 @@ def grid(name, profile, dataset):
 def units(configs, profile):
     """Cost of runs in units of one full run of the profile; a rewound run costs three quarters of one.
 
-    Returns: float. Raises: TicketError if there is no run.
+    Returns: float.
+    Raises: TicketError if there is no run.
     """
     if not configs:
         raise TicketError("an empty grid has no cost; it needs at least one run.")

@@ -163,8 +163,8 @@ def answer(cells):
     said = "; ".join(f"on {network} at {', '.join(of)}" for network, of in smart.items() if of)
     if not any(cell and cell.n for cell in cells.values()):
         return f"**{verdicts.NOT_RUN.capitalize()}.** The ledger has no mask; `benchmarks/imagenet.py` makes them."
-    absent = dict.fromkeys(style(method).label for (_, method, _), cell in cells.items() if cell is None)
-    absent = f" {verdicts.NOT_RUN.capitalize()} yet, on one network or both: {', '.join(absent)}." if absent else ""
+    absent = dict.fromkeys(f"{style(m).label} on {network}" for (network, m, _), cell in cells.items() if cell is None)
+    absent = f" {verdicts.NOT_RUN.capitalize()} yet: {', '.join(absent)}." if absent else ""
     head = f"**Not all of them.** The smart ratio is {verdicts.NOT_DEFINED} {said}." if said else "**They do.**"
     return f"{head} No network was trained, so this says nothing about accuracy.{absent}\n\n{limits.summary(cells)}"
 

@@ -91,6 +91,6 @@ def positive_control(rows, profile, seeds):
     """
     points, flags = evidence.compare(evidence.select(rows, profile), "smart", "uniform", CLAIMS["C"].sparsities, seeds)
     if not len(points) or flags.refused or flags.not_defined:
-        return "What to hold it against, the smart ratio minus uniform, is not known here yet."
+        return "For comparison, smart ratio minus uniform is not known here yet."
     effect = verdicts.effect(stats.t_interval(points))
-    return f"To hold it against: the smart ratio minus uniform, which changes nothing but the keep-counts, is {effect}."
+    return f"For comparison, smart ratio minus uniform (only the keep-counts differ) is {effect}."

@@ -103,7 +103,7 @@ def same(found):
 def same_verdict(found, profile):
     """The answer of `same` in words, with its numbers and with what so few pairs leave open."""
     answer = same(found)
-    there = f"{sum(map(len, found.values()))} of {len(planned(profile))} runs of the grid `engines` are here."
+    there = f"{sum(map(len, found.values()))} of {len(planned(profile))} runs of the engine comparison are here."
     if answer is None:
         return f"**{verdicts.NOT_RUN.capitalize()}.** {there}"
     sparse, bf16 = (stats.t_interval(list(of.values())) for of in differences(found).values())

@@ -178,7 +178,7 @@ class Ledger:
         self.folder = Path(folder)
 
     def path(self, name):
-        """Where a row lies. Raises: TicketError if the name is not 16 hexadecimal digits."""
+        """Where a row lies; TicketError if the name is not 16 hexadecimal digits."""
         return self.folder / _file(name)
 
     def __contains__(self, name):

@@ -186,8 +186,11 @@ def summary(cells):
              for network in dict.fromkeys(key[0] for key in known)]  # fmt: skip
     titles = ["sound masks", *(f"{s} removed" for s in sparsities), "live share highest at the last"]
     absent = [name for name in dict.fromkeys(key[0] for key in cells) if name not in {key[0] for key in known}]
-    said = f"\n\n{verdicts.NOT_RUN.capitalize()}: {', '.join(absent)}." if absent else ""
-    return pages.table(titles, lines) + said
+    said = [f"{verdicts.NOT_RUN.capitalize()}: {', '.join(absent)}."] if absent else []
+    counts = {sum(key[::2] == (network, s) for key in known) for network, *_ in lines for s in sparsities}
+    if len(counts - {0}) > 1:
+        said += ["The numbers of masks differ, since some rules are not defined and some masks were not made."]
+    return "\n\n".join([pages.table(titles, lines), *said])
 
 
 def _sound_of(known, network, sparsity):
@@ -207,9 +210,9 @@ def rearranged(cells, sparsity):
              for (network, method, at), cell in cells.items()
              if at == sparsity and cell and cell.rearranged is not None]  # fmt: skip
     said = [f"{name} from {live:.0f} to {moved:.0f} %" for name, live, moved in known if max(live, moved) >= 0.5]
-    cut = [name for name, live, moved in known if max(live, moved) < 0.5]
     text = f"At {sparsity}, rearranging takes the live share of {'; '.join(said)}." if said else ""
-    return text + (f" Cut either way: {', '.join(cut)}." if cut else "")
+    cut = "All other masks are" if said else f"At {sparsity}, all masks are"
+    return f"{text} {cut} cut, before and after.".strip() if len(said) < len(known) else text
 
 
 def verdict(cells, sparsity):
@@ -219,7 +222,12 @@ def verdict(cells, sparsity):
         return ""
     of, many = sum(map(sound, known)), len(known)
     word = "Most do." if of > many / 2 else "Few do." if of else "None does."
-    return f"**{word}** At {sparsity}, {of} of {many} masks are sound: nine tenths of their weights are joined up."
+    text = (f"**{word}** With {100 * float(sparsity):g} % removed, {of} of {many} masks are sound: at least nine "
+            "tenths of their kept weights lie on a path from image to answer.")  # fmt: skip
+    if any(cell and cell.empty for (_, method, _), cell in cells.items() if method in ratios.RULES):
+        text += (" A rule that leaves a layer empty is counted here; elsewhere in the book it is "
+                 f"*{verdicts.NOT_DEFINED}*.")  # fmt: skip
+    return text
 
 
 def draw(ax, cells, network, methods):

@@ -133,7 +133,8 @@ def from_counts(scores, counts):
     """Keep the best scores of each layer, as many as its keep count; ties by lowest index.
 
     Arguments: scores, mapping from name to tensor, bigger = keep; counts, mapping from the same names to integers.
-    Returns: Mask. Raises: TicketError for bad scores, unequal names, or a count outside 0 to the layer's size.
+    Returns: Mask.
+    Raises: TicketError for bad scores, unequal names, or a count outside 0 to the layer's size.
     """
     _check_counts(scores, counts)
     kept = {name: _shaped(top(flatten(name, scores[name]), count), scores[name]) for name, count in counts.items()}
@@ -147,7 +148,8 @@ def random_mask(shapes, counts, *, generator):
     removed, if those are fewer) and is free of the ties of random scores.
 
     Arguments: shapes, mapping from name to shape (or anything with a `.shape`); counts, integers; a CPU generator.
-    Returns: Mask. Raises: TicketError for unequal names or a count outside 0 to the layer's size.
+    Returns: Mask.
+    Raises: TicketError for unequal names or a count outside 0 to the layer's size.
     """
     shapes = {name: torch.Size(getattr(shape, "shape", shape)) for name, shape in shapes.items()}
     _check_counts({name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, counts)
@@ -209,7 +211,9 @@ def overlap(a, b):
 
 
 def chance_overlap(a, b):
-    """The exact expectation of `overlap` once both masks are rearranged within their layers: sum(ka kb / n) / sum(ka).
+    """The exact expectation of `overlap` once both masks are rearranged within their layers.
+
+    It is `$\\sum_l a_l b_l / n_l$` over `$\\sum_l a_l$`, with `$a_l$` and `$b_l$` of the `$n_l$` weights kept.
 
     Taken within layers, never from the global density, which would credit equal keep counts to the weights' choice.
     """

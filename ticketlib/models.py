@@ -133,7 +133,8 @@ def initialise(model, generator=None):
     deviation 0.01, biases are zero.
 
     Arguments: model, a ResNet or VGG of this module; generator, None for one seeded 0.
-    Returns: the model. Source: the paper's code (models/).
+    Returns: the model.
+    Source: the paper's code (models/).
     """
     generator = generator or torch.Generator().manual_seed(0)
     mode = "fan_out" if family(model) == "resnet" else "fan_in"

@@ -122,7 +122,7 @@ def show_markdown(text):
 
 
 def glue(name, value):
-    """Name a value, so that prose in the book can quote it: {glue:text}`name`. Shows nothing.
+    """Name a value, so that prose in the book can quote it with the role `glue:text`. Shows nothing.
 
     Source: the record format of myst-nb, written without importing Sphinx.
     """

@@ -154,7 +154,8 @@ def corruption(facts):
         wanted = TRAINED_SEEDS if method == "lt" else MASK_SEEDS
         full &= all(sum("overlap" in bad for _, bad in pairs) >= wanted for pairs in found.values())
         there = [pairs for pairs in found.values() if pairs]
-        said += [f"{style(method).label} {_moved(there)}"] if there else []
+        where = " and ".join(place for place, pairs in found.items() if pairs)
+        said += [f"{style(method).label} on {where} {_moved(there)}"] if there else []
         used += [row for pairs in there for pair in pairs for row in pair]
         counts |= set(map(len, there))
     if not said:
@@ -209,8 +210,9 @@ def movable(facts):
     told = ", ".join(f"{style(method).label} on {network} {cell.live:.2f} and {cell.rearranged:.2f}"
                      for (network, method, _), cell in known.items()
                      if max(cell.live, cell.rearranged) >= 0.005)  # fmt: skip
-    told += ", all others none" if any(max(c.live, c.rearranged) < 0.005 for c in known.values()) else ""
-    text = (f"at {SPARSEST}, share of kept weights on a live path, as found and rearranged, without training: {told}; "
+    told += ", all others on these two none" if any(max(c.live, c.rearranged) < 0.005 for c in known.values()) else ""
+    text = (f"on the paper's two networks at {SPARSEST}, share of kept weights on a live path, as found and "
+            f"rearranged, without training: {told}; "
             f"at least {min(cell.movable for cell in known.values()):.2f} of them can move")  # fmt: skip
     used = [row for place in ("ResNet-32", "VGG-19") for method in METHODS[:-1]
             for row in masks_of(facts, method, place, sparsity=SPARSEST).values()]  # fmt: skip

@@ -106,7 +106,7 @@ def table(found):
 
 
 def reading(found):
-    """What the table says over all its cells, as one paragraph; "" where there is none."""
+    """What the table says over all its cells, and that LT is not in it while that is so; "" where there is none."""
     if not found:
         return ""
     moved = [np.mean([far(pair) for pair in of.values()]) for of in found.values()]
@@ -115,7 +115,7 @@ def reading(found):
         f"Over the {len(found)} cells, corruption moves {100 * min(moved):.1f} to {100 * max(moved):.1f} % of the kept "
         f"weights to other layers. The overlap lies {min(along):.0f} to {max(along):.0f} % of the way from chance to "
         "the ceiling."
-    )
+    ) + ("" if any(key[1] == "lt" for key in found) else " LT is not in this table: its ceiling has not been run.")
 
 
 def draw(ax, found, network):

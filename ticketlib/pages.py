@@ -35,6 +35,7 @@ def substitutions():
     rows, beside = ledger.rows(), Ledger(book_ledger("paper")).rows()
     return {
         "protocol_status": protocol_status(rows),
+        "protocol_reason": protocol_reason(rows),
         "verdict_rules": verdicts.rules(),
         "comparison_table": comparison_table(),
         "recipe_table": recipe_table(),
@@ -62,9 +63,7 @@ def points(value):
 
 
 def protocol_status(rows):
-    """Whether the numbers of the protocol are fixed, what they are, and what the pilot's spread asks for."""
-    from ticketlib import pilot  # it makes its tables with this module
-
+    """Whether the numbers of the protocol are fixed, and what they are."""
     fixed = board.protocol()
     if fixed is None:
         planned = grids.grid("pilot", "laptop", NO_IMAGES)
@@ -75,12 +74,19 @@ def protocol_status(rows):
             f"**Not fixed yet.** The pilot has made {made} of its {len(planned)} runs. Margin and number of seeds are "
             "fixed from it, before any run that counts."
         )
-    numbers = f"**Margin: {points(fixed['margin'])}. Seeds: {fixed['seeds']}.** {fixed['reason']}"
-    asked = pilot.seeds_asked(rows)
-    if asked is None:
-        return numbers
-    label, sd, plan = asked
-    return f"{numbers} The largest spread of the pilot is {sd:.2f} points ({label}): {plan.sentence}"
+    return f"**Margin: {points(fixed['margin'])}. Seeds: {fixed['seeds']}.** [Why these numbers](#margin-and-seeds) is told below."
+
+
+def protocol_reason(rows):
+    """Why the numbers are as they are, as the protocol's file says it, and what the pilot's spread asks for."""
+    from ticketlib import pilot  # it makes its tables with this module
+
+    fixed, asked = board.protocol(), pilot.seeds_asked(rows)
+    said = [fixed["reason"]] if fixed else []
+    if asked is not None:
+        label, sd, plan = asked
+        said.append(f"The pilot's largest spread is {sd:.2f} points ({label}). {plan.sentence}")
+    return "\n\n".join(said)
 
 
 def protocol_versions():
@@ -99,13 +105,15 @@ def trials_table():
 
 def comparison_table():
     """Every comparison of every claim: what minus what, and the kind of test."""
+    from ticketlib import checks  # it makes its tables with this module
+
     said = {"equivalence": "no difference (equivalence)", "noninferiority": "not worse (non-inferiority)",
             "superiority": "better (superiority)"}  # fmt: skip
     lines = [
-        [claim.id, claim.sentence, f"`{c.a}` minus `{c.b}`", said[part.kind], f"{100 * CONFIDENCE[part.kind]:g} %"]
+        [claim.id, claim.sentence, c.label, said[part.kind], f"{100 * CONFIDENCE[part.kind]:g} %"]
         for claim in CLAIMS.values()
         for part in claim.parts
-        for c in part.comparisons
+        for c in checks.minus(part.comparisons)
     ]
     return table(["claim", "in words", "difference", "asked", "interval before Holm"], lines)
 
@@ -129,9 +137,10 @@ def recipe_differences():
         if len(set(values)) > 1:
             lines.append([said, *values, REASONS.get(what, "only `smoke` differs: its digits are small")])
     scoring = [runs.config(name, "snip", "0.9", 0, dataset=NO_IMAGES) for name in PROFILES]
+    said_of = {"default": "as published", "book": "as published", "authors": "as in the paper's code"}
     for what, said in (("variant", "arithmetic of SNIP and GraSP"), ("scoring", "their scoring batch")):
         why = "the authors' quirks are tried where the authors' scale is"
-        lines.append([said, *(getattr(config, what) for config in scoring), why])
+        lines.append([said, *(said_of[getattr(config, what)] for config in scoring), why])
     return table(["", *PROFILES, "why `laptop` differs from `paper`"], lines)
 
 
@@ -149,8 +158,8 @@ def _networks(profile):
 def control_table():
     """What each control must have done before its pairs are read."""
     lines = [
-        ["mask rearranged", f"at least {100 * evidence.MOVED_FLOOR:g} % of the kept positions are others"],
-        ["weights shuffled or drawn again", f"at least {100 * evidence.MOVED_FLOOR:g} % of the kept values are others"],
+        ["mask rearranged", f"at least {100 * evidence.MOVED_FLOOR:g} % of the kept places change"],
+        ["weights shuffled or drawn again", f"at least {100 * evidence.MOVED_FLOOR:g} % of the kept values change"],
         ["labels at random", f"they agree with the true ones at 1 / classes, give or take {evidence.LABELS_SLACK:g}"],
         ["pixels shuffled", f"mean correlation with the true image at most {evidence.PIXELS_CEILING:g}"],
         ["half of the data", "half of the images, and as many updates as with all of them"],
@@ -167,5 +176,5 @@ def cost_table(rows):
         known = [s for s in seconds if s is not None]
         hours = f"{sum(known) / 3600:.1f}" if known else "not measured"
         hours += f" ({len(known)} of {len(configs)} runs of a measured kind)" if 0 < len(known) < len(configs) else ""
-        lines.append([name, len(configs), f"{grids.units(configs, 'laptop'):g}", hours])
+        lines.append([grids.titled(name), len(configs), f"{grids.units(configs, 'laptop'):g}", hours])
     return table(["grid", "runs", "units of one full run", "core-hours"], lines)

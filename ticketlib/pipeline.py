@@ -14,7 +14,7 @@ class Node(NamedTuple):
 
     words: tuple[str, ...]
     place: tuple[float, float, float, float]  # x, y, width, height
-    given: bool = False  # nothing leads to it: drawn with a broken edge
+    given: bool = False  # nothing leads to it, since it is a start or is drawn a second time: a broken edge
 
 
 class Arrow(NamedTuple):
@@ -31,12 +31,13 @@ class Arrow(NamedTuple):
 
 
 CHECKS = {  # sign -> (name, what is done, which tickets)
-    "1": ("corrupted data", "what finds the mask sees random labels, shuffled pixels, or both", "SNIP, GraSP, LT"),
+    "1": ("corrupted data", "the method that finds the mask is shown random labels, shuffled pixels, or both",
+          "SNIP, GraSP, LT"),
     "2": ("half of the data", "the dense network is trained on half of the images", "LRR"),
     "3": ("rearranged", "places are drawn by lot in each layer, as many as before", "SNIP, GraSP, LT, LRR"),
     "4": ("weights shuffled", "the kept values change places within their layer", "SNIP, GraSP, LT, LRR"),
     "5": ("re-initialised", "the kept weights start from a fresh draw", "SNIP, GraSP, LT"),
-}
+}  # fmt: skip
 NODES = {
     "initial": Node(("Initial weights",), (0, 0, 130, 40), True),
     "images": Node(("Training images",), (230, 0, 130, 40), True),

@@ -68,7 +68,8 @@ def style(key):
 
     Arguments: key, a key of STYLE ('lt'), or an arm ('lt+rearranged@0.90': colour and marker of the ticket, line of
         its last check, the sparsity left to the axis; 'lt+linear=global': an option, its text as label).
-    Returns: Style. Raises: TicketError for a name without style, naming it.
+    Returns: Style.
+    Raises: TicketError for a name without style, naming it.
     """
     method, *changes = key.partition("@")[0].split("+")
     for name in (method, *(change for change in changes if "=" not in change)):

@@ -119,7 +119,7 @@ def magnitude(task):
 
 @pruner("snip", needs_batch=True)
 def snip(task):
-    """|w g|, g the gradient of the batch's mean cross-entropy (Lee et al. 2019).
+    """`$|w g|$`, `$g$` the gradient of the batch's mean cross-entropy (Lee et al. 2019).
 
     Variant "authors" divides by the sum, as the paper's pruner/SNIP.py does; the order is the same.
     """
@@ -130,10 +130,10 @@ def snip(task):
 
 @pruner("grasp", needs_batch=True)
 def grasp(task):
-    """w (H g), H and g the Hessian and gradient of the loss, logits divided by 200 (Wang et al. 2020).
+    """`$w (H g)$`, `$H$` and `$g$` the Hessian and gradient of the loss, logits divided by 200 (Wang et al. 2020).
 
-    To first order, removing weight i changes the squared gradient norm by -2 w_i (H g)_i, so weights of low score are
-    those whose removal raises it. The published code drops the top of -w (H g); this is its negative.
+    To first order, removing weight `$i$` changes the squared gradient norm by `$-2 w_i (H g)_i$`, so weights of low
+    score are those whose removal raises it. The published code drops the top of `$-w (H g)$`; this is its negative.
 
     Variant "authors" follows the paper's pruner/GraSP.py: g is the sum over two halves of the batch, in the order
     given, H g the sum over the halves' Hessians, scores are divided by the size of their sum, and, if a generator was

@@ -9,6 +9,7 @@ from ticketlib.claims import CLAIMS
 from ticketlib.data import CLASSES
 from ticketlib.errors import TicketError, one_of
 from ticketlib.nb import ROOT
+from ticketlib.plots import style
 from ticketlib.sources import DATASETS, NETWORKS, SOURCES
 
 TABLE = ROOT / "book" / "reference" / "published.csv"
@@ -76,12 +77,16 @@ SILENT = {  # what a claim asks and no source here answers
     "A": "No source here checks LT on corrupted data.",
     "B": "No source here checks LT.",
     "C": "No source here has the smart ratio beside another method under one recipe. What there is: careful methods "
-         "minus a random ticket that keeps the same share of every layer.",
+         "minus a mask of random scores over the whole network.",
     "D1": "No source here has LRR with half the data, shuffled weights or rearranged masks. What there is: weight "
           "rewinding, which starts from an early point of the dense training, with new initial weights in their place.",
     "D2": "No source here has a second run of any of these.",
 }  # fmt: skip
 DAGGER = "† One of the two networks is below twice chance."
+LEFT_OUT = {  # source -> why some of its rows must not be printed, for readers; the file's notes say it to its editors
+    "grasp2020": "quoted at second hand; the origin could not be found",
+    "comp6258": "its code takes the number as the share to *keep*, so the labels are wrong",
+}
 
 
 @functools.cache
@@ -96,16 +101,21 @@ def rows():
 
 
 def left_out():
-    """The rows that must not be printed, with the reason the file gives: list of (row, reason)."""
-    return [(row, row["note"].split(BANNED + ": ")[-1]) for row in _table() if BANNED in row["note"]]
+    """The rows that must not be printed: dict (source, method, network) -> list of rows."""
+    found = {}
+    for row in _table():
+        if BANNED in row["note"]:
+            found.setdefault((row["source"], row["method"], row["network"]), []).append(row)
+    return found
 
 
 def left_out_list():
     """The rows that must not be printed and why, without their accuracies, as a Markdown list."""
     lines = []
-    for row, reason in left_out():
-        where = f"{SOURCES[row['source']].label}, {NETWORKS[row['network']]}"
-        lines.append(f"- {where}, {row['method']}, {row['sparsity']} removed: {reason}")
+    for (source, method, network), of in left_out().items():
+        at = f"at {' and '.join(row['sparsity'] for row in of)}" if len(of) < 3 else f"at {len(of)} sparsities"
+        what = f"{style(method).label} on {NETWORKS[network]}, {at}"
+        lines.append(f"- {SOURCES[source].label}, {what}: {LEFT_OUT[source]}.")
     return "\n".join(lines)
 
 
@@ -178,7 +188,12 @@ def full_scale(claim_id):
     contrasts = [contrast for contrast in CONTRASTS if contrast.claim == claim_id]
     runs = sorted({cell.runs for contrast in contrasts for cell in cells(contrast)})
     said = f"Differences within one source; runs behind each accuracy: {' or '.join(runs)}; described, not judged."
-    return f"{pages.table(*table_of(contrasts, COUNTING))}\n\n{said} {DAGGER} {SILENT[claim_id]}"
+    return f"{with_dagger(pages.table(*table_of(contrasts, COUNTING)))}\n\n{said} {SILENT[claim_id]}"
+
+
+def with_dagger(table):
+    """A table of differences, and beneath it what its daggers mean if it has one."""
+    return f"{table}\n\n{DAGGER}" if "†" in table else table
 
 
 def span(panel, dataset=None, source=None):
@@ -204,8 +219,10 @@ def span(panel, dataset=None, source=None):
 def summary():
     """What the page shows, as Markdown: that it judges nothing, and the range of every panel."""
     several = sum(row["n_runs"] not in ("", "1") for row in rows())
-    said = f"**No claim is judged on this page.** It reads {len(rows())} accuracies that others published; behind"
-    lines = [f"{said} {several} of them there are several runs, as far as the sources say. From about 0.9 on:", ""]
+    said = (f"**No claim is judged on this page.** The file holds {len(rows())} accuracies that others published; "
+            f"{sum(used().values())} are read here.")  # fmt: skip
+    lines = [f"{said} Behind {several} of the file's there are several runs, as far as the sources say. From about "
+             "0.9 on:", ""]  # fmt: skip
     return "\n".join([*lines, *(f"- {span(panel)}" for panel in PANELS)])
 
 

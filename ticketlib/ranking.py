@@ -22,7 +22,8 @@ def asked_total(size, sparsity):
     The density is taken from the sparsity's decimal text, since 1 - .98 in floats is not .02.
 
     Arguments: size, integer >= 0; sparsity, fraction removed, 0 <= sparsity < 1, a number or decimal text.
-    Returns: int. Raises: TicketError for a sparsity out of range or not a number.
+    Returns: int.
+    Raises: TicketError for a sparsity out of range or not a number.
     """
     try:
         density = 1 - Decimal(str(sparsity))

@@ -85,7 +85,7 @@ def keep_counts(model, rule, sparsity, *, linear_keep_ratio=0.3, family=None, mi
 
 @rule("smart", fixes_linear=True)
 def smart(table, total, family):
-    """Smart ratio: keep_ratio of layer i of L proportional to (L-i+1)^2 + (L-i+1), over i^2 for VGGs.
+    """Smart ratio: keep_ratio of layer `$i$` of `$L$` proportional to `$(L-i+1)^2 + (L-i+1)$`, over `$i^2$` for VGGs.
 
     Source: the paper's code, pruner/SmartRatio.py.
     """
@@ -94,19 +94,19 @@ def smart(table, total, family):
 
 @rule("linear", fixes_linear=True)
 def linear_decay(table, total, family):
-    """Ablation of the smart ratio: keep_ratio proportional to L-i+1, over i^2 for VGGs as in the paper's code."""
+    """Ablation of the smart ratio: keep_ratio proportional to `$L-i+1$`, divided by `$i^2$` on VGGs."""
     return _by_depth(table, family, lambda i, L: L - i + 1)
 
 
 @rule("cubic", fixes_linear=True)
 def cubic(table, total, family):
-    """Ablation of the smart ratio: keep_ratio proportional to (L-i+1)^3, over i^2 for VGGs as in the paper's code."""
+    """Ablation of the smart ratio: keep_ratio proportional to `$(L-i+1)^3$`, divided by `$i^2$` on VGGs."""
     return _by_depth(table, family, lambda i, L: (L - i + 1) ** 3)
 
 
 @rule("ascending", fixes_linear=True)
 def ascending(table, total, family):
-    """Ablation of the smart ratio: keep_ratio proportional to i^2 + i, over i^2 for VGGs as in the paper's code.
+    """Ablation of the smart ratio: keep_ratio proportional to `$i^2 + i$`, divided by `$i^2$` on VGGs.
 
     So it is almost uniform on a VGG, and on a ResNet it can leave the first convolution empty.
     """
@@ -139,7 +139,7 @@ def uniform_plus(table, total, family):
 
 @rule("er")
 def er(table, total, family):
-    """Erdos-Renyi: keep_ratio proportional to (n_in + n_out) / (n_in n_out), solved as `erk` (Mocanu et al. 2018)."""
+    """Erdos-Renyi: keep_ratio proportional to `$1 / n_{in} + 1 / n_{out}$`, solved as `erk` (Mocanu et al. 2018)."""
     return solve_again(_sizes(table), [sum(layer.shape[:2]) * prod(layer.shape[2:]) for layer in table], total)
 
 
@@ -154,7 +154,7 @@ def erk(table, total, family):
 
 @rule("igq")
 def igq(table, total, family):
-    """Ideal gas quota: keep_ratio 1 / (1 + F n), F such that the total fits (Vysogorets and Kempe 2023)."""
+    """Ideal gas quota: keep_ratio `$1 / (1 + F n)$`, `$F$` such that the total fits (Vysogorets and Kempe 2023)."""
     kept = lambda F: [layer.size / (1 + F * layer.size) for layer in table]  # noqa: E731
     F = bisect(lambda F: sum(kept(F)) > total, 0.0, len(table) / total)
     return [Fraction(count) for count in kept(F)]
@@ -172,7 +172,7 @@ def balanced(table, total, family):
 
 @rule("pyramidal")
 def pyramidal(table, total, family):
-    """keep_ratio r^i of layer i = 1, 2, ..., r such that the total fits (Gadhikar et al. 2023)."""
+    """keep_ratio `$r^i$` of layer `$i = 1, 2, ...$`, `$r$` such that the total fits (Gadhikar et al. 2023)."""
     kept = lambda r: [r**i * layer.size for i, layer in enumerate(table, 1)]  # noqa: E731
     r = bisect(lambda r: sum(kept(r)) < total, 0.0, 1.0)
     return [Fraction(count) for count in kept(r)]

@@ -3,7 +3,7 @@
 import re
 from importlib.metadata import version
 
-from ticketlib import baselines, board, drawings, evidence, grids, nb, pages, pipeline, runs, spent
+from ticketlib import baselines, board, drawings, evidence, grids, nb, pages, pipeline, runs, spent, verdicts
 from ticketlib.data import CLASSES
 from ticketlib.pages import points
 
@@ -80,7 +80,7 @@ def substitutions(rows, beside):
         "references_checked": references_checked(),
         "board_summary": board.summary(rows),
         "board_progress": board_progress(rows),
-        "board_reading": board_reading(),
+        "board_reading": board_reading(rows),
         "scope_words": evidence.scope("laptop"),
         "version": version("ticketlib"),
     }
@@ -99,15 +99,23 @@ def board_progress(rows):
     return f"Of the {len(planned)} runs planned for the claims, {len(planned & made)} are made."
 
 
-def board_reading():
-    """How to read the small drawings of the board, once there is a margin to draw."""
-    if board.protocol() is None:
-        return "Effects are drawn here as soon as the protocol has fixed its margin."
-    margin = board.protocol()["margin"]
-    return (
-        "In the drawings a dot is the mean over seeds, its line the interval that decides. The grey band is the "
-        f"margin, {points(margin)} either way, where there is one. A dot at the edge lies beyond it. *n* counts seeds."
-    )
+def board_reading(rows):
+    """How to read the board, in sentences: words that are no verdict, and drawings, each where the board has them."""
+    fixed, judged = board.protocol(), board.judged(rows).values()
+    words, said = {one.word for one in judged} or {verdicts.NOT_RUN}, []
+    if verdicts.NOT_RUN in words:
+        said.append("*Not run* is no verdict: the runs that would decide are not there yet.")
+    if verdicts.PROVISIONAL in words:
+        done = min(row.estimate.n for one in judged if one.word == verdicts.PROVISIONAL
+                   for row in one.rows if row.verdict.word != verdicts.NOT_DEFINED)  # fmt: skip
+        said.append(f"*Provisional, {done} of {fixed['seeds']} seeds* is no verdict yet: {done} of the "
+                    f"{fixed['seeds']} seeds that the protocol asks for {'is' if done == 1 else 'are'} done.")
+    if any(row.ready for one in judged for row in one.rows):
+        said.append(
+            "In the drawings a dot is the mean over seeds, its line the interval that decides. The grey band is the "
+            f"margin, {points(fixed['margin'])} either way, where there is one. A dot at the edge lies beyond it."
+        )
+    return " ".join([*said, "*n* counts seeds."])
 
 
 def outlay_assumed():
@@ -128,7 +136,7 @@ def data_table():
 def recipe_versions(rows):
     """How many rows of each recipe version the ledger holds, as a Markdown list."""
     made = [row.config.recipe for row in rows if row["kind"] == "run"]
-    said = {0: "the pilot, which enters no verdict"}
+    said = {0: "pilot and engine comparison, which enter no verdict"}
     lines = [
         f"- Recipe {version}: {made.count(version)} runs; {said.get(version, 'runs that count')}"
         for version in sorted({0, *(profile.training["recipe"] for profile in runs.PROFILES.values()), *made})

@@ -3,7 +3,9 @@
 from collections import Counter
 
 from ticketlib import campaign, pages
-from ticketlib.audit import EQUAL, OUTCOMES, folder
+from ticketlib.audit import DIFFERS, ELSEWHERE, EQUAL, folder
+
+CAME_OUT = {EQUAL: f"came out {EQUAL}", DIFFERS: "came out otherwise", ELSEWHERE: "ran on another machine"}
 
 
 def substitutions(ledger, rows):
@@ -20,13 +22,15 @@ def substitutions(ledger, rows):
 
 
 def status(audits):
-    """How many rows were carried out again, and what came of them, in one sentence."""
+    """How many rows were carried out again, and what came of them, in sentences."""
     if not audits:
         return "**No audit has been made yet.**"
-    times = len({(row["config"]["code"], row["config"]["date"]) for row in audits})
     found = Counter(row["outcome"] for row in audits)
-    said = ", ".join(f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found[outcome])
-    return f"**Audits: {times}. Runs carried out again: {len(audits)}. Of these {said}.**"
+    if len(audits) == 1:
+        return f"**One run was carried out again. It {CAME_OUT[audits[0]['outcome']]}.**"
+    times = len({(row["config"]["code"], row["config"]["date"]) for row in audits})
+    said = ", ".join(f"{found[outcome]} {words}" for outcome, words in CAME_OUT.items() if found[outcome])
+    return f"**{len(audits)} runs were carried out again, in {times} audit{'s' * (times > 1)}: {said}.**"
 
 
 def table(audits):

@@ -81,14 +81,24 @@ def _line(item, answer, facts):
 
 
 def summary(found):
-    """How many items are answered, by rows, by code and on the page, as one sentence."""
+    """How many items are answered, by rows, by code and on the page, in sentences."""
     kinds = {kind: [answer.answered for item, answer in found if item.kind == kind] for kind in answers.KINDS}
     part = sum(bool(answer.rows) and answer.open for _, answer in found)
-    runs, advice, code = (f"{sum(kinds[kind])} of {len(kinds[kind])}" for kind in (MEASURED, EDITORIAL, COMPUTED))
-    return (
-        f"There are {len(found)} items. Needing runs, and answered by rows of the ledger: {runs}; in part: {part}. "
-        f"Advice on the text, and followed: {advice}. Answered by the code alone: {code}."
+    (full, runs), (followed, advice), (code, _) = (
+        (sum(kinds[kind]), len(kinds[kind])) for kind in (MEASURED, EDITORIAL, COMPUTED)
     )
+    pieces = f"All {advice} pieces of advice on the text are" if followed == advice else (
+        f"Of {advice} pieces of advice on the text, {_counted(followed)}"
+    )
+    by_code = "One item is" if code == 1 else f"{code} items are"
+    return (
+        f"There are {len(found)} items. Of {runs} items that need runs, {_counted(part)} answered in part and "
+        f"{full or 'none'} in full. {pieces} followed. {by_code} answered by the code."
+    )
+
+
+def _counted(number):
+    return {0: "none is", 1: "one is"}.get(number, f"{number} are")
 
 
 class Open(NamedTuple):
@@ -104,7 +114,7 @@ class Open(NamedTuple):
 def runs_table(facts):
     """Which runs would settle what is open, as a Markdown table: how many, which, in which grid, and their cost."""
     lines = [
-        [item.id, f"{len(part.to_do)} of {part.planned}", part.which, part.grid, *_cost(part, facts)]
+        [item.id, f"{len(part.to_do)} of {part.planned}", part.which, grids.titled(part.grid), *_cost(part, facts)]
         for item in ITEMS
         for part in open_runs(item, facts)
     ]
@@ -131,7 +141,8 @@ def waiting(item, facts):
     masks = sum(len(part.to_do) for part in parts if part.probe)
     said = [f"{len(runs)} runs, {grids.units(list(runs.values()), facts.profile):g} units"] if runs else []
     said += [f"{masks} probes"] if masks else []
-    return f"{' and '.join(said)} ({', '.join(dict.fromkeys(part.grid for part in parts))})" if said else ""
+    grid = dict.fromkeys(grids.TITLES.get(part.grid, part.grid) for part in parts)
+    return f"{' and '.join(said)} ({', '.join(grid)})" if said else ""
 
 
 def open_runs(item, facts):

@@ -2,6 +2,7 @@
 
 from ticketlib import observations, published
 from ticketlib.answers import COMPUTED, EDITORIAL, MEASURED, Item, Need, Pair
+from ticketlib.plots import style
 from ticketlib.runs import PROFILES
 from ticketlib.tickets import REWIND_TO
 
@@ -18,7 +19,7 @@ SPARSE_END, SCALE = "claims/11_sparse_end", "claims/12_imagenet"
 
 def _against_itself(*tickets, checks=("rearranged",)):
     said = {"rearranged": "rearranged", "both": "on corrupted data", "reinitialised": "re-initialised"}
-    return tuple(Pair(f"{t} {said[check]}", f"{t}+{check}", t) for t in tickets for check in checks)
+    return tuple(Pair(f"{style(t).label} {said[check]}", f"{t}+{check}", t) for t in tickets for check in checks)
 
 
 def _step1(*pairs, sparsities=BOTH):
@@ -63,7 +64,7 @@ ITEMS = (
     Item("R2.5", "A method that fails a check is not bad: these are properties, not duties.", EDITORIAL, ("index",),
          text="The book speaks of methods that depend on data or on positions, and of others that do not.",
          phrase="has not failed at anything"),
-    Item("R2.6", "As reviewer 2 notes, earlier work showed keep-ratios that fall with depth. Is this new?", MEASURED,
+    Item("R2.6", "Earlier work showed keep-ratios that fall with depth. Is this new?", MEASURED,
          (DEPTH, RULES), extra=observations.depth, probed=observations.METHODS),
     Item("R2.7", "Do rearranged tickets lose at extreme sparsity?", MEASURED, (PLACES, SPARSE_END),
          extra=observations.movable,

@@ -12,6 +12,7 @@ from ticketlib.runs import PROFILES
 
 TARGETS = tuple(range(50, 100, 5))  # accuracies in percent
 TICKETS = ("smart", "lt")  # a ticket known before training, and one that needs a trained net
+SLOWED = 0.8  # a run below this share of the benchmark's images/s was held up by other work
 
 
 def clocked(rows, profile, network="resnet"):
@@ -128,19 +129,33 @@ def verdict(of, idle_speeds=None):
                 f"- {100 * float(sparsity):g} % removed, to {target} %: {smart:,.0f} s for a random ticket, "
                 f"{lt:,.0f} s for LT with its dense net, {lt / smart:.1f} times as long.{alone}"
             )
-    return "\n".join(lines) or f"**{verdicts.NOT_RUN.capitalize()}.**"
+    if not lines:
+        return f"**{verdicts.NOT_RUN.capitalize()}.**"
+    clock = "On an idle machine, as estimated:" if idle_speeds else "By the seconds that the runs took:"
+    return "\n".join([clock, "", *lines])
 
 
-def load_said(of):
-    """How much the images/s of equal runs differ, in a sentence: what other work on the machine did to the seconds."""
-    speeds = [[row["images_per_second"] for seeds in at.values() for row in seeds.values()] for at in of.values()]
-    apart = [max(found) / min(found) for found in speeds if len(found) > 1]
-    if not apart:
-        return ""
-    return (
-        f"Equal work took up to **{max(apart):.1f} times** as long in one run as in another: the campaign shared its "
-        "machine with other work. So these seconds were taken under load, and an idle machine is faster."
-    )
+def load_said(of, idle_speeds=None):
+    """What other work on the machine did to the seconds, in sentences: images/s of equal runs, and of an idle machine.
+
+    Arguments: of, as `clocked` gives; idle_speeds, as `idle` gives. "" where nothing is known to have been held up.
+    """
+    speeds = {key: [row["images_per_second"] for seeds in at.values() for row in seeds.values()]
+              for key, at in of.items()}  # fmt: skip
+    apart = [max(found) / min(found) for found in speeds.values() if len(found) > 1]
+    told = [f"{_title(*key)}: {_span(speeds[key])} instead of {idle_speeds[at]:,.0f}" for key in columns(of)
+            if (at := "dense" if key[0] == "dense" else key[1]) in (idle_speeds or {})
+            and min(speeds[key]) < SLOWED * idle_speeds[at]]  # fmt: skip
+    said = [f"Equal work took up to **{max(apart):.1f} times** as long in one run as in another."] if apart else []
+    if told:
+        said += ["In the campaign these runs were made beside other work. Their images a second, and those of the "
+                 f"benchmark: {'; '.join(told)}. So these seconds say little about speed."]  # fmt: skip
+    return " ".join(said)
+
+
+def _span(values):
+    low, high = (f"{end(values):,.0f}" for end in (min, max))
+    return low if low == high else f"{low} to {high}"
 
 
 def common_target(of):

@@ -25,8 +25,10 @@ NETWORKS = {  # how the benchmarks name them: what models.build is given
     "ResNet-32, doubled width": ("resnet32", 32),
     "slim VGG-16": ("vgg16", 0.25),
 }
+TOGETHER = ", each of two processes"  # in the benchmarks' names
+AT_ONCE = ", each of two processes that run at once"  # the same for readers
 SPARSE_FROM = 0.9  # fraction removed from which "auto" takes the sparse engine where no break-even is stored
-TRAINING = re.compile(rf"({'|'.join(NETWORKS)}), training, (0\.\d+) removed(, each of two processes)?")
+TRAINING = re.compile(rf"({'|'.join(NETWORKS)}), training, (0\.\d+) removed({TOGETHER})?")
 
 
 class Crossing(NamedTuple):
@@ -65,7 +67,8 @@ def cells(row):
     held = row["against"] is not None and row["yardstick"] != "goal"  # a goal has a column of its own
     against = f"{row['yardstick']}: {number(row['against'])}" if held else ""
     ratio = f"{row['ratio']:.2f}" if held and row["ratio"] is not None else ""
-    what = row["what"] if row["group"] in GROUPS else f"{row['group']}: {row['what']}"
+    what = row["what"].replace(TOGETHER, AT_ONCE)
+    what = what if row["group"] in GROUPS else f"{row['group']}: {what}"
     return [what, f"{number(row['value'])} {row['unit']}", against, ratio, row["reach"], word]
 
 
@@ -128,7 +131,7 @@ def verdict(stored):
         return NOT_MEASURED
     said = [_bought(network, of) for network, of in speeds.items()]
     found = [row["reached"] for row in rows(stored) if row["reached"] is not None]
-    count = f"Of all goals set, {sum(found)} of {len(found)} were reached."
+    count = f"Of {len(found)} goals set, {sum(found) if sum(found) < len(found) else 'all'} were reached."
     return "\n\n".join([*said, f"{count} {busy(stored)}".strip()])
 
 
@@ -158,9 +161,16 @@ def busy(stored):
 def missed(stored):
     """The goals that were missed, as a list; or a line that says there is none, or that nothing was measured."""
     found = [row for row in rows(stored) if row["reached"] is False]
-    lines = [f"- **{cells(row)[0]}**: {cells(row)[1]}; the goal was {row['reach']}".replace("goal was aim:", "aim was")
+    lines = [f"- **{cells(row)[0]}**: {_measured(row)}; the goal was {row['reach']}".replace("goal was aim:", "aim was")
              for row in found]  # fmt: skip
-    return "\n".join(lines) or ("None was missed." if rows(stored) else NOT_MEASURED)
+    if not lines:
+        return "None was missed." if rows(stored) else NOT_MEASURED
+    return "\n".join(["These were not reached:", "", *lines])
+
+
+def _measured(row):
+    """What was measured, in the terms of its goal: times the yardstick where the goal is set so."""
+    return f"{row['ratio']:.2f} times {row['yardstick']}" if "times" in row["reach"] else cells(row)[1]
 
 
 def training_table(stored):
@@ -168,7 +178,7 @@ def training_table(stored):
     lines = []
     for together in (False, True):
         for network, speeds in training(stored, together).items():
-            first, name = trained_first(speeds), network + (", each of two processes" if together else "")
+            first, name = trained_first(speeds), network + AT_ONCE * together
             lines.append([name, "100 %", number(speeds["dense"]), "1.00", ""])
             for s in sorted(first, key=float):
                 kept = f"{100 - 100 * float(s):.3g} %"
@@ -220,7 +230,8 @@ def made_on(stored):
 
 def in_short(stored):
     """README's benchmark section: where skipping zeros pays, by how much, and every goal that was missed."""
-    parts = (verdict(stored), busy(stored), "Missed:", missed(stored))
+    all_reached = all(row["reached"] is not False for row in rows(stored))
+    parts = (verdict(stored), busy(stored), "" if all_reached else missed(stored))
     return "\n\n".join(filter(None, parts)) if rows(stored) else NOT_MEASURED
 
 

@@ -41,7 +41,7 @@ def core_hours(rows):
     for row in rows:
         if row["device"].startswith("cpu"):
             kind = "probes: masks only" if row["kind"] == "probe" else "runs"
-            kind = "pilot runs" if kind == "runs" and row.config.recipe == 0 else kind
+            kind = "pilot and engine comparison" if kind == "runs" and row.config.recipe == 0 else kind
             found[kind][0] += 1
             found[kind][1] += row["seconds"] * row["threads"] / 3600
     return {kind: tuple(values) for kind, values in sorted(found.items())}

@@ -45,7 +45,7 @@ class Plan:
     power: float  # reached at n and the full alpha, 0 to 1, for a true difference of zero
     strictest: float  # the same at alpha / family, the level Holm holds the smallest p against
     resolves: float  # the margin in points that n seeds show with the wanted power
-    sentence: str  # formula, values and outcome in words
+    sentence: str  # values and outcome in words
 
 
 def sample(values):
@@ -220,7 +220,7 @@ def tost_power(n, sd, margin, alpha=ALPHA):
 
 
 def seeds_needed(sd, margin, *, power=0.8, limits=(6, 10), family=3):
-    """Return the smallest n with n >= ((t(.95, n-1) + t(1-beta/2, n-1)) sd / margin)^2, clipped to the limits.
+    r"""Return the smallest n with `$n \ge ((t_{.95, n-1} + t_{1-\beta/2, n-1}) \, sd / margin)^2$`, within the limits.
 
     The formula is that of two one-sided tests, each at alpha = .05, for a true difference of zero; beta = 1 - power.
     Non-inferiority needs fewer. Holm's first step in a family is stricter: the power left there is told as well.
@@ -240,9 +240,10 @@ def seeds_needed(sd, margin, *, power=0.8, limits=(6, 10), family=3):
     n = min(max(asked, limits[0]), limits[1])
     reached, strictest = (tost_power(n, sd, margin, alpha) for alpha in (ALPHA, ALPHA / family))
     resolves = sum(_quantile(tail, n) for tail in tails) * sd / math.sqrt(n)
-    sentence = (f"n = ((t({tails[0]:.3g}, n-1) + t({tails[1]:.3g}, n-1)) × {sd:.2f} / {margin:g})² asks for {asked} "
-                f"seeds; {n} are taken (between {limits[0]} and {limits[1]}): power {100 * reached:.0f} %, "
-                f"and {100 * strictest:.0f} % at the strictest of Holm's {family} levels.")
+    bound = f" The protocol takes at {'most' if asked > n else 'least'} {n}." if asked != n else ""
+    sentence = (f"At a margin of {margin:g} point{'s' * (margin != 1)}, a spread of {sd:.2f} needs {asked} seeds."
+                f"{bound} With {n}, a true difference of zero is shown to be none with a chance of "
+                f"{100 * reached:.0f} % ({100 * strictest:.0f} % at Holm's strictest level).")
     if asked > limits[1]:
         sentence += f" {n} seeds resolve a margin of {resolves:.2f} points; below that a verdict may stay undecided."
     return Plan(n, asked, reached, strictest, resolves, sentence)

@@ -51,7 +51,8 @@ TICKETS = {
 def previous_round(sparsity):
     """Sparsity of the iterative round before the one that ends at `sparsity`; "0" before the first.
 
-    Arguments: sparsity, decimal text in (0, 1). Returns: decimal text, one of 0, 0.2, 0.36, 0.488, ...
+    Arguments: sparsity, decimal text in (0, 1).
+    Returns: decimal text, one of 0, 0.2, 0.36, 0.488, ...
     """
     wanted, density = 1 - Decimal(sparsity), Decimal(1)
     while density * ROUND_KEEPS > wanted:

@@ -1,8 +1,10 @@
 """Stored benchmarks beside the speeds: where a step's time goes, what bounds it, a peer, and other tables."""
 
+import json
 import re
 
-from ticketlib import pages, speed
+from ticketlib import grids, pages, speed
+from ticketlib.nb import ROOT
 
 PHASES = ("images", "forward", "backward", "masks", "update", "metrics")
 LOOPS = ("usual loop", "our loop")
@@ -203,7 +205,7 @@ def shared(stored):
     if not found:
         return speed.NOT_MEASURED
     lines = [
-        [row["what"], f"{row['value']:,.0f}", f"{row['against']:,.0f}", f"{row['against'] / row['value']:.2f}"]
+        [_grid(row["what"]), f"{row['value']:,.0f}", f"{row['against']:,.0f}", f"{row['against'] / row['value']:.2f}"]
         for row in found
     ]
     every = lines[-1]
@@ -213,8 +215,22 @@ def shared(stored):
     )
 
 
+def _grid(what):
+    """What pages call a grid that the benchmarks name."""
+    return grids.TITLES.get(what.removeprefix("grid "), what)
+
+
+def _page(name):
+    """The title of a notebook; what is none, as it is."""
+    path = ROOT / "notebooks" / f"{name}.ipynb"
+    if not path.is_file():
+        return name
+    first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+    return first.splitlines()[0].removeprefix("# ")
+
+
 def built(stored):
     """How long each page of the book took to build: a table, slowest first."""
     found = [row for row in speed.rows(stored, "upkeep") if row["group"] == "pages"]
-    lines = [[row["what"], f"{row['value']:.0f}"] for row in sorted(found, key=lambda row: -row["value"])]
+    lines = [[_page(row["what"]), f"{row['value']:.0f}"] for row in sorted(found, key=lambda row: -row["value"])]
     return pages.table(("part", "seconds"), lines) if lines else speed.NOT_MEASURED

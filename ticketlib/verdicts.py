@@ -111,7 +111,7 @@ def _standing(estimate, n_required, flags):
     if flags.refused:
         return Verdict(UNDECIDED, f"{UNDECIDED}: pairs refused, they differ in {', '.join(map(str, flags.refused))}")
     if estimate.n < n_required:
-        return Verdict(PROVISIONAL, f"{PROVISIONAL}, {estimate.n} of {n_required}{_collapses(flags)}")
+        return Verdict(PROVISIONAL, f"{PROVISIONAL}, {estimate.n} of {n_required} seeds{_collapses(flags)}")
     return None
 
 
@@ -125,15 +125,13 @@ def effect(estimate):
 
 
 def verdict(kind, estimate, margin, n_required, flags=Flags()):  # noqa: B008 (frozen)
-    """Give the word for one comparison, a minus b.
-
-    The first line that applies decides:
+    """The word of one comparison, *a* minus *b*: the first line that applies decides.
 
     1. a rule that is infeasible here, or leaves a layer empty: *not defined here*, no verdict;
     2. no runs: *not run*, no verdict;
     3. a manipulation check failed, or every difference is exactly zero: *undecided: the control did nothing*;
     4. pairs differ in device, threads, engine, precision, versions or recipe: *undecided*, refused;
-    5. fewer seeds than the protocol's n: *provisional, k of n*, no verdict;
+    5. fewer seeds than the protocol's n: *provisional, k of n seeds*, no verdict;
     6. the Holm-adjusted interval. Equivalence (90 %): inside the margin *holds*, wholly outside on one side *does not
        hold*. Non-inferiority (one-sided 95 %, the ends of the 90 % interval): wholly above minus the margin *holds*,
        wholly below it *does not hold*. Superiority (95 %): wholly above 0 *holds*, wholly below 0 *does not hold*.
@@ -142,7 +140,8 @@ def verdict(kind, estimate, margin, n_required, flags=Flags()):  # noqa: B008 (f
 
     Arguments: kind, a key of CONFIDENCE; estimate, the adjusted stats.Estimate in points; margin, points, above 0
         (unused by superiority); n_required, the protocol's seeds, 2 or more; flags, Flags.
-    Returns: Verdict(word, sentence). Raises: TicketError for input that cannot be read, and nothing else.
+    Returns: Verdict(word, sentence).
+    Raises: TicketError for input that cannot be read, and nothing else.
     """
     _check(kind, estimate, margin, n_required, flags)
     standing = _standing(estimate, n_required, flags)
@@ -155,16 +154,17 @@ def verdict(kind, estimate, margin, n_required, flags=Flags()):  # noqa: B008 (f
 
 
 def combine(parts):
-    """Give the word for a claim from the words of its comparisons.
+    """The word of a claim follows from those of its comparisons.
 
     Comparisons *not defined here* take no part. If none is left the claim is *not defined here*; if none has run, *not
     run*; if any has not run or is provisional, *provisional*. Else each part of the claim has a word of its own:
-    *holds* if all its comparisons hold, *does not hold* if none of them does and each was seen to fail, *holds in
-    part* if some hold and others fail or are undecided, *undecided* otherwise. A claim of several parts (C) is worth
-    its weakest part, in the order *does not hold*, *undecided*, *holds in part*, *holds*.
+    *holds* if all its comparisons hold, *does not hold* if not one of them does and none is undecided, *holds in part*
+    if some hold and others do not or are undecided, *undecided* otherwise. A claim of several parts (C) is worth its
+    weakest part, in the order *does not hold*, *undecided*, *holds in part*, *holds*.
 
     Arguments: parts, one list of words for each part of the claim, at least one word in all.
-    Returns: a word. Raises: TicketError for an unknown word, or none.
+    Returns: a word.
+    Raises: TicketError for an unknown word, or none.
     """
     defined = [[one_of("word", word, WORDS + NO_VERDICT) for word in part if word != NOT_DEFINED] for part in parts]
     words = [word for part in defined for word in part]
@@ -220,7 +220,8 @@ def judge(claim, differences, margin, n_required, flags=None):
     cannot have a word yet (too few seeds, refused, ...) count in the family and are never decided.
     Arguments: claim, a Claim; differences, {comparison key: points a seed, shape (num_seeds,)}, absent where not run;
         margin, points, above 0; n_required, the protocol's seeds; flags, {comparison key: Flags}.
-    Returns: Judged. Raises: TicketError for input that cannot be read.
+    Returns: Judged.
+    Raises: TicketError for input that cannot be read.
     """
     arrays = list(map(_points, _per_comparison(claim, differences, ())))
     flags = _per_comparison(claim, flags or {}, Flags())
@@ -246,7 +247,7 @@ def _board_sentence(word, rows, n_required):
         return word
     seeds = min(row.estimate.n for row in rows if row.verdict.word != NOT_DEFINED)
     if word == PROVISIONAL:
-        head = f"{word}, {seeds} of {n_required}"
+        head = f"{word}, {seeds} of {n_required} seeds"
         return f"{head}: {', '.join(_short(row, head) for row in rows)}"
     return f"{word}: {'; '.join(map(_short, rows))}; n = {seeds}"
 

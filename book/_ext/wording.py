@@ -37,11 +37,14 @@ def rewrite(app, what, name, obj, options, lines):
 
 
 def literal(text):
-    """Text in which nothing but code in backticks and *emphasis* means anything to reStructuredText."""
+    """Text in which nothing but code in backticks, maths in `$...$` and *emphasis* means anything to reStructuredText.
+    """
     return "".join(map(_piece, MARKED.split(text)))
 
 
 def _piece(text):
+    if text.startswith("`$"):
+        return f":math:`{text.strip('`$')}`"
     if text.startswith("`"):
         return f"``{text.strip('`')}``"
     return text if EMPHASIS.fullmatch(text) else re.sub(r"([\\*|_`@])", r"\\\1", text)
