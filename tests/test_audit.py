@@ -115,7 +115,7 @@ def test_a_tampered_row_is_caught(ledger, made, arm, tampered, capsys):
     assert found[arm]["outcome"] == audit.DIFFERS and found[arm]["differs"] == list(tampered)
     assert {row["outcome"] for name, row in found.items() if name != arm} == {audit.EQUAL}
     said = repeats.substitutions(ledger, ledger.rows())
-    assert "1 differs" in said["audit_status"] and next(iter(tampered)) in said["audit_reasons"]
+    assert "1 came out otherwise" in said["audit_status"] and next(iter(tampered)) in said["audit_reasons"]
     assert f"differs ({next(iter(tampered))})" in capsys.readouterr().out
 
 

@@ -9,7 +9,7 @@ from docutils.core import publish_string
 from myst_parser.parsers.docutils_ import Parser
 from synthetic import arms, row
 
-from ticketlib import board, nb, pages, pilot
+from ticketlib import board, nb, pages, pilot, reading
 from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
@@ -119,6 +119,16 @@ def test_claims_without_a_page_are_no_links_and_what_is_not_ready_has_words_for_
 def test_collapsed_runs_are_counted_beside_the_drawing(fixed):
     rows = arms({**MEANS, "uniform": 11.0})
     assert "; collapsed runs: 12 (below twice chance) |" in drawn(rows)["C"][0]
+    shared = arms({**MEANS, "smart": 11.0})
+    assert "; collapsed runs: 12 in all (below twice chance); comparisons share runs |" in drawn(shared)["C"][0]
+
+
+def test_the_board_is_explained_as_far_as_it_is_filled(fixed):
+    none = reading.board_reading([])
+    assert none.startswith("*Not run* is no verdict") and "dot" not in none
+    early = reading.board_reading(arms({"hybrid": 84.0, "lrr": 84.0}, seeds=[0]))
+    assert "*Provisional, 1 of 6 seeds* is no verdict yet: 1 of the 6 seeds that the protocol asks for is done." in early
+    assert "dot" not in early and "In the drawings a dot" in reading.board_reading(arms(MEANS))
 
 
 @pytest.fixture
@@ -152,13 +162,14 @@ def test_the_protocol_page_counts_the_pilot_and_then_prints_its_numbers(not_fixe
     path = tmp_path / "protocol.json"
     path.write_text(json.dumps(FIXED))
     monkeypatch.setattr(board, "PROTOCOL", path)
-    assert pages.protocol_status([]) == "**Margin: 1 point. Seeds: 6.** Because."
+    assert pages.protocol_status([]).startswith("**Margin: 1 point. Seeds: 6.** ")
+    assert pages.protocol_reason([]) == "Because."
     assert pages.protocol_versions() == "- Version 1, 2026-11-22: the first"
 
 
 def test_costs_are_said_to_be_unmeasured_where_no_row_measured_them():
     table = pages.cost_table([row("smart@0.9", 0, 70.0, images_per_second=2000.0)])
-    assert "| step5 | 12 | 24 |" in table and "of a measured kind" in table
+    assert "| twice the length (`step5`) | 12 | 24 |" in table and "of a measured kind" in table
     assert "not measured" in pages.cost_table([])
 
 
@@ -172,4 +183,4 @@ def test_all_pages_tables_are_tables():
 def test_the_number_of_seeds_is_what_the_pilot_asks_for():
     fixed, asked = board.protocol(), pilot.seeds_asked(Ledger(book_ledger("laptop")).rows())
     assert fixed["seeds"] == asked[2].n == PROFILES["laptop"].seeds
-    assert f"{asked[1]:.2f} points" in pages.protocol_status(Ledger(book_ledger("laptop")).rows())
+    assert f"{asked[1]:.2f} points" in pages.protocol_reason(Ledger(book_ledger("laptop")).rows())

@@ -202,7 +202,8 @@ def test_the_words_follow_the_numbers(whole, monkeypatch):
     assert "hardly moves" in said[1] and "zero outside" in said[1] and "(n = 3)" in said[1]
     assert "changes sides" in budget.sentences(pilot.select(pilot_rows((-3.0, 1.0, 2.0)), whole)).splitlines()[0]
     assert "It grows" in budget.sentences(pilot.select(pilot_rows((1.0, 3.0, 4.0)), whole)).splitlines()[0]
-    assert "largest spread is 0.20 points" in budget.spread(whole, arms) and "seeds" in budget.spread(whole, arms)
+    assert "A spread of 0.20 points, at a margin of 1, needs " in budget.spread(whole, arms)
+    assert said[-1].endswith("These words look at the whole way.") and "seeds" in budget.spread(whole, arms)
     assert "100 s for 5 epochs" in budget.costs(arms)
 
 

@@ -137,6 +137,19 @@ def test_the_table_has_every_cell_or_says_what_is_missing(tmp_path, monkeypatch)
     assert lines[0].endswith("the book's |") and lines[2].count("n = 3") == 2
 
 
+def test_a_rule_that_is_not_defined_is_said_before_not_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapters, "book_rows", lambda _: [])
+    run = notebook(tmp_path, [row("smart@0.98", 0, 80.0), row("linear@0.98", 0, 70.0)])
+    rules = ("linear", "ascending", "ascending+min_per_layer=1")
+    pairs = [checks.Comparison("smart", rule, "smart", rule) for rule in rules]
+    said = [line.split(" | ") for line in checks.table(run, checks.rows(run, ()), pairs, 0.95).splitlines()[2:5]]
+    assert [(cells[1], cells[4].partition(" (")[0]) for cells in said] == [
+        ("linear", "+10.00"), ("ascending", "not defined here"), ("ascending+min_per_layer=1", "not run")
+    ]  # fmt: skip
+    assert checks.cannot_be_met("smoke", "resnet8", "uniform_plus", "0.999")
+    assert not checks.cannot_be_met("laptop", "resnet20", "snip", "0.98")
+
+
 def test_rows_behind_a_chapter_are_named(tmp_path):
     found = checks.rows(notebook(tmp_path, [*claim_b(), row("dense", 0, 90.0), row("erk@0.98", 0, 70.0)]), ())
     assert {of["arm"] for of in checks.used(found, MOVED)} == {
@@ -178,6 +191,8 @@ def test_masks_are_paired_by_seed_and_placed_between_chance_and_ceiling():
     cells = " | ".join(["ResNet-32", "SNIP", "0.9", "0.050", "0.200", "0.200", "0.400", "0.600", "50 %", "2"])
     assert overlaps.table(found).splitlines()[2] == f"| {cells} |"
     assert "moves 5.0 to 5.0 % of the kept" in overlaps.reading(found)
+    assert overlaps.reading(found).endswith(" LT is not in this table: its ceiling has not been run.")
+    assert "LT" not in overlaps.reading(found | {("resnet32", "lt", "0.9"): of})
     figure, ax = plt.subplots()
     assert len(overlaps.draw(ax, found, "resnet32").lines) == 2
     plt.close(figure)

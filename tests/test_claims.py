@@ -53,10 +53,10 @@ def test_judge_says_what_is_missing():
     assert verdicts.judge(CLAIMS["A"], {}, 1.0, N).sentence == NOT_RUN
     early = dict.fromkeys(("snip", "grasp", "lt"), STILL[:2])
     said = verdicts.judge(CLAIMS["A"], early, 1.0, N, {"lt": Flags(collapsed=3)}).sentence
-    assert said == f"provisional, 2 of {N}: SNIP, GraSP, LT (collapsed runs: 3)"
+    assert said == f"provisional, 2 of {N} seeds: SNIP, GraSP, LT (collapsed runs: 3)"
     judged = verdicts.judge(CLAIMS["A"], {"snip": STILL, "lt": STILL[:2]}, 1.0, N)
-    assert judged.word == PROVISIONAL and judged.sentence.startswith("provisional, 0 of 6: SNIP holds")
-    assert "GraSP not run" in judged.sentence and "LT provisional, 2 of 6" in judged.sentence
+    assert judged.word == PROVISIONAL and judged.sentence.startswith("provisional, 0 of 6 seeds: SNIP holds")
+    assert "GraSP not run" in judged.sentence and "LT provisional, 2 of 6 seeds" in judged.sentence
     assert judged.rows[2].holm.p is None and judged.rows[2].estimate.n == 2
 
 

@@ -29,7 +29,7 @@ def test_a_rearranged_arm_says_how_much_could_move():
     made = row("snip+rearranged@0.9", 0, 80.0, keep_counts=counts)
     lines = controls.control_table(chapter(made), MOVED).splitlines()
     assert controls.movable(made) == pytest.approx(0.5) and lines[-1].count("0.500 to 0.500") == 1
-    assert "kept positions that can be expected to move" in lines[-1] and "kept positions that are others" in lines[-2]
+    assert "kept places that can be expected to change" in lines[-1] and "kept places that changed" in lines[-2]
     whole = row("snip+rearranged@0.9", 1, 80.0, keep_counts=counts | {first: size})
     assert controls.movable(whole) == 0
 
@@ -39,7 +39,7 @@ def test_a_control_that_did_nothing_is_counted():
             for seed, share in enumerate((0.8, 0.02))]  # fmt: skip
     lines = controls.control_table(chapter(*rows), checks.against_itself("shuffled")).splitlines()
     assert len(lines) == 3
-    assert lines[2].endswith("| kept values that are others | at least 0.1 | 0.020 to 0.800 | 1 of 2 |")
+    assert lines[2].endswith("| kept values that changed | at least 0.1 | 0.020 to 0.800 | 1 of 2 |")
 
 
 def test_pretraining_shows_loss_accuracy_and_how_far_below_guessing():
@@ -49,8 +49,16 @@ def test_pretraining_shows_loss_accuracy_and_how_far_below_guessing():
     assert lines[6] == "| dense, random labels and pixels | 2.300 | 12.00 | 1 |"
     assert lines[3].endswith("| not run | not run | 0 |")
     assert lines[-1] == (
-        "Guessing among 10 classes gives a loss of 2.303. Training ended below that by: random labels and pixels 0.003."
+        "Guessing among 10 classes gives a loss of 2.303. "
+        "Training on random labels and pixels ended 0.003 below the loss of guessing."
     )
+
+
+@pytest.mark.parametrize(("loss", "said"), [
+    (2.3026, "ended at the loss"), (2.4026, "ended 0.100 above the loss"), (2.2026, "ended 0.100 below the loss")
+])  # fmt: skip
+def test_training_on_noise_is_held_against_guessing_to_three_digits(loss, said):
+    assert said in controls.pretraining_table(chapter(row("dense+both", 0, 12.0, loss=loss))["resnet20"])
 
 
 def test_pretraining_that_has_not_run_is_said():

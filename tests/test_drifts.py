@@ -60,8 +60,8 @@ def test_the_answer_has_a_word_for_each_method(spoilt, word):
     found = {key: {i: pair(seed, counts if i == 0 else {n: seed[n] + counts[n] - seeds[0][n] for n in seed})
                    for i, seed in enumerate(seeds)} for key, counts in zip(KEYS, spoilt, strict=True)}  # fmt: skip
     said = drifts.answer(found | {("resnet20", "lt", "0.9"): {}})
-    assert said.startswith(f"**{word}** Of the kept weights, spoilt data move to other layers: ")
-    assert ticketbook.ANSWER.match(said)[2].endswith(" % of those of GraSP.")  # what the front page shows of it
+    assert said.startswith(f"**{word}** Spoilt data move some kept weights to other layers: ")
+    assert ticketbook.ANSWER.match(said)[2].endswith(" % for GraSP.")  # what the front page shows of it
     assert said.splitlines()[-1] == "| LT | not run | not run | not run | not run | 0 |"
     far = {id(NEAR): "1.0 to 1.0", id(BIT): "6.0 to 6.0", id(FAR): "20.0 to 20.0"}[id(spoilt[0])]
     assert f"| SNIP | {far} | 5.0 to 5.0 | " in said and "| not run | 1 |" in said

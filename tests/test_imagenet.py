@@ -82,7 +82,7 @@ def test_cells_as_the_page_shows_them():
     said = imagenet.answer(cells)
     assert "Not run yet" not in said
     part = imagenet.answer(cells | {("VGG-16", "synflow", "0.9"): None})
-    assert "Not run yet, on one network or both: SynFlow." in part
+    assert "Not run yet: SynFlow on VGG-16." in part
     assert said.startswith("**Not all of them.** The smart ratio is not defined here on ResNet-50 at 0.98, 0.99, 0.999")
     assert verdicts.NOT_RUN not in limits.table(cells, "seconds")
     assert imagenet.busy(all_rows()) == "Other work used 50 to 50 % of the processors meanwhile."

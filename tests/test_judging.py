@@ -44,7 +44,7 @@ def test_a_claim_that_holds_has_scope_effect_interval_seeds_device_margin_and_co
     )
     assert line.startswith("| SNIP, rearranged − SNIP | holds: ") and "interval" in line and "n = 6" in line
     assert "Made with n = 6, cpu: synthetic, 1 thread." in rest
-    assert rest[-1].startswith("The margin is ±1 points. To hold it against: the smart ratio minus uniform, which")
+    assert rest[-1].startswith("The margin is ±1 points. For comparison, smart ratio minus uniform (only the keep-")
     assert "collapsed" not in said and "so far" not in said
 
 
@@ -65,14 +65,14 @@ def test_not_holding_and_undecided_need_no_list(tmp_path):
 def test_before_all_seeds_there_are_numbers_and_no_word(tmp_path):
     said = page(tmp_path, arms(FOUND | MOVED, seeds=range(3)), "B")
     assert said.startswith("**Claim B: provisional.** Where it applies") and "n = 3" in said
-    assert said.count("provisional, 3 of 6; so far ") == 3
+    assert said.count("provisional, 3 of 6 seeds; so far ") == 3
     one = page(tmp_path / "one", arms(FOUND | MOVED, seeds=range(1)), "B")
-    assert one.count("provisional, 1 of 6; so far ") == 3 and one.count("one seed, no interval") == 3
+    assert one.count("provisional, 1 of 6 seeds; so far ") == 3 and one.count("one seed, no interval") == 3
 
 
 def test_superiority_shows_no_margin_and_two_claims_share_one_control(tmp_path):
     said = page(tmp_path, arms(TRAINED | RANDOM), "D1", "D2")
-    assert "margin" not in said and said.count("To hold it against") == 1
+    assert "margin" not in said and said.count("For comparison") == 1
     assert "**Claim D1: holds.**" in said and "**Claim D2: holds.**" in said
     assert "| LRR − LRR, half the data | holds: " in said and "| hybrid − LRR | holds: " in said
 
@@ -80,7 +80,7 @@ def test_superiority_shows_no_margin_and_two_claims_share_one_control(tmp_path):
 def test_the_positive_control_is_not_said_twice_of_the_claim_that_tests_it(tmp_path):
     said = page(tmp_path, arms(FOUND | RANDOM), "C")
     assert "**Claim C: holds.**" in said and "| smart ratio − uniform | holds: " in said
-    assert "The margin is ±1 points." in said and "To hold it against" not in said
+    assert "The margin is ±1 points." in said and "For comparison" not in said
 
 
 def test_an_empty_layer_is_told_from_a_run_near_guessing(tmp_path):

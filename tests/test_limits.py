@@ -49,11 +49,23 @@ def test_tables_say_what_was_not_run_and_what_is_not_defined():
 def test_the_answer_counts_sound_masks():
     said = limits.summary(CELLS)
     assert "| Net | 2 of 2 | 0 of 1 | SNIP 0 % |" in said and said.endswith("Not run: Other.")
-    assert limits.verdict(CELLS, "0.9").startswith("**Most do.** At 0.9, 2 of 2 masks")
-    assert limits.verdict(CELLS, "0.999").startswith("**None does.** At 0.999, 0 of 1 masks")
+    assert limits.verdict(CELLS, "0.9").startswith("**Most do.** With 90 % removed, 2 of 2 masks")
+    assert limits.verdict(CELLS, "0.999").startswith("**None does.** With 99.9 % removed, 0 of 1 masks")
     assert limits.rearranged(CELLS, "0.999") == (
         "At 0.999, rearranging takes the live share of SNIP on Net from 0 to 50 %.")  # fmt: skip
+    assert "\n\nThe numbers of masks differ: some rules cannot be met and some masks were not made.\n\nNot" in said
+    assert "numbers of masks" not in limits.summary({key: CELLS[key] for key in list(CELLS)[:2]})
     assert limits.summary({("Net", "lt", "0.9"): None}).startswith("**Not run.**")
+
+
+def test_masks_that_are_cut_and_rules_that_leave_a_layer_empty_are_said():
+    cut = {("Net", "snip", "0.999"): limits.Cell(rearranged=0.0, n=3)}
+    assert limits.rearranged(cut, "0.999") == "At 0.999, all masks are cut, before and after."
+    both = limits.rearranged(CELLS | {("Net", "grasp", "0.999"): limits.Cell(rearranged=0.004, n=3)}, "0.999")
+    assert both.endswith("from 0 to 50 %. All other masks are cut, before and after.")
+    assert "is counted here" not in limits.verdict(CELLS, "0.9")
+    empty = CELLS | {("Net", "ascending", "0.9"): limits.Cell(live=0.0, empty=1, n=1)}
+    assert limits.verdict(empty, "0.9").endswith("is counted here; elsewhere in the book it is *not defined here*.")
 
 
 def run(folder, profile="laptop", source="stored"):

@@ -104,7 +104,7 @@ def test_core_hours_are_summed_by_kind_and_energy_follows():
     rows = [row("smart@0.9", 0, 70.0, seconds=3600.0), row("smart@0.9", 1, 70.0, seconds=7200.0, threads=2)]
     rows += [row("smart@0.9", 1000, 70.0, seconds=1800.0, changes=PILOT)]
     rows += [row("smart@0.9", 2, 70.0, device="NVIDIA A100")]
-    assert spent.core_hours(rows) == {"pilot runs": (1, 0.5), "runs": (2, 5.0)}
+    assert spent.core_hours(rows) == {"pilot and engine comparison": (1, 0.5), "runs": (2, 5.0)}
     assert spent.energy(1000, 10) == 15.0
     assert "| **all** | 3 | 5.5 |" in spent.outlay_table(rows) and "**all** | 0 | 0.0" in spent.outlay_table([])
 
@@ -181,6 +181,10 @@ def test_docstrings_become_fields_and_keep_their_text(wording):
     wording.rewrite(None, None, None, None, None, lines)
     assert lines == [r"Do *this* with ``x_y``: a\|b\_, lt\@0.9.", "", "", ":Arguments: ", "", r"   * x\_y: first,",
                      "     still first.", "   * z: second.", ":Returns: nothing.", "", "More."]  # fmt: skip
+
+
+def test_maths_in_docstrings_becomes_maths(wording):
+    assert wording.literal("ratio `$(L-i+1)^2$`, a^2") == "ratio :math:`(L-i+1)^2`, a^2"
 
 
 def test_links_to_the_glossary_carry_its_words_and_others_do_not(wording):

@@ -70,7 +70,7 @@ def test_without_rows_nothing_that_needs_runs_is_answered(empty):
     measured = [answer for item, answer in found if item.kind == answers.MEASURED]
     assert len(measured) == 18 and {answer.word for answer in measured} == {verdicts.NOT_RUN}
     assert not any(answer.answered or answer.rows for answer in measured)
-    assert "answered by rows of the ledger: 0 of 18; in part: 0" in empty["reviewers_summary"]
+    assert "Of 18 items that need runs, none is answered in part and none in full." in empty["reviewers_summary"]
 
 
 @pytest.mark.parametrize("word", answers.SETTLED)
@@ -88,7 +88,7 @@ def test_rows_that_are_not_in_the_ledger_are_no_rows():
 def test_what_is_not_run_is_in_the_table_of_runs(empty):
     listed = set(re.findall(r"^\| (R\d\.\w+) \|", empty["reviewers_runs"], re.M))
     assert listed == {item.id for item in ITEMS if item.kind == answers.MEASURED}
-    assert "*Open:* 21 runs, 19.5 units (step3)." in empty["reviewers"]  # R2.7
+    assert "*Open:* 21 runs, 19.5 units (extreme sparsity)." in empty["reviewers"]  # R2.7
     assert empty["reviewers"].count("*Open:*") == 18
 
 
@@ -103,7 +103,7 @@ def test_with_its_rows_an_item_is_answered_and_leaves_the_table_of_runs():
     found = answer("R2.7", rows)
     assert found.answered and found.word == answers.DESCRIBED and found.n == (3,)
     assert found.rows == {r["name"] for r in rows}
-    assert "snip rearranged +0.00 (+0.00 to +0.00)" in found.text
+    assert "SNIP rearranged +0.00 (+0.00 to +0.00)" in found.text
     [part] = replies.open_runs(BY_ID["R2.7"], Facts(rows))
     assert {config.ticket for config in part.to_do} == {"dense"} and (len(part.to_do), part.planned) == (3, 21)
     dense = [row("dense@0", seed, 80.0) for seed in range(3)]
@@ -113,14 +113,14 @@ def test_with_its_rows_an_item_is_answered_and_leaves_the_table_of_runs():
 
 def test_with_some_rows_it_is_described_in_part():
     found = answer("R2.7", [r for r in sparse_end() if "lrr" not in r["arm"]])
-    assert found.word == answers.PARTLY and not found.answered and "not run: lrr rearranged" in found.text
+    assert found.word == answers.PARTLY and not found.answered and "not run: LRR rearranged" in found.text
     assert answer("R2.7", sparse_end(range(2))).word == answers.PARTLY
 
 
 def test_pairs_of_two_machines_are_not_read():
     rows = [Row(r | {"device": "another"}) if r["arm"] == "snip@0.995" else r for r in sparse_end()]
     found = answer("R2.7", rows)
-    assert "snip rearranged not read, because of device" in found.text and not found.answered
+    assert "SNIP rearranged not read, because of device" in found.text and not found.answered
 
 
 def test_a_control_that_did_nothing_is_not_read():
@@ -241,7 +241,8 @@ def test_corrupted_scores_are_compared_with_clean_ones(smart):
     clean = [r for t, place in places for r in mask_rows(t, place, smart[place])]
     bad = [r for t, place in places for r in mask_rows(t, place, smart[place], suffix="+both", **shared)]
     found = answer("R2.10", clean + bad)
-    assert "SNIP 0 % and 43 %; GraSP 0 % and 43 %; LT 0 % and 43 %" in found.text
+    both = "on ResNet-32 and VGG-19 0 % and 43 %"
+    assert f"SNIP {both}; GraSP {both}; LT on ResNet-20 0 % and 43 %; " in found.text
     assert observations.corruption(Facts(clean + bad)).complete
     scored = Facts([r for r in clean + bad if not r["arm"].startswith("lt")])
     assert not observations.corruption(scored).complete and "LT" not in observations.corruption(scored).text
@@ -284,7 +285,7 @@ def test_probes_answer_a_part_without_training():
         piece = measure(facts)
         assert said in piece.text and piece.rows and piece.n and piece.rows <= set(facts.by_name)
     found = answer("R2.7", facts.rows)
-    assert found.word == answers.PARTLY and "not run: snip rearranged" in found.text
+    assert found.word == answers.PARTLY and "not run: SNIP rearranged" in found.text
 
 
 def test_pieces_without_rows_do_not_make_an_answer():

@@ -63,7 +63,12 @@ def test_tables_and_sentences_of_seconds(timed):
     table = seconds.table(of).splitlines()
     assert table[0] == "| accuracy | dense | random ticket, 90 % removed | LT, with its dense net, 90 % removed |"
     assert "| 80 % | 100 s (10 epochs, n = 1) | 80 s (20 epochs, n = 1) | not reached |" in table
-    assert "**2.5 times**" in seconds.load_said(of)
+    assert seconds.load_said(of) == "Equal work took up to **2.5 times** as long in one run as in another."
+    assert seconds.load_said(of, IDLE).endswith(
+        "than in the benchmark (random ticket, 90 % removed: 1,000 to 2,500 instead of 2,000; LT, 90 % removed: 1,000 "
+        "instead of 2,000). So these seconds say little about speed."
+    )
+    assert seconds.load_said(of, dict.fromkeys(IDLE, 1000.0)) == seconds.load_said(of)
     assert seconds.table({}) == "**Not run.**" and seconds.load_said({}) == ""
 
 
@@ -120,7 +125,8 @@ def test_lt_costs_what_a_random_ticket_does_and_its_dense_net(whole, speeds, den
 
 def test_the_sentence_takes_the_highest_accuracy_that_both_reached(whole):
     _, of = whole
-    said = seconds.verdict(of, IDLE).splitlines()
+    clock, _, *said = seconds.verdict(of, IDLE).splitlines()
+    assert clock == "On an idle machine, as estimated:"
     assert [line.split(" removed")[0] for line in said] == ["- 90 %", "- 98 %", "- 99.5 %"]
     assert all("times as long" in line for line in said)
     assert seconds.verdict({}) == "**Not run.**"
@@ -128,6 +134,7 @@ def test_the_sentence_takes_the_highest_accuracy_that_both_reached(whole):
 
 def test_the_sentence_names_the_seconds_of_all_three(timed):
     assert seconds.verdict(seconds.clocked(timed, "laptop")[1]) == (
+        "By the seconds that the runs took:\n\n"
         "- 90 % removed, to 75 %: 40 s for a random ticket, 150 s for LT with its dense net, 3.8 times as long. The "
         "dense net by itself gets there in 100 s."
     )

@@ -73,7 +73,7 @@ def test_the_verdict_says_pays_only_where_a_step_is_faster(stored, found, words)
     for row, value in zip(stored["sparse"]["figures"], found, strict=False):
         row["value"] = value
     said = speed.verdict(stored)
-    assert words in said and said.endswith("Of all goals set, 2 of 3 were reached.")
+    assert words in said and said.endswith("Of 3 goals set, 2 were reached.")
 
 
 def test_the_verdict_warns_where_others_used_the_machine(stored):
@@ -97,7 +97,8 @@ def test_break_even_is_bracketed_and_estimated_in_between(speeds, expected):
 
 def test_misses_are_named_and_nothing_else(stored):
     assert speed.missed(stored) == (
-        "- **laptop ResNet-20, training, 0.98 removed**: 4,000 images/s; the goal was 5 times"
+        "These were not reached:\n\n"
+        "- **laptop ResNet-20, training, 0.98 removed**: 4.00 times dense bf16; the goal was 5 times"
     )
     assert speed.missed({"scores": stored["scores"]}) == "None was missed."
 
@@ -154,7 +155,7 @@ def test_refresh_fills_the_section_and_leaves_the_board(results, stored, tmp_pat
     speed.refresh(page)
     assert page.read_text() == once and board.MARKED.search(once)[0] == "<!-- board -->\nx\n<!-- /board -->"
     assert speed.table([]) not in once and "stale" not in once and once.endswith("<!-- /bench -->\nafter\n")
-    assert "2 of 3 were reached" in once and once.count("the goal was") == 1
+    assert "Of 3 goals set, 2 were reached." in once and once.count("the goal was") == 1
     page.write_text("no markers")
     with pytest.raises(TicketError, match="page.md"):
         speed.refresh(page)

@@ -180,8 +180,12 @@ def test_seeds_are_clipped_and_the_sentence_says_so():
     few, some, many = (stats.seeds_needed(sd, 1.0) for sd in (0.0, 0.8, 1.5))
     assert (few.asked, few.n, few.power) == (2, 6, 1.0)
     assert (some.asked, some.n) == (8, 8) and some.power > 0.8 > some.strictest
-    assert some.sentence.startswith("n = ((t(0.95, n-1) + t(0.9, n-1)) × 0.80 / 1)² asks for 8 seeds; 8 are taken")
-    assert "resolve" not in some.sentence
+    assert some.sentence == (
+        "A spread of 0.80 points, at a margin of 1, needs 8 seeds. With 8, a true difference of zero is shown to be "
+        f"none with a chance of {100 * some.power:.0f} % ({100 * some.strictest:.0f} % at Holm's strictest level)."
+    )
+    assert "The protocol takes at least 6. With 6, " in few.sentence
+    assert "needs 21 seeds. The protocol takes at most 10. With 10, " in many.sentence
     assert (many.asked, many.n) == (21, 10) and many.power < 0.3
     assert f"10 seeds resolve a margin of {many.resolves:.2f} points" in many.sentence
     assert stats.seeds_needed(1.5, many.resolves + 1e-9).asked == 10

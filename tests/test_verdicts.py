@@ -75,9 +75,9 @@ def test_mixed_devices_are_refused():
 
 def test_no_verdict_before_the_protocols_seeds():
     early = verdicts.verdict("equivalence", estimate(-0.1, 0.1, n=5), 1.0, N, Flags(collapsed=1))
-    assert early == (PROVISIONAL, "provisional, 5 of 6; collapsed runs: 1")
+    assert early == (PROVISIONAL, "provisional, 5 of 6 seeds; collapsed runs: 1")
     one = Estimate(0.0, None, None, 1, None, 0.95)
-    assert verdicts.verdict("equivalence", one, 1.0, N) == (PROVISIONAL, "provisional, 1 of 6")
+    assert verdicts.verdict("equivalence", one, 1.0, N) == (PROVISIONAL, "provisional, 1 of 6 seeds")
 
 
 def test_not_run_and_not_defined():

@@ -114,7 +114,7 @@ def spread(run, arms):
 def _largest(where, found):
     (label, epochs), sd = max(found.items(), key=lambda item: item[1])
     return (
-        f"- {where}, the largest spread is {sd:.2f} points ({label}, {epochs} epochs). "
+        f"- {where}, the largest spread is that of {label} ({epochs} epochs). "
         f"{stats.seeds_needed(sd, pilot.margin()).sentence}"
     )
 

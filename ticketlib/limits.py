@@ -186,10 +186,13 @@ def summary(cells):
              for network in dict.fromkeys(key[0] for key in known)]  # fmt: skip
     titles = ["sound masks", *(f"{s} removed" for s in sparsities), "live share highest at the last"]
     absent = [name for name in dict.fromkeys(key[0] for key in cells) if name not in {key[0] for key in known}]
-    said = [f"{verdicts.NOT_RUN.capitalize()}: {', '.join(absent)}."] if absent else []
-    counts = {sum(key[::2] == (network, s) for key in known) for network, *_ in lines for s in sparsities}
+    said, counts = [], {sum(key[::2] == (network, s) for key in known) for network, *_ in lines for s in sparsities}
     if len(counts - {0}) > 1:
-        said += ["The numbers of masks differ, since some rules are not defined and some masks were not made."]
+        rest = there(cells).values()
+        why = ["some rules cannot be met"] * any(cell and cell.reason for cell in rest)
+        why += ["some masks were not made"] * (None in rest)
+        said += [f"The numbers of masks differ: {' and '.join(why)}."]
+    said += [f"{verdicts.NOT_RUN.capitalize()}: {', '.join(absent)}."] if absent else []
     return "\n\n".join([pages.table(titles, lines), *said])
 
 

@@ -74,7 +74,8 @@ def protocol_status(rows):
             f"**Not fixed yet.** The pilot has made {made} of its {len(planned)} runs. Margin and number of seeds are "
             "fixed from it, before any run that counts."
         )
-    return f"**Margin: {points(fixed['margin'])}. Seeds: {fixed['seeds']}.** [Why these numbers](#margin-and-seeds) is told below."
+    why = "[Why these numbers](#margin-and-seeds) is told below."
+    return f"**Margin: {points(fixed['margin'])}. Seeds: {fixed['seeds']}.** {why}"
 
 
 def protocol_reason(rows):
@@ -84,8 +85,8 @@ def protocol_reason(rows):
     fixed, asked = board.protocol(), pilot.seeds_asked(rows)
     said = [fixed["reason"]] if fixed else []
     if asked is not None:
-        label, sd, plan = asked
-        said.append(f"The pilot's largest spread is {sd:.2f} points ({label}). {plan.sentence}")
+        label, _, plan = asked
+        said.append(f"The pilot's largest spread is that of {label}. {plan.sentence}")
     return "\n\n".join(said)
 
 

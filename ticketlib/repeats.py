@@ -29,7 +29,8 @@ def status(audits):
     if len(audits) == 1:
         return f"**One run was carried out again. It {CAME_OUT[audits[0]['outcome']]}.**"
     times = len({(row["config"]["code"], row["config"]["date"]) for row in audits})
-    said = ", ".join(f"{found[outcome]} {words}" for outcome, words in CAME_OUT.items() if found[outcome])
+    counts = {words: found[outcome] for outcome, words in CAME_OUT.items() if found[outcome]}
+    said = ", ".join(f"{'all' if count == len(audits) else count} {words}" for words, count in counts.items())
     return f"**{len(audits)} runs were carried out again, in {times} audit{'s' * (times > 1)}: {said}.**"
 
 

@@ -12,6 +12,7 @@ from ticketlib.runs import PROFILES
 
 TARGETS = tuple(range(50, 100, 5))  # accuracies in percent
 TICKETS = ("smart", "lt")  # a ticket known before training, and one that needs a trained net
+WITH_DENSE = ", with its dense net"
 SLOWED = 0.8  # a run below this share of the benchmark's images/s was held up by other work
 
 
@@ -107,7 +108,7 @@ def table(of, idle_speeds=None):
 def _title(ticket, sparsity):
     if ticket == "dense":
         return "dense"
-    what = "random ticket" if ticket == "smart" else "LT, with its dense net"
+    what = "random ticket" if ticket == "smart" else f"LT{WITH_DENSE}"
     return f"{what}, {100 * float(sparsity):g} % removed"
 
 
@@ -143,13 +144,14 @@ def load_said(of, idle_speeds=None):
     speeds = {key: [row["images_per_second"] for seeds in at.values() for row in seeds.values()]
               for key, at in of.items()}  # fmt: skip
     apart = [max(found) / min(found) for found in speeds.values() if len(found) > 1]
-    told = [f"{_title(*key)}: {_span(speeds[key])} instead of {idle_speeds[at]:,.0f}" for key in columns(of)
+    told = [f"{_title(*key).replace(WITH_DENSE, '')}: {_span(speeds[key])} instead of {idle_speeds[at]:,.0f}"
+            for key in columns(of)
             if (at := "dense" if key[0] == "dense" else key[1]) in (idle_speeds or {})
             and min(speeds[key]) < SLOWED * idle_speeds[at]]  # fmt: skip
     said = [f"Equal work took up to **{max(apart):.1f} times** as long in one run as in another."] if apart else []
     if told:
-        said += ["In the campaign these runs were made beside other work. Their images a second, and those of the "
-                 f"benchmark: {'; '.join(told)}. So these seconds say little about speed."]  # fmt: skip
+        said += ["In the campaign these runs were made beside other work, at fewer images a second than in the benchmark "
+                 f"({'; '.join(told)}). So these seconds say little about speed."]  # fmt: skip
     return " ".join(said)
 
 
@@ -172,7 +174,7 @@ def draw(axes, of, idle_speeds):
             points = sorted((100 - 100 * float(s), value) for (t, s), value in took.items() if t == ticket)
             look = plots.style(ticket)
             line = dict(color=look.colour, marker=look.marker, linestyle=look.linestyle)
-            label = "random ticket" if ticket == "smart" else "LT, with its dense net"
+            label = "random ticket" if ticket == "smart" else f"LT{WITH_DENSE}"
             ax.plot([x for x, _ in points], [y for _, y in points], label=label, **line)
         if ("dense", "0") in took:
             ax.axhline(took["dense", "0"], color="black", linestyle="--", label="dense")

@@ -241,7 +241,7 @@ def seeds_needed(sd, margin, *, power=0.8, limits=(6, 10), family=3):
     reached, strictest = (tost_power(n, sd, margin, alpha) for alpha in (ALPHA, ALPHA / family))
     resolves = sum(_quantile(tail, n) for tail in tails) * sd / math.sqrt(n)
     bound = f" The protocol takes at {'most' if asked > n else 'least'} {n}." if asked != n else ""
-    sentence = (f"At a margin of {margin:g} point{'s' * (margin != 1)}, a spread of {sd:.2f} needs {asked} seeds."
+    sentence = (f"A spread of {sd:.2f} points, at a margin of {margin:g}, needs {asked} seeds."
                 f"{bound} With {n}, a true difference of zero is shown to be none with a chance of "
                 f"{100 * reached:.0f} % ({100 * strictest:.0f} % at Holm's strictest level).")
     if asked > limits[1]:

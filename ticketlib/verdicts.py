@@ -158,9 +158,9 @@ def combine(parts):
 
     Comparisons *not defined here* take no part. If none is left the claim is *not defined here*; if none has run, *not
     run*; if any has not run or is provisional, *provisional*. Else each part of the claim has a word of its own:
-    *holds* if all its comparisons hold, *does not hold* if not one of them does and none is undecided, *holds in part*
-    if some hold and others do not or are undecided, *undecided* otherwise. A claim of several parts (C) is worth its
-    weakest part, in the order *does not hold*, *undecided*, *holds in part*, *holds*.
+    *holds* if all its comparisons hold, *does not hold* if each of them does not, *holds in part* if some hold and
+    others do not or are undecided, *undecided* otherwise. A claim of several parts (C) is worth its weakest part, in
+    the order *does not hold*, *undecided*, *holds in part*, *holds*.
 
     Arguments: parts, one list of words for each part of the claim, at least one word in all.
     Returns: a word.
