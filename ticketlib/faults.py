@@ -27,8 +27,8 @@ def two_nodes():
     fewer, more = log["on_each"]
     return (
         f"Ray {log['ray']}, two nodes of one core on loopback, {log['runs']} short runs. One node was removed when "
-        f"{log['removed_after']} were done{_again(log)}, and {log['failed'] or 'none'} failed. One node made {fewer} rows, "
-        f"the other {more}. The ledger had all {log['runs']} rows after {log['seconds']} s."
+        f"{log['removed_after']} were done{_again(log)}, and {log['failed'] or 'none'} failed. One node made {fewer} "
+        f"rows, the other {more}. The ledger had all {log['runs']} rows after {log['seconds']} s."
     )
 
 

@@ -150,8 +150,8 @@ def load_said(of, idle_speeds=None):
             and min(speeds[key]) < SLOWED * idle_speeds[at]]  # fmt: skip
     said = [f"Equal work took up to **{max(apart):.1f} times** as long in one run as in another."] if apart else []
     if told:
-        said += ["In the campaign these runs were made beside other work, at fewer images a second than in the benchmark "
-                 f"({'; '.join(told)}). So these seconds say little about speed."]  # fmt: skip
+        said += ["In the campaign these runs were made beside other work, at fewer images a second than in the "
+                 f"benchmark ({'; '.join(told)}). So these seconds say little about speed."]  # fmt: skip
     return " ".join(said)
 
 
