@@ -60,9 +60,9 @@ def test_the_answer_counts_sound_masks():
 
 def test_masks_that_are_cut_and_rules_that_leave_a_layer_empty_are_said():
     cut = {("Net", "snip", "0.999"): limits.Cell(rearranged=0.0, n=3)}
-    assert limits.rearranged(cut, "0.999") == "At 0.999, all masks are cut, before and after."
+    assert limits.rearranged(cut, "0.999") == "At 0.999, all masks that were rearranged are cut, before and after."
     both = limits.rearranged(CELLS | {("Net", "grasp", "0.999"): limits.Cell(rearranged=0.004, n=3)}, "0.999")
-    assert both.endswith("from 0 to 50 %. All other masks are cut, before and after.")
+    assert both.endswith("from 0 to 50 %. The other masks that were rearranged are cut, before and after.")
     assert "is counted here" not in limits.verdict(CELLS, "0.9")
     empty = CELLS | {("Net", "ascending", "0.9"): limits.Cell(live=0.0, empty=1, n=1)}
     assert limits.verdict(empty, "0.9").endswith("is counted here; elsewhere in the book it is *not defined here*.")

@@ -214,7 +214,7 @@ def rearranged(cells, sparsity):
              if at == sparsity and cell and cell.rearranged is not None]  # fmt: skip
     said = [f"{name} from {live:.0f} to {moved:.0f} %" for name, live, moved in known if max(live, moved) >= 0.5]
     text = f"At {sparsity}, rearranging takes the live share of {'; '.join(said)}." if said else ""
-    cut = "All other masks are" if said else f"At {sparsity}, all masks are"
+    cut = "The other masks that were rearranged are" if said else f"At {sparsity}, all masks that were rearranged are"
     return f"{text} {cut} cut, before and after.".strip() if len(said) < len(known) else text
 
 

@@ -211,9 +211,7 @@ def overlap(a, b):
 
 
 def chance_overlap(a, b):
-    """The exact expectation of `overlap` once both masks are rearranged within their layers.
-
-    It is `$\\sum_l a_l b_l / n_l$` over `$\\sum_l a_l$`, with `$a_l$` and `$b_l$` of the `$n_l$` weights kept.
+    """The exact expectation of `overlap` once both are rearranged within layers: `$\\sum_l (a_l b_l/n_l) / \\sum_l a_l$`.
 
     Taken within layers, never from the global density, which would credit equal keep counts to the weights' choice.
     """

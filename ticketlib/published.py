@@ -10,7 +10,7 @@ from ticketlib.data import CLASSES
 from ticketlib.errors import TicketError, one_of
 from ticketlib.nb import ROOT
 from ticketlib.plots import style
-from ticketlib.sources import DATASETS, NETWORKS, SOURCES
+from ticketlib.sources import DATASETS, LEFT_OUT, NETWORKS, SOURCES
 
 TABLE = ROOT / "book" / "reference" / "published.csv"
 BANNED = "DO NOT USE"  # how the table's notes mark a row that must not be printed
@@ -83,10 +83,6 @@ SILENT = {  # what a claim asks and no source here answers
     "D2": "No source here has a second run of any of these.",
 }  # fmt: skip
 DAGGER = "† One of the two networks is below twice chance."
-LEFT_OUT = {  # source -> why some of its rows must not be printed, for readers; the file's notes say it to its editors
-    "grasp2020": "quoted at second hand; the origin could not be found",
-    "comp6258": "its code takes the number as the share to *keep*, so the labels are wrong",
-}
 
 
 @functools.cache
@@ -113,8 +109,8 @@ def left_out_list():
     """The rows that must not be printed and why, without their accuracies, as a Markdown list."""
     lines = []
     for (source, method, network), of in left_out().items():
-        at = f"at {' and '.join(row['sparsity'] for row in of)}" if len(of) < 3 else f"at {len(of)} sparsities"
-        what = f"{style(method).label} on {NETWORKS[network]}, {at}"
+        at = of[0]["sparsity"] if len(of) == 1 else f"{len(of)} sparsities"
+        what = f"{style(method).label} on {NETWORKS[network]}, at {at}"
         lines.append(f"- {SOURCES[source].label}, {what}: {LEFT_OUT[source]}.")
     return "\n".join(lines)
 
@@ -188,12 +184,8 @@ def full_scale(claim_id):
     contrasts = [contrast for contrast in CONTRASTS if contrast.claim == claim_id]
     runs = sorted({cell.runs for contrast in contrasts for cell in cells(contrast)})
     said = f"Differences within one source; runs behind each accuracy: {' or '.join(runs)}; described, not judged."
-    return f"{with_dagger(pages.table(*table_of(contrasts, COUNTING)))}\n\n{said} {SILENT[claim_id]}"
-
-
-def with_dagger(table):
-    """A table of differences, and beneath it what its daggers mean if it has one."""
-    return f"{table}\n\n{DAGGER}" if "†" in table else table
+    table = pages.table(*table_of(contrasts, COUNTING))
+    return f"{table}\n\n{said}{f' {DAGGER}' if '†' in table else ''} {SILENT[claim_id]}"
 
 
 def span(panel, dataset=None, source=None):
@@ -219,10 +211,9 @@ def span(panel, dataset=None, source=None):
 def summary():
     """What the page shows, as Markdown: that it judges nothing, and the range of every panel."""
     several = sum(row["n_runs"] not in ("", "1") for row in rows())
-    said = (f"**No claim is judged on this page.** The file holds {len(rows())} accuracies that others published; "
-            f"{sum(used().values())} are read here.")  # fmt: skip
-    lines = [f"{said} Behind {several} of the {len(rows())} there are several runs, as far as the sources say. "
-             "From about 0.9 on:", ""]  # fmt: skip
+    lines = [f"**No claim is judged on this page.** The file holds {len(rows())} accuracies that others published; "
+             f"{sum(used().values())} are read here. Behind {several} of the {len(rows())} there are several runs, as far "
+             "as the sources say. From about 0.9 on:", ""]  # fmt: skip
     return "\n".join([*lines, *(f"- {span(panel)}" for panel in PANELS)])
 
 

@@ -98,8 +98,7 @@ def scorer(function, name=None):
     """Name a score function and fix what it is.
 
     Arguments: function, any callable (model, images, labels) -> {name: scores}; name, text, None for its own.
-    Returns: Scorer.
-    Raises: TicketError if it cannot be called, or for a name that is not allowed.
+    Returns: Scorer. Raises: TicketError if it cannot be called, or for a name that is not allowed.
     """
     if not callable(function):
         raise TicketError(f"Pruner {function!r} is not allowed; it must be a function (model, images, labels).")

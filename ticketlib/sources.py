@@ -78,3 +78,7 @@ SOURCES = {
         "80 epochs; most GraSP and magnitude cells have no stored output to check against",
     ),
 }
+LEFT_OUT = {  # source -> why some of its rows must not be printed, for readers; the file's notes say it to its editors
+    "grasp2020": "quoted at second hand; the origin could not be found",
+    "comp6258": "its code takes the number as the share to *keep*, so the labels are wrong",
+}
