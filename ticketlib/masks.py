@@ -211,7 +211,7 @@ def overlap(a, b):
 
 
 def chance_overlap(a, b):
-    """The exact expectation of `overlap` once both are rearranged within layers: `$\\sum_l (a_l b_l/n_l) / \\sum_l a_l$`.
+    """The exact expectation of `overlap` once both are rearranged in layers: `$\\sum_l (a_l b_l/n_l) / \\sum_l a_l$`.
 
     Taken within layers, never from the global density, which would credit equal keep counts to the weights' choice.
     """

@@ -212,8 +212,8 @@ def summary():
     """What the page shows, as Markdown: that it judges nothing, and the range of every panel."""
     several = sum(row["n_runs"] not in ("", "1") for row in rows())
     lines = [f"**No claim is judged on this page.** The file holds {len(rows())} accuracies that others published; "
-             f"{sum(used().values())} are read here. Behind {several} of the {len(rows())} there are several runs, as far "
-             "as the sources say. From about 0.9 on:", ""]  # fmt: skip
+             f"{sum(used().values())} are read here. Behind {several} of the {len(rows())} there are several runs, as "
+             "far as the sources say. From about 0.9 on:", ""]  # fmt: skip
     return "\n".join([*lines, *(f"- {span(panel)}" for panel in PANELS)])
 
 
