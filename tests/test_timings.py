@@ -28,7 +28,7 @@ def test_operators_and_what_was_tried(stored):
     assert "| laptop ResNet-20, one thing | 900 | 0.90 |" in table
     assert table.endswith("Faster by 5% or more, and not used: laptop ResNet-20, another.")
     stored["dense"]["figures"] = [row for row in stored["dense"]["figures"] if row["ratio"] != 1.1]
-    assert timings.tried(stored).endswith("No gain.")
+    assert timings.tried(stored).endswith("None of them is faster than our step by 5% or more.")
 
 
 def test_the_parts_of_a_sparse_step_add_up(stored):
@@ -82,7 +82,7 @@ def test_break_even_shows_the_two_measurements_round_it(stored):
 def test_sharing_is_counted(stored):
     said = timings.shared(stored)
     assert "| the claims | 200 | 250 | 1.25 |" in said
-    assert "**300 epochs**" in said and "they would be 450, 1.50 times as much." in said
+    assert "**300 epochs**" in said and "they would be 450, 1.50 times as many." in said
 
 
 def test_build_times_are_shown_slowest_first_and_read_where_they_are(stored, tmp_path, monkeypatch):

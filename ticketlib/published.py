@@ -244,7 +244,7 @@ def source_list():
     for name, source in SOURCES.items():
         own = [row for row in rows() if row["source"] == name]
         sure = " and ".join(sorted({row["certainty"].replace("_", "-") for row in own}))
-        runs = " or ".join(sorted({row["n_runs"] or "not known" for row in own}, key=lambda text: (len(text), text)))
+        runs = ", ".join(sorted({row["n_runs"] or "not known" for row in own}, key=lambda text: (len(text), text)))
         lines.append(
             f"- **{source.label}**: {len(own)} rows, {counted[name]} of them read here. Certainty: {sure}. Epoch: "
             f"{source.epoch}. Runs behind a value: {runs}. {source.caveat[0].upper()}{source.caveat[1:]}."

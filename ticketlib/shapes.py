@@ -107,6 +107,8 @@ def table(found):
 
 
 def _percent(values):
+    if np.isnan(values).all():
+        return "one size"
     return ", ".join("one size" if np.isnan(value) else f"{100 * value:.0f}" for value in values)
 
 

@@ -75,8 +75,9 @@ def tried(stored):
         return speed.NOT_MEASURED
     lines = [[row["what"], f"{row['value']:,.0f}", f"{row['ratio']:.2f}"] for row in found]
     faster = [row["what"] for row in found if row["ratio"] >= FASTER]
-    said = f"Faster by {FASTER - 1:.0%} or more, and not used: {'; '.join(faster)}." if faster else "No gain."
-    return pages.table(("our step with", "images/s", "times our step"), lines) + f"\n\n{said}"
+    slow = f"None of them is faster than our step by {FASTER - 1:.0%} or more."
+    said = f"Faster by {FASTER - 1:.0%} or more, and not used: {'; '.join(faster)}." if faster else slow
+    return pages.table(("our step with", "images/s", "times as fast as our step"), lines) + f"\n\n{said}"
 
 
 def inside(stored):
@@ -209,9 +210,10 @@ def shared(stored):
         for row in found
     ]
     every = lines[-1]
-    return pages.table(("runs", "epochs, shared", "epochs, a script a cell", "times as much"), lines) + (
-        f"\n\nAll together: **{every[1]} epochs**. With a script a cell, each of which trains its own dense net first, "
-        f"they would be {every[2]}, {every[3]} times as much."
+    titles = "runs", "epochs, dense nets shared", "epochs, a dense net for each ticket", "times as many"
+    return pages.table(titles, lines) + (
+        f"\n\nAll together: **{every[1]} epochs**. If each ticket trained its own dense net first, they would be "
+        f"{every[2]}, {every[3]} times as many."
     )
 
 
