@@ -2,7 +2,7 @@
 
 import pytest
 
-from ticketlib import grids, limits, nb, ratios
+from ticketlib import chapters, grids, limits, nb, ratios
 
 SIZES = {"first": 100, "second": 900}
 
@@ -44,8 +44,8 @@ def test_tables_say_what_was_not_run_and_what_is_not_defined():
     assert moved[2] == "| Net | SNIP | not run | 50 |" and len(moved) == 4
     assert limits.reasons(CELLS) == "- Net, 0.999 removed: smart ratio: *keeps too much*."
     assert {key[0] for key in limits.there(CELLS)} == {"Net"}
-    assert limits.seeds_said(CELLS) == "Each number rests on 3 seeds; 1 for smart ratio on Net."
-    assert limits.seeds_said({("Net", "lt", "0.9"): None}) == ""
+    assert chapters.seeds_said(CELLS) == "Each number rests on 3 seeds; 1 for smart ratio on Net."
+    assert chapters.seeds_said({("Net", "lt", "0.9"): None}) == ""
 
 
 def test_the_answer_counts_sound_masks():

@@ -166,3 +166,14 @@ def _arm(rows):
     kept = {sum(row["keep_counts"].values()) for row in rows.values() if "keep_counts" in row}
     mean = f"{sum(found) / len(found):.2f} (n = {len(found)})"
     return [" or ".join(f"{count:,}" for count in sorted(kept)), ", ".join(f"{a:.2f}" for a in found), mean]
+
+
+def seeds_said(cells):
+    """How many seeds the numbers rest on, as a sentence, and what rests on fewer; "" where there is no mask.
+
+    Arguments: cells, dict (network, method, sparsity) -> limits.Cell, or None for what is not there.
+    """
+    counts = dict.fromkeys((cell.n, method, network) for (network, method, _), cell in cells.items() if cell and cell.n)
+    most = max((n for n, *_ in counts), default=0)
+    few = "".join(f"; {n} for {plots.style(method).label} on {network}" for n, method, network in counts if n < most)
+    return f"Each number rests on {most} seed{'s' * (most > 1)}{few}." if most else ""

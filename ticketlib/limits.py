@@ -170,14 +170,6 @@ def reasons(cells):
                      for (network, sparsity, why), rules in found.items())  # fmt: skip
 
 
-def seeds_said(cells):
-    """How many seeds the numbers rest on, as a sentence, and what rests on fewer; "" where there is no mask."""
-    counts = dict.fromkeys((cell.n, method, network) for (network, method, _), cell in cells.items() if cell and cell.n)
-    most = max((n for n, *_ in counts), default=0)
-    few = "".join(f"; {n} for {style(method).label} on {network}" for n, method, network in counts if n < most)
-    return f"Each number rests on {most} seed{'s' * (most > 1)}{few}." if most else ""
-
-
 def there(cells):
     """The cells of the networks of which at least one mask was looked at, in the same form."""
     seen = {network for (network, _, _), cell in cells.items() if cell and cell.n}
