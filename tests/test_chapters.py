@@ -258,7 +258,7 @@ def test_twice_the_length_stands_beside_the_rows_that_count_and_never_joins_the_
     assert lines[3].startswith("| LT | 83.15 (SD 0.13, n = 4) | 83.05 (SD 0.07, n = 2) | +0.00 (")
     assert lines[6] == (
         "| LT − LT rearranged | +2.00 (+2.00 to +2.00, n = 4) | +1.00 (+1.00 to +1.00, n = 2) "
-        "| -1.00 (-1.00 to -1.00, n = 2) |"
+        "| −1.00 (−1.00 to −1.00, n = 2) |"
     )
 
 

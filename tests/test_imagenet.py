@@ -85,7 +85,7 @@ def test_cells_as_the_page_shows_them():
     assert "Not run yet: SynFlow on VGG-16." in part
     assert said.startswith("**Not all of them.** The smart ratio is not defined here on ResNet-50 at 0.98, 0.99, 0.999")
     assert verdicts.NOT_RUN not in limits.table(cells, "seconds")
-    assert imagenet.busy(all_rows()) == "Other work used 50 to 50 % of the processors meanwhile."
+    assert imagenet.busy(all_rows()) == "Other work used 50 % of the processors meanwhile."
     kept = imagenet.keep_ratios(all_rows(), "resnet50", "0.9", ("synflow", "lt"))
     assert list(kept) == ["synflow"] and kept["synflow"] == pytest.approx([0.1] * 54, abs=1e-3)
 

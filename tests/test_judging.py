@@ -44,7 +44,7 @@ def test_a_claim_that_holds_has_scope_effect_interval_seeds_device_margin_and_co
     )
     assert line.startswith("| SNIP, rearranged − SNIP | holds: ") and "interval" in line and "n = 6" in line
     assert "Made with n = 6, cpu: synthetic, 1 thread." in rest
-    assert rest[-1].startswith("The margin is ±1 points. For comparison, smart ratio minus uniform (only the keep-")
+    assert rest[-1].startswith("The margin is ±1 point. For comparison, smart ratio minus uniform (only the keep-")
     assert "collapsed" not in said and "so far" not in said
 
 
@@ -80,7 +80,7 @@ def test_superiority_shows_no_margin_and_two_claims_share_one_control(tmp_path):
 def test_the_positive_control_is_not_said_twice_of_the_claim_that_tests_it(tmp_path):
     said = page(tmp_path, arms(FOUND | RANDOM), "C")
     assert "**Claim C: holds.**" in said and "| smart ratio − uniform | holds: " in said
-    assert "The margin is ±1 points." in said and "For comparison" not in said
+    assert "The margin is ±1 point." in said and "For comparison" not in said
 
 
 def test_an_empty_layer_is_told_from_a_run_near_guessing(tmp_path):

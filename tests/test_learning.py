@@ -57,8 +57,8 @@ def test_the_same_needs_no_shift_and_no_larger_spread(sparse, answer):
 
 def test_what_few_pairs_leave_open_is_said():
     said = learning.same_verdict(learning.engine_rows(engines(CLOSE), "laptop"), "laptop")
-    assert "as far as 5 pairs can tell" in said and "A true shift anywhere from -0.52 to +0.56 points" in said
-    line = "- Sparse minus bf16: mean -0.02 points, 95 % interval -0.16 to +0.12, standard deviation 0.11, n = 5."
+    assert "as far as 5 pairs can tell" in said and "A true shift anywhere from −0.52 to +0.56 points" in said
+    line = "- Sparse minus bf16: mean −0.02 points, 95 % interval −0.16 to +0.12, standard deviation 0.11, n = 5."
     assert line in said.splitlines()
 
 
@@ -82,7 +82,7 @@ def test_too_few_rows_are_not_run(count):
 
 def test_the_table_has_all_differences():
     table = learning.same_table(learning.engine_rows(engines(CLOSE), "laptop")).splitlines()
-    assert table[2] == "| 1000 | 60.50 | 60.00 | 60.60 | +0.50 | +0.60 | -0.10 |"
+    assert table[2] == "| 1000 | 60.50 | 60.00 | 60.60 | +0.50 | +0.60 | −0.10 |"
 
 
 def test_figures_show_every_run():

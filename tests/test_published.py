@@ -94,7 +94,7 @@ def test_brackets_are_the_ones_that_the_reproduction_prints():
              if row["source"] == "epfl_random"}  # fmt: skip
     head, lines = published.random_tickets()
     assert len(lines) == 12 and {float(line[-1]) for line in lines} == notes
-    assert lines[0] == ["VGG-19, CIFAR-10", "0.9", "93.77", "93.65", "-0.12"]
+    assert lines[0] == ["VGG-19, CIFAR-10", "0.9", "93.77", "93.65", "−0.12"]
 
 
 def test_panels_hold_every_difference():
@@ -126,10 +126,10 @@ def test_a_claim_or_a_panel_that_is_not_known():
 
 def test_a_span_in_words():
     assert published.span(HYBRID) == (
-        "hybrid − LRR: -2.13 to +82.93 points, 7 of 12 within ±1; beside a collapsed network: 1"
+        "hybrid − LRR: −2.13 to +82.93 points, 7 of 12 within ±1; beside a collapsed network: 1"
     )
     assert published.span(CORRUPTED, dataset="cifar100") == (
-        "corrupted data − clean data (CIFAR-100): -0.77 to +0.20 points, 6 of 6 within ±1"
+        "corrupted data − clean data (CIFAR-100): −0.77 to +0.20 points, 6 of 6 within ±1"
     )
 
 

@@ -224,7 +224,7 @@ def test_masks_are_compared_with_the_smart_ratio(smart):
     whole = [r for method, place in wanted for r in mask_rows(method, place, smart[place])]
     assert answer("R2.12", whole).answered and answer("R3.C5", whole).answered
     said = answer("R2.6", whole).text  # the smart ratio falls from layer to layer
-    assert "fall with depth in 9 of 9: " in said and "-1.00 (SNIP on ResNet-32)" in said
+    assert "fall with depth in 9 of 9: " in said and "−1.00 (SNIP on ResNet-32)" in said
 
 
 def test_masks_of_other_scores_or_recipes_are_not_mixed_in(smart):

@@ -38,7 +38,7 @@ def test_interval_gives_the_word(kind, low, high, expected):
 
 def test_sentence_carries_effect_interval_and_n():
     sentence = verdicts.verdict("equivalence", estimate(-0.5, 0.9, confidence=1 - 0.1 / 3), 1.0, N).sentence
-    assert sentence == "holds: +0.20 points, 96.7 % interval -0.50 to +0.90, n = 6, inside ±1"
+    assert sentence == "holds: +0.20 points, 96.7 % interval −0.50 to +0.90, n = 6, inside ±1"
     seen = verdicts.verdict("equivalence", estimate(0.5, 1.5), 1.0, N).sentence
     assert "a difference is seen, its size is not settled" in seen
     assert "too wide to tell" in verdicts.verdict("equivalence", estimate(-2, 2), 1.0, N).sentence

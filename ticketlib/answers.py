@@ -9,6 +9,7 @@ from ticketlib import board, campaign, evidence, grids, stats, verdicts
 from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError, one_of
 from ticketlib.runs import PROFILES, parent
+from ticketlib.sources import signed
 
 EDITORIAL, MEASURED, COMPUTED = KINDS = ("editorial", "measured", "computed")
 DESCRIBED, PARTLY, FOLLOWED, NOT_FOLLOWED = "described", "described in part", "followed", "not followed yet"
@@ -184,8 +185,8 @@ def difference(need, pair, facts):
 
 def _said(estimate):
     if estimate.low is None:
-        return f"{estimate.point:+.2f} (one seed)"
-    return f"{estimate.point:+.2f} ({estimate.low:+.2f} to {estimate.high:+.2f})"
+        return f"{signed(estimate.point)} (one seed)"
+    return f"{signed(estimate.point)} ({signed(estimate.low)} to {signed(estimate.high)})"
 
 
 def of_claim(claim_id, facts):

@@ -9,6 +9,7 @@ from ticketlib import drawings, evidence, nb, verdicts
 from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
+from ticketlib.sources import signed, span
 
 PROTOCOL = nb.ROOT / "book" / "protocol.json"  # margin and n, written by hand once, before any row that counts
 BADGES = {"holds": "success", "holds in part": "warning", "does not hold": "danger", "undecided": "secondary"}
@@ -90,8 +91,7 @@ def count_and_device(judged_claim, arms):
         return "no runs"
     made = sorted({f"{row['device']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
                    for row in behind(judged_claim, arms)})  # fmt: skip
-    low, high = min(seeds), max(seeds)
-    return f"n = {low if low == high else f'{low} to {high}'}, {'; '.join(made)}"
+    return f"n = {span(seeds, 0)}, {'; '.join(made)}"
 
 
 def effect_picture(judged_claim, sentence):
@@ -113,7 +113,8 @@ def _effect(row, y, margin):
     if not row.ready:
         return [drawings.text(0, y + 25, textwrap.shorten(row.verdict.sentence, 50, placeholder=" ..."), size=11)]
     low, point, high = (_x(value, margin) for value in (row.adjusted.low, row.adjusted.point, row.adjusted.high))
-    words = f"{row.verdict.word}: {row.adjusted.point:+.2f} ({row.adjusted.low:+.2f} to {row.adjusted.high:+.2f})"
+    ends = f"{signed(row.adjusted.low)} to {signed(row.adjusted.high)}"
+    words = f"{row.verdict.word}: {signed(row.adjusted.point)} ({ends})"
     band = [drawings.band(_x(-margin, margin), y, 2 * PER_MARGIN, 16)] if row.kind != "superiority" else []
     bar = drawings.line(low, y + 8, high, y + 8, width=3, colour=drawings.ACCENT)
     return [*band, bar, drawings.dot(point, y + 8), drawings.text(0, y + 25, words, size=11)]

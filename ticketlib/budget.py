@@ -5,6 +5,7 @@ import numpy as np
 from ticketlib import pages, pilot, runs, stats, verdicts
 from ticketlib.pilot import CONTRASTS, FLAT, cells, flat_from, paired
 from ticketlib.plots import style
+from ticketlib.sources import signed
 
 
 def verdict(run, arms):
@@ -40,7 +41,7 @@ def _sentence(curve):
         return f"{verdicts.NOT_RUN}."
     (first, (_, before)), (last, (_, after)) = list(curve.items())[0], list(curve.items())[-1]
     if first == last:
-        return f"{before.point:+.2f} points after {first} epochs (n = {before.n}), the only length here."
+        return f"{signed(before.point)} points after {first} epochs (n = {before.n}), the only length here."
     change = after.point - before.point
     if abs(change) < FLAT:
         word = "It hardly moves"
@@ -52,7 +53,7 @@ def _sentence(curve):
         f"has {'zero inside' if after.low <= 0 <= after.high else 'zero outside'} its interval"
     )
     return (
-        f"{before.point:+.2f} points after {first} epochs, {after.point:+.2f} after {last}. "
+        f"{signed(before.point)} points after {first} epochs, {signed(after.point)} after {last}. "
         f"{word}. The last one {zero} (n = {after.n})."
     )
 
@@ -88,8 +89,8 @@ def _accuracy(values, estimate):
 
 
 def _difference(values, estimate):
-    interval = "" if estimate.low is None else f"{estimate.low:+.2f} to {estimate.high:+.2f}, "
-    return f"{estimate.point:+.2f} ({interval}n = {estimate.n})"
+    interval = "" if estimate.low is None else f"{signed(estimate.low)} to {signed(estimate.high)}, "
+    return f"{signed(estimate.point)} ({interval}n = {estimate.n})"
 
 
 def spread(run, arms):

@@ -12,7 +12,7 @@ from ticketlib import campaign, chapters, evidence, grids, pages, plots, ratios,
 from ticketlib.claims import Comparison
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, Row
-from ticketlib.sources import title
+from ticketlib.sources import signed, title
 from ticketlib.tickets import REWIND_TO
 
 STEPS = ("step1", "step2", "step3", "step4")  # the grids whose rows these chapters show
@@ -146,8 +146,7 @@ def finish(ax, title, cells):
     """Give a panel of differences its title, and say so where none has run."""
     if not any(cells.values()):
         ax.text(0.5, 0.6, verdicts.NOT_RUN, ha="center", transform=ax.transAxes)
-        ax.set_xticks([])
-    ax.set_title(title, fontsize=11)
+    ax.set_title(title.replace(" − ", "\n− "))
     return ax
 
 
@@ -189,7 +188,7 @@ def folded(summary, text):
 
 
 def _seeds(found, network, pair, sparsity):
-    return ", ".join(f"{value:+.2f}" for value in cell(found[network], pair, sparsity).points)
+    return ", ".join(signed(value) for value in cell(found[network], pair, sparsity).points)
 
 
 def _line(profile, found, book, network, pair, sparsity, confidence):
@@ -219,8 +218,8 @@ def effect(estimate):
     """Point, interval and n in short; "not run" without seeds."""
     if estimate.point is None:
         return verdicts.NOT_RUN
-    interval = "" if estimate.low is None else f"{estimate.low:+.2f} to {estimate.high:+.2f}, "
-    return f"{estimate.point:+.2f} ({interval}n = {estimate.n})"
+    interval = "" if estimate.low is None else f"{signed(estimate.low)} to {signed(estimate.high)}, "
+    return f"{signed(estimate.point)} ({interval}n = {estimate.n})"
 
 
 def _not_run(listed):

@@ -5,7 +5,7 @@ import statistics
 import numpy as np
 
 from ticketlib import checks, evidence, overlaps, pages, plots, stats, verdicts
-from ticketlib.sources import title
+from ticketlib.sources import span, title
 
 MEASURED = {  # a manipulation check as rows name it -> what it measures, what is wanted of it
     "moved_share": ("kept places that changed", f"at least {evidence.MOVED_FLOOR:g}"),
@@ -43,16 +43,11 @@ def _control_lines(network, arm, of, trained):
     lines = []
     for name in [name for name in MEASURED if any(name in of for of in values)]:
         what, wanted = MEASURED[name]
-        span = _span([of[name] for of in values if name in of])
-        lines.append([network, label, what, wanted, span, f"{works} of {len(values)}"])
+        ends = span([of[name] for of in values if name in of], 3)
+        lines.append([network, label, what, wanted, ends, f"{works} of {len(values)}"])
     if of[0].config.check == "rearranged":
-        lines.append([network, label, "kept places that can be expected to change", "", _span(map(movable, of)), ""])
+        lines.append([network, label, "kept places that can be expected to change", "", span(map(movable, of), 3), ""])
     return lines
-
-
-def _span(values):
-    values = list(values)
-    return f"{min(values):.3f} to {max(values):.3f}"
 
 
 def movable(row):
@@ -91,8 +86,8 @@ def _beside_guessing(data, guessing, losses):
 def _range(values, digits):
     if not values:
         return verdicts.NOT_RUN
-    ends = f"{min(values):.{digits}f} to {max(values):.{digits}f}"
-    return f"{np.mean(values):.{digits}f} ({ends})" if len(values) > 1 else f"{values[0]:.{digits}f}"
+    mean, ends = f"{np.mean(values):.{digits}f}", span(values, digits)
+    return f"{mean} ({ends})" if ends != mean else mean
 
 
 def arms_table(found, pairs):

@@ -9,7 +9,7 @@ from scipy.special import entr
 from ticketlib import board, evidence, overlaps, pages, runs, shares, verdicts
 from ticketlib.ledger import Ledger
 from ticketlib.plots import style
-from ticketlib.sources import title
+from ticketlib.sources import span, title
 
 LT = ("0.9", "0.98")  # sparsities of LT in the book's grids
 FACTOR = 2.0  # what differs by less is called about as much
@@ -170,7 +170,7 @@ def _counted(times):
 
 def _span(values):
     ends = list(values)
-    return f"{min(ends):.1f} to {max(ends):.1f}" if ends else verdicts.NOT_RUN
+    return span(ends, 1) if ends else verdicts.NOT_RUN
 
 
 def explains(run):

@@ -82,10 +82,9 @@ class SanityCheck:
 
     def figure(self, ax=None):
         """Draw every difference: each seed a dot, the estimate with its interval, the margin a band; returns `ax`."""
-        ax = plt.subplots(figsize=(7, 0.5 * len(self.findings) + 1))[1] if ax is None else ax
+        ax = plt.subplots(figsize=(7, 0.55 * len(self.findings) + 1))[1] if ax is None else ax
         widest = max([2 * MARGIN, *(abs(point) for f in self.findings for point in f.points)])
-        ax.axvspan(-MARGIN, MARGIN, color="0.9", linewidth=0, zorder=0)
-        ax.axvline(0, color="0.4", linewidth=0.8, zorder=1)
+        plots.margin_band(ax, MARGIN, horizontal=False)
         for place, (comparison, points, estimate, _, _) in enumerate(self.findings):
             look = plots.style(comparison.key)
             ax.plot(points, [place + 0.25] * len(points), ".", color=look.colour, alpha=0.6, markersize=4)
@@ -94,7 +93,7 @@ class SanityCheck:
             if estimate.point is not None:
                 ax.plot([estimate.point], [place], look.marker, color=look.colour)
         names = [_minus(f.comparison).replace(" minus ", "\nminus ") for f in self.findings]
-        ax.set_yticks(range(len(names)), names, fontsize=8)
+        ax.set_yticks(range(len(names)), names, fontsize=9)
         ax.set(ylim=(len(names) - 0.4, -0.6), xlim=(-1.2 * widest, 1.2 * widest))  # wider intervals leave the picture
         ax.set_xlabel("difference in accuracy, points")
         return ax

@@ -14,7 +14,8 @@ from ticketlib.errors import TicketError, one_of
 from ticketlib.ledger import Ledger, Row, name_of
 from ticketlib.models import prunable
 from ticketlib.nb import book_ledger
-from ticketlib.plots import style
+from ticketlib.plots import layer_axis, style
+from ticketlib.sources import span
 
 NETWORKS = {"resnet50": "ResNet-50", "vgg16": "VGG-16"}  # torchvision's name -> ours
 FAMILIES = {"resnet50": "resnet", "vgg16": "vgg"}  # forms of the smart ratio
@@ -148,11 +149,12 @@ def heat_map(ax, rows, network, sparsity, methods=METHODS):
             table[line] = np.maximum(kept[method], LEAST / 10)  # below the scale where nothing is kept
         else:
             why = verdicts.NOT_DEFINED if reason(network, method, sparsity) else verdicts.NOT_RUN
-            ax.text(0.5, line + 0.55, why, fontsize=7, color="0.4", va="center")
+            ax.text(0.7, line + 0.5, why, fontsize=9, color="0.2", va="center")
     colours = plt.get_cmap("viridis").with_extremes(under="black", bad="white")
-    image = ax.pcolormesh(table, cmap=colours, norm=LogNorm(LEAST, 1), edgecolors="none")
-    ax.set_yticks(np.arange(len(methods)) + 0.5, [style(method).label for method in methods], fontsize=8)
-    ax.set(title=f"{NETWORKS[network]}, {sparsity} removed", ylim=(len(methods), 0))
+    edges = np.arange(len(layers(network)) + 1) + 0.5, np.arange(len(methods) + 1)  # the first layer is number 1
+    image = ax.pcolormesh(*edges, table, cmap=colours, norm=LogNorm(LEAST, 1), edgecolors="none")
+    ax.set_yticks(np.arange(len(methods)) + 0.5, [style(method).label for method in methods], fontsize=9)
+    layer_axis(ax, len(layers(network))).set(title=f"{NETWORKS[network]}, {sparsity} removed", ylim=(len(methods), 0))
     return image
 
 
@@ -172,4 +174,4 @@ def answer(cells):
 def busy(rows):
     """How busy the machine was with other work while masks were found, as a sentence; "" where no row says."""
     shares = [100 * row["busy"] for row in rows.values() if "busy" in row]
-    return f"Other work used {min(shares):.0f} to {max(shares):.0f} % of the processors meanwhile." if shares else ""
+    return f"Other work used {span(shares, 0)} % of the processors meanwhile." if shares else ""

@@ -5,6 +5,7 @@ from IPython.display import DisplayHandle, Markdown
 from ticketlib import board, checks, evidence, findings, pages, stats, verdicts
 from ticketlib.claims import CLAIMS
 from ticketlib.ledger import Ledger
+from ticketlib.sources import span
 
 ORDER = (*verdicts.WORDS, *verdicts.NO_VERDICT)
 
@@ -68,7 +69,7 @@ def _collapsed(rows):
     if thin:
         text += (
             "A run with an empty layer counts as collapsed, whatever its accuracy, and bars the word *holds*. "
-            f"Such runs reach {min(thin):.2f} to {max(thin):.2f} % here."
+            f"Such runs reach {span(thin)} % here."
         )
     return text
 
@@ -78,7 +79,7 @@ def _held_against(found, rows, profile, fixed):
     claims = [one.claim for one in found]
     said = []
     if any(part.kind != "superiority" for claim in claims for part in claim.parts):
-        said.append(f"The margin is ±{fixed['margin']:g} points.")
+        said.append(f"The margin is ±{pages.points(fixed['margin'])}.")
     if not any((c.a, c.b) == ("smart", "uniform") for claim in claims for c in claim.comparisons):
         said.append(positive_control(rows, profile, fixed["seeds"]))
     return " ".join(said)

@@ -4,14 +4,17 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import t as t_distribution
 
 from ticketlib import evidence, grids, pages, plots, stats, verdicts
 from ticketlib.runs import PROFILES
+from ticketlib.sources import signed
 
 SPARSE, FLOAT32, BF16 = "sparse engine, float32", "dense engine, float32", "dense engine, bf16"
 COLOURS = {SPARSE: plots.RED, FLOAT32: plots.BLACK, BF16: plots.BLUE}
-LINES = {SPARSE: "-", FLOAT32: "--", BF16: ":"}
+LINES = {SPARSE: "-", FLOAT32: "--", BF16: (0, (1, 1))}
+WIDTHS = {SPARSE: 1.2, FLOAT32: 1.2, BF16: 2.2}  # dots need more to be seen
 ONE_SIDED = 0.95  # confidence of each bound on the ratio of two spreads
 ANYWHERE = "0" * 16  # in place of a data fingerprint
 
@@ -116,14 +119,14 @@ def same_verdict(found, profile):
         f"- Sparse minus bf16: {_said(apart)}.\n"
         f"- The first spread is {ratio:.2f} times the second; with {sparse.n} pairs, anything from {low:.2f} to "
         f"{high:.2f} times fits (90 % interval).\n\n"
-        f"So few pairs cannot show that the engines are equal. A true shift anywhere from {sparse.low:+.2f} to "
-        f"{sparse.high:+.2f} points would fit them."
+        f"So few pairs cannot show that the engines are equal. A true shift anywhere from {signed(sparse.low)} to "
+        f"{signed(sparse.high)} points would fit them."
     )
 
 
 def _said(estimate):
     return (
-        f"mean {estimate.point:+.2f} points, 95 % interval {estimate.low:+.2f} to {estimate.high:+.2f}, "
+        f"mean {signed(estimate.point)} points, 95 % interval {signed(estimate.low)} to {signed(estimate.high)}, "
         f"standard deviation {estimate.sd:.2f}, n = {estimate.n}"
     )
 
@@ -133,7 +136,7 @@ def same_table(found):
     apart, lines = [*differences(found).values(), directly(found)], []
     for seed in sorted(set().union(*found.values())):
         accuracies = [f"{evidence.accuracy(of[seed]):.2f}" if seed in of else "" for of in found.values()]
-        points = [f"{of[seed]:+.2f}" if seed in of else "" for of in apart]
+        points = [signed(of[seed]) if seed in of else "" for of in apart]
         lines.append([seed, *accuracies, *points])
     titles = ["seed", *(f"{kind}, %" for kind in found), "sparse − float32", "bf16 − float32", "sparse − bf16"]
     return pages.table(titles, lines) if lines else f"**{verdicts.NOT_RUN.capitalize()}.**"
@@ -144,9 +147,10 @@ def draw_losses(ax, found):
     for kind, of in found.items():
         for number, row in enumerate(of.values()):
             epochs, _, losses = zip(*row["curve"], strict=True)
-            look = dict(color=COLOURS[kind], linestyle=LINES[kind], label="" if number else kind)
-            ax.plot(epochs, losses, alpha=0.8, **look)
+            look = dict(color=COLOURS[kind], linestyle=LINES[kind], linewidth=WIDTHS[kind])
+            ax.plot(epochs, losses, label="" if number else kind, **look)
     ax.set(xlabel="epochs", ylabel="training loss")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return ax
 
 

@@ -8,7 +8,7 @@ from ticketlib.answers import Piece
 from ticketlib.claims import CLAIMS
 from ticketlib.plots import style
 from ticketlib.runs import DEFAULTS, PROFILES
-from ticketlib.sources import title
+from ticketlib.sources import decimal, span, title
 from ticketlib.tickets import TICKETS
 
 SPARSITY, SPARSEST = "0.98", "0.999"  # at which masks are compared, and their paths
@@ -42,7 +42,7 @@ def seeds(facts):
     counts = [len(of) for of in arms.values()]
     if not any(counts):
         return Piece("", complete=False)
-    text = f"{min(counts)} to {max(counts)} seeds behind each of the {len(counts)} arms of the claims"
+    text = f"{span(counts, 0)} seeds behind each of the {len(counts)} arms of the claims"
     rows = [row for of in arms.values() for row in of.values()]
     return Piece(text, _names(rows), tuple(sorted(set(counts) - {0})), _full(arms, facts))
 
@@ -99,7 +99,7 @@ def _each_method(facts, measure):
 
 def _range(means):
     low, high = min(means, key=means.get), max(means, key=means.get)
-    return f"{means[low]:.2f} ({low}) to {means[high]:.2f} ({high}), over {len(means)} masks"
+    return f"{decimal(means[low])} ({low}) to {decimal(means[high])} ({high}), over {len(means)} masks"
 
 
 def depth(facts):
@@ -174,11 +174,7 @@ def _moved(of):
     far = [100 * np.mean([shares.distance(a["keep_counts"], b["keep_counts"]) for a, b in pairs]) for pairs in of]
     ways = [[overlaps.way(b) for _, b in pairs if "overlap" in b] for pairs in of]
     along = [100 * np.mean(way) for way in ways if way]
-    return f"{_span(far)} % and {f'{_span(along)} %' if along else verdicts.NOT_RUN}"
-
-
-def _span(values):
-    return " to ".join(dict.fromkeys(f"{value:.0f}" for value in (min(values), max(values))))
+    return f"{span(far, 0)} % and {f'{span(along, 0)} %' if along else verdicts.NOT_RUN}"
 
 
 def confounded(facts):
@@ -187,7 +183,7 @@ def confounded(facts):
     for network, (name, width, stride) in PROFILES[facts.profile].networks.items():
         options = {"stem_stride": stride} if network == "resnet" else {}
         far = shares.depth_and_size(models.build(name, 10, width=width, **options))
-        said.append(f"{far:.2f} in {title(name)}")
+        said.append(f"{decimal(far)} in {title(name)}")
     text = f"rank correlation of a layer's place with its size: {', '.join(said)}"
     found = shapes.found_in(facts.rows)
     words = {ticket: known[0] for ticket in shapes.METHODS if (known := shapes.follows(found, ticket))}

@@ -9,7 +9,7 @@ import numpy as np
 from ticketlib import chapters, grids, nb, pages, probes, ratios, runs, shares, verdicts
 from ticketlib.ledger import Ledger
 from ticketlib.plots import style
-from ticketlib.sources import title
+from ticketlib.sources import span, title
 
 TICKETS = ("snip", "grasp", "lt")  # their masks need data; LT's by way of a trained net
 PLAIN = {"linear": "own", "variant": "default", "min_per_layer": 0}
@@ -109,11 +109,11 @@ def reading(found):
     """What the table says over all its cells, and that LT is not in it while that is so; "" where there is none."""
     if not found:
         return ""
-    moved = [np.mean([far(pair) for pair in of.values()]) for of in found.values()]
+    moved = [100 * np.mean([far(pair) for pair in of.values()]) for of in found.values()]
     along = [100 * np.mean([way(row) for _, row in of.values()]) for of in found.values()]
     return (
-        f"Over the {len(found)} cells, corruption moves {100 * min(moved):.1f} to {100 * max(moved):.1f} % of the kept "
-        f"weights to other layers. The overlap lies {min(along):.0f} to {max(along):.0f} % of the way from chance to "
+        f"Over the {len(found)} cells, corruption moves {span(moved, 1)} % of the kept "
+        f"weights to other layers. The overlap lies {span(along, 0)} % of the way from chance to "
         "the ceiling."
     ) + ("" if any(key[1] == "lt" for key in found) else " LT is not in this table: its ceiling has not been run.")
 
@@ -127,5 +127,5 @@ def draw(ax, found, network):
         ax.plot([place, place], ends, "-", color="0.6", marker="_", markersize=12, zorder=1)
         ax.plot([place] * len(of), [row["overlap"] for _, row in of.values()], look.marker, color=look.colour)
     ax.set_xticks(range(len(cells)), [f"{style(ticket).label}\n{sparsity}" for (_, ticket, sparsity), _ in cells])
-    ax.set_title(title(network), fontsize=11)
+    ax.set_title(title(network))
     return ax

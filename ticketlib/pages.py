@@ -8,7 +8,7 @@ from ticketlib.claims import CLAIMS, CONFIDENCE
 from ticketlib.ledger import Ledger
 from ticketlib.nb import ROOT, book_ledger
 from ticketlib.runs import PROFILES
-from ticketlib.sources import title
+from ticketlib.sources import points, title
 
 RECIPE = {
     "epochs": "epochs", "batch": "images a step", "lr": "first learning rate", "momentum": "momentum",
@@ -55,11 +55,6 @@ def table(titles, lines):
     """A Markdown table from column titles and lines of cells."""
     rows = [titles, ["---"] * len(titles), *lines]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in rows)
-
-
-def points(value):
-    """A number of points of accuracy with its unit."""
-    return f"{value:g} point{'s' * (value != 1)}"
 
 
 def protocol_status(rows):

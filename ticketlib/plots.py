@@ -1,19 +1,22 @@
 """Figures: each function draws what it is given on `ax` and returns `ax`; nothing is estimated here.
 
-One style a method in every figure, from STYLE: colours of seaborn's colour-blind palette, and a marker and line of its
-own, so that no two methods differ by colour alone.
+One style a method in every figure, from STYLE: colours that the colour-blind tell apart, dark enough on white (contrast
+3 and more), and a marker and line of its own, so that no two methods differ by colour alone.
 """
 from typing import NamedTuple
 
 import numpy as np
 import seaborn
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import NullLocator
 from matplotlib.transforms import offset_copy
 
+from ticketlib import sources
 from ticketlib.errors import TicketError
 
-BLUE, ORANGE, GREEN, RED, PINK, BROWN, _, GREY, _, SKY = seaborn.color_palette("colorblind").as_hex()
-BLACK = "#000000"
+BLUE, _, GREEN, RED, PINK, _, _, GREY, _, _ = seaborn.color_palette("colorblind").as_hex()
+ORANGE, BROWN, SKY = "#b8860b", "#8c5a2b", "#3a94cf"  # the palette's own are too light on white
+INDIGO, WINE, OLIVE, BLACK = "#332288", "#882255", "#737300", "#000000"
+EDGE = "0.55"  # of a pale area
 
 
 class Style(NamedTuple):
@@ -41,9 +44,9 @@ STYLE = {
     "random": Style("random scores", GREY, "o", ":"),
     "erk": Style("ERK", PINK, "P", "-"),
     "er": Style("ER", PINK, "p", ":"),
-    "igq": Style("IGQ", BROWN, "h", "--"),
-    "balanced": Style("balanced", SKY, "<", "--"),
-    "pyramidal": Style("pyramidal", ORANGE, ">", "--"),
+    "igq": Style("IGQ", INDIGO, "h", "--"),
+    "balanced": Style("balanced", OLIVE, "<", "--"),
+    "pyramidal": Style("pyramidal", WINE, ">", "--"),
     "lrr": Style("LRR", BLUE, "D", "-"),
     "omp": Style("OMP", BROWN, "v", "-"),
     "hybrid": Style("hybrid", PINK, "h", "-"),
@@ -89,14 +92,23 @@ def set_style():
         "figure.facecolor": "white", "axes.facecolor": "white", "savefig.facecolor": "white",
         "savefig.transparent": False, "font.size": 11, "axes.labelsize": 11, "xtick.labelsize": 10,
         "ytick.labelsize": 10, "legend.fontsize": 10, "legend.frameon": False, "lines.linewidth": 1.2,
-        "lines.markersize": 6, "axes.spines.top": False, "axes.spines.right": False,
+        "lines.markersize": 6, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
+        "axes.titlelocation": "left", "figure.constrained_layout.h_pad": 0.1, "axes.unicode_minus": True,
     })
 
 
 def legend(ax, columns=3):
-    """Put the legend above the axes, where it hides no point."""
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns)
+    """Put the legend above the axes, where it hides no point, from their left edge, which a phone shows first."""
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, borderaxespad=0.2)
     return ax
+
+
+def shared_legend(figure, columns=4):
+    """Put one legend for all axes above them, each label once."""
+    found = {label: key for ax in figure.axes for key, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if found:
+        figure.legend(found.values(), found.keys(), loc="outside upper left", ncols=columns)
+    return figure
 
 
 def _look(key):
@@ -135,20 +147,21 @@ def _key_line(ax, key, linestyle):
     ax.plot([], [], linestyle=linestyle, label=style(key).label, **_look(key))
 
 
-def _margin(ax, margin, horizontal=True):
+def margin_band(ax, margin, horizontal=True):
     """Draw zero, and the band in which differences count as none."""
     line, band = (ax.axhline, ax.axhspan) if horizontal else (ax.axvline, ax.axvspan)
     line(0, color="0.4", linewidth=0.8, zorder=1)
     if margin is not None:
-        band(-margin, margin, color="0.9", linewidth=0, zorder=0, label=f"margin, ±{margin:g} points")
+        name = f"margin, ±{sources.points(margin)}"
+        band(-margin, margin, facecolor="0.9", edgecolor=EDGE, linewidth=0.8, zorder=0, label=name)
 
 
-def keep_ratios(ax, ratios, layer_names):
-    """Draw keep-ratios layer by layer, on a log axis; an empty layer is a cross on the floor.
+def keep_ratios(ax, ratios, num_layers):
+    """Draw keep-ratios layer by layer, numbered from 1, on a log axis; an empty layer is a cross on the floor.
 
-    Arguments: ratios, {key: keep-ratios, 0 to 1, shape (num_layers,)}; layer_names, list of num_layers names.
+    Arguments: ratios, {key: keep-ratios, 0 to 1, shape (num_layers,)}.
     """
-    layers = np.arange(len(layer_names))
+    layers = np.arange(1, 1 + num_layers)
     for key, values in ratios.items():
         values = np.asarray(values, dtype=float)
         if values.shape != layers.shape:
@@ -158,9 +171,14 @@ def keep_ratios(ax, ratios, layer_names):
         empty = layers[values == 0]
         ax.plot(empty, np.full(len(empty), 0.02), "x", color=style(key).colour, transform=ax.get_xaxis_transform())
     ax.set_yscale("log")
-    every = 1 + (len(layers) - 1) // 20  # more names than 20 do not fit
-    ax.set_xticks(layers[::every], list(layer_names)[::every], rotation=90)
+    layer_axis(ax, num_layers)
     ax.set(xlabel="layer, in forward order", ylabel="keep-ratio (log scale)")
+    return ax
+
+
+def layer_axis(ax, num_layers):
+    """Number layers from 1 along the horizontal axis, every fifth one of a deep network."""
+    ax.set_xticks(range(1, 1 + num_layers) if num_layers < 10 else [1, *range(5, 1 + num_layers, 5)])
     return ax
 
 
@@ -170,17 +188,16 @@ def differences(ax, cells, margin=None):
     Arguments: cells, {key: {sparsity (text or float): (points a seed, Estimate)}}, in points; margin, points, or None
         where the claim has none (superiority).
     """
-    _margin(ax, margin)
+    margin_band(ax, margin)
     densities = sorted({_density(sparsity) for of in cells.values() for sparsity in of}, reverse=True)
     for key, aside in _places(cells, 16):
         for sparsity, cell in cells[key].items():
             _cell(ax, _density(sparsity), cell, key, aside)
         _key_line(ax, key, "none")
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(densities))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticklabels([f"{density:g}" for density in densities])
-    if densities:
+    if densities:  # an axis that is shared keeps its own where this panel has none
+        ax.set_xticks(densities, [f"{density:g}" for density in densities])
         ax.set_xlim(densities[0] * 1.6, densities[-1] / 1.6)  # sparser to the right
     ax.set(xlabel="weights kept, % (log scale)", ylabel="difference in accuracy, points")
     return ax
@@ -199,7 +216,7 @@ def kept_axis(ax, kept):
     ax.set(xscale="log", xlabel="weights kept, % (log scale)")
     ax.set_xticks(kept, [f"{x:.3g}" for x in kept])
     ax.minorticks_off()
-    ax.invert_xaxis()
+    ax.xaxis.set_inverted(True)
     return ax
 
 
@@ -225,7 +242,7 @@ def effect_strip(ax, estimate, margin=None, span=3.0):
 
     Arguments: estimate, an Estimate in points; margin, points or None; span, points shown at either side of zero.
     """
-    _margin(ax, margin, horizontal=False)
+    margin_band(ax, margin, horizontal=False)
     if estimate.point is None:
         ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
     else:

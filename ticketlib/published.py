@@ -10,7 +10,8 @@ from ticketlib.data import CLASSES
 from ticketlib.errors import TicketError, one_of
 from ticketlib.nb import ROOT
 from ticketlib.plots import style
-from ticketlib.sources import DATASETS, LEFT_OUT, NETWORKS, SOURCES
+from ticketlib.sources import DATASETS, LEFT_OUT, NETWORKS, SOURCES, signed
+from ticketlib.sources import span as extent
 
 TABLE = ROOT / "book" / "reference" / "published.csv"
 BANNED = "DO NOT USE"  # how the table's notes mark a row that must not be printed
@@ -172,7 +173,7 @@ def _name(contrast):
 
 
 def _written(cell):
-    return f"{cell.points:+.2f}{'†' * cell.collapsed} ({float(cell.sparsity):.3g})"
+    return f"{signed(cell.points)}{'†' * cell.collapsed} ({float(cell.sparsity):.3g})"
 
 
 def full_scale(claim_id):
@@ -204,7 +205,7 @@ def span(panel, dataset=None, source=None):
     small = sum(abs(value) <= NEAR for value in points)
     which = ", ".join(filter(None, (DATASETS.get(dataset), source and SOURCES[source].label)))
     what = f"{panel} ({which})" if which else panel
-    said = f"{what}: {min(points):+.2f} to {max(points):+.2f} points, {small} of {len(points)} within ±{NEAR:g}"
+    said = f"{what}: {extent(points, write=signed)} points, {small} of {len(points)} within ±{NEAR:g}"
     return said + f"; beside a collapsed network: {broken}" * bool(broken)
 
 
@@ -224,7 +225,7 @@ def random_tickets():
     for key, row in paper.items():
         first, second = float(row["accuracy_percent"]), float(again[key]["accuracy_percent"])
         where = f"{NETWORKS[key[0]]}, {DATASETS[key[1]]}"
-        lines.append([where, key[2], f"{first:.2f}", f"{second:.2f}", f"{second - first:+.2f}"])
+        lines.append([where, key[2], f"{first:.2f}", f"{second:.2f}", signed(second - first)])
     return ["network, data", "removed", "paper, %", "reproduction, %", "bracket"], lines
 
 

@@ -18,6 +18,7 @@ from ticketlib.findings import NAMES
 from ticketlib.journal import folder as writable
 from ticketlib.ledger import Ledger
 from ticketlib.ranking import asked_total
+from ticketlib.sources import points
 
 LEAST_SEEDS = 6  # the fewest seeds from which the book gives a word
 RATIO_SEEDS = range(10_000, 10_005)  # the other seeds, over which keep-counts are averaged; they train nothing
@@ -203,8 +204,8 @@ def _expected(plan, to_do, scoring):
     tiny, short = replace(plan.dataset, train=part, test=part), replace(config, epochs=1)
     for _ in range(2):  # the first one warms up
         row = experiment.execute(short, tiny, device=plan.device, progress=False)
-    points = math.ceil(config.epochs / config.eval_every)
-    images = config.epochs * len(train) * row["train_seconds"] + points * len(test) * row["eval_seconds"]
+    tests = math.ceil(config.epochs / config.eval_every)
+    images = config.epochs * len(train) * row["train_seconds"] + tests * len(test) * row["eval_seconds"]
     own = sum(c.ticket == plan.scorer.key for c in to_do)
     others = len(RATIO_SEEDS) * len(plan.sparsities) * any(c.ticket.endswith("-mean") for c in to_do)
     return len(to_do) * images / len(part) + (own + others) * scoring
@@ -231,7 +232,8 @@ def _result(plan):
     name, seeds = plan.scorer.name, min(map(len, arms.values()))
     scope = (
         f"**{name}** on {evidence.scope(plan.run.profile, plan.network)}; sparsity {', '.join(plan.sparsities)}; "
-        f"margin ±{findings.MARGIN:g}; {seeds} {'seed' if seeds == 1 else 'seeds'}, and a verdict takes {plan.needed}."
+        f"margin ±{points(findings.MARGIN)}; {seeds} {'seed' if seeds == 1 else 'seeds'}, and a verdict takes "
+        f"{plan.needed}."
     )
     if plan.run.profile == "smoke":
         scope += " A tiny network and tiny images: they show how the checks work and decide nothing."

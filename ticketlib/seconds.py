@@ -168,7 +168,7 @@ def common_target(of):
 def draw(axes, of, idle_speeds):
     """Draw seconds to the common accuracy over the share of weights kept: as they were, and on an idle machine."""
     target = common_target(of)
-    for ax, speeds, clock in zip(axes, (None, idle_speeds), ("of the runs", "on an idle machine"), strict=True):
+    for ax, speeds, clock in zip(axes, (None, idle_speeds), ("as the runs went", "on an idle machine"), strict=True):
         took = {key: value[0] for key, value in to_accuracy(of, speeds).get(target, {}).items() if value}
         for ticket in TICKETS:
             points = sorted((100 - 100 * float(s), value) for (t, s), value in took.items() if t == ticket)
@@ -178,6 +178,6 @@ def draw(axes, of, idle_speeds):
             ax.plot([x for x, _ in points], [y for _, y in points], label=label, **line)
         if ("dense", "0") in took:
             ax.axhline(took["dense", "0"], color="black", linestyle="--", label="dense")
-        ax.set(ylabel=f"seconds to {target} %, {clock}", ylim=(0, None))
+        ax.set(title=clock, ylabel=f"seconds to {target} %", ylim=(0, None))
         plots.kept_axis(ax, sorted({100 - 100 * float(s) for t, s in of if t != "dense"}))
     return axes

@@ -142,7 +142,7 @@ def answer(found):
 
 
 def _spanned(values):
-    return f"{_factor(min(values))} to {_factor(max(values))}"
+    return " to ".join(dict.fromkeys(map(_factor, (min(values), max(values)))))
 
 
 def _factor(value):

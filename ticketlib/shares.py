@@ -1,5 +1,6 @@
 """Keep counts side by side: what rules ask for, what methods were seen to keep, and how far apart they are."""
 
+import textwrap
 from collections import defaultdict
 from functools import partial
 
@@ -17,7 +18,7 @@ SCORED = ("snip", "grasp", "synflow")  # their keep counts follow from scores ta
 GROUPS = {
     "of another power of depth": ("linear", "cubic", "ascending"),
     "from the layers' shapes": ("er", "erk", "igq", "balanced"),
-    "that is flat or geometric": ("uniform", "uniform_plus", "pyramidal"),
+    "of a flat or geometric form": ("uniform", "uniform_plus", "pyramidal"),
 }
 
 
@@ -91,7 +92,9 @@ def rule_panels(model):
         counts = rule_counts(model, sparsity)
         for group, rules in GROUPS.items():
             missing = [style(rule).label for rule in rules if counts[rule] is None]
-            title = f"{sparsity} removed, {group}" + f"\n{verdicts.NOT_DEFINED}: {', '.join(missing)}" * bool(missing)
+            said = [f"{sparsity} removed: rules {group}"]
+            said += [f"{verdicts.NOT_DEFINED}: {', '.join(missing)}"] * bool(missing)
+            title = "\n".join(textwrap.fill(line, 28) for line in said)
             shown = [rule for rule in ("smart", *rules) if counts[rule]]
             drawn[title] = {rule: keep_ratios(counts[rule], model) for rule in shown}
     return drawn

@@ -1,4 +1,4 @@
-"""How prose names networks and data sets, and the sources of the published accuracies with what to keep in mind."""
+"""How prose writes numbers and names, and the sources of the published accuracies with what to keep in mind."""
 
 from typing import NamedTuple
 
@@ -12,6 +12,28 @@ DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "tiny-imagenet": "Ti
 def title(name):
     """The name of a network or a data set as prose writes it; a name that is not known stays as it is."""
     return NETWORKS.get(name) or DATASETS.get(name, name)
+
+
+def signed(value, digits=2, sign="+"):
+    """A difference with its sign, "+0.12" or "−0.68", and "0.00" for what rounds to nothing."""
+    text = f"{value:{sign}.{digits}f}"
+    return text.replace("-", "−") if float(text) else text.lstrip("+-")
+
+
+def decimal(value, digits=2):
+    """A number that may be negative, without a plus."""
+    return signed(value, digits, sign="-")
+
+
+def span(values, digits=2, write=decimal):
+    """The smallest and the largest of some numbers, "1.2 to 3.4"; one number where both are written alike."""
+    values = list(values)
+    return " to ".join(dict.fromkeys(write(value, digits) for value in (min(values), max(values))))
+
+
+def points(value):
+    """A number of points of accuracy with its unit."""
+    return f"{value:g} point{'s' * (value != 1)}"
 
 
 class Source(NamedTuple):

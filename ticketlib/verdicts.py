@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ticketlib import stats
 from ticketlib.claims import CONFIDENCE, Claim, Comparison
 from ticketlib.errors import TicketError, one_of
+from ticketlib.sources import signed
 
 HOLDS, IN_PART, FAILS, UNDECIDED = WORDS = ("holds", "holds in part", "does not hold", "undecided")
 PROVISIONAL, NOT_RUN, NOT_DEFINED = NO_VERDICT = ("provisional", "not run", "not defined here")
@@ -91,7 +92,8 @@ def _read(kind, low, high, margin):
     else:
         bound = -margin if kind == "noninferiority" else 0
         inside, outside = low > bound, high < bound
-        reasons = f"wholly above {bound:g}", f"wholly below {bound:g}", f"across {bound:g}"
+        edge = f"{bound:g}".replace("-", "−")
+        reasons = f"wholly above {edge}", f"wholly below {edge}", f"across {edge}"
     return (HOLDS, reasons[0]) if inside else (FAILS, reasons[1]) if outside else (UNDECIDED, reasons[2])
 
 
@@ -118,10 +120,10 @@ def _standing(estimate, n_required, flags):
 def effect(estimate):
     """Write an estimate in one phrase: point, interval, n."""
     if estimate.low is None:
-        return "no runs" if estimate.n == 0 else f"{estimate.point:+.2f} points, one seed, no interval"
+        return "no runs" if estimate.n == 0 else f"{signed(estimate.point)} points, one seed, no interval"
     confidence = f"{100 * estimate.confidence:.1f}".removesuffix(".0")
-    return (f"{estimate.point:+.2f} points, {confidence} % interval {estimate.low:+.2f} to {estimate.high:+.2f}, "
-            f"n = {estimate.n}")
+    ends = f"{signed(estimate.low)} to {signed(estimate.high)}"
+    return f"{signed(estimate.point)} points, {confidence} % interval {ends}, n = {estimate.n}"
 
 
 def verdict(kind, estimate, margin, n_required, flags=Flags()):  # noqa: B008 (frozen)
@@ -208,9 +210,9 @@ def _short(row, head=""):
         return f"{label} ({rest})" if rest else label
     if not row.ready:
         return f"{label} {said}"
-    low, high = row.adjusted.low, row.adjusted.high
+    point, low, high = map(signed, (row.adjusted.point, row.adjusted.low, row.adjusted.high))
     counted = "".join(said.partition("; collapsed")[1:])  # wherever a word is given
-    return f"{label} {row.verdict.word} ({row.adjusted.point:+.2f}, {low:+.2f} to {high:+.2f}{counted})"
+    return f"{label} {row.verdict.word} ({point}, {low} to {high}{counted})"
 
 
 def judge(claim, differences, margin, n_required, flags=None):
