@@ -138,12 +138,14 @@ def longer_table(arms):
     """
     lengths = sorted({epochs for of in arms.values() for epochs in of})
     if len(lengths) < 2:
-        return "**Not run.** This ledger has no runs of two lengths."
+        word = "Only the length that counts has runs so far" if lengths else verdicts.NOT_RUN.capitalize()
+        return f"**{word}.**"
     contrasts = {contrast.label: paired(arms, contrast) for contrast in longer_contrasts()}
     curves = {style(arm).label: curve for arm, curve in pilot.accuracies(arms).items()}
     lines = [[label, *_cells(curve, lengths, _accuracy), _change(curve)] for label, curve in curves.items()]
     lines += [[label, *_cells(curve, lengths, _difference), _change(curve)] for label, curve in contrasts.items()]
-    return pages.table(["", *(f"{epochs} epochs" for epochs in lengths), "change within the same seeds"], lines)
+    table = pages.table(["", *(f"{epochs} epochs" for epochs in lengths), "change within the same seeds"], lines)
+    return f"{table}\n\nThe last column is what the longer training changes, within the seeds that have both."
 
 
 def longer_contrasts():

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 from scipy.special import entr
 
-from ticketlib import board, evidence, overlaps, pages, runs, shares, verdicts
+from ticketlib import board, evidence, overlaps, pages, ratios, runs, shares, verdicts
 from ticketlib.ledger import Ledger
 from ticketlib.plots import style
 from ticketlib.sources import span, title
@@ -93,11 +93,15 @@ def drift(of):
 
 
 def _number(found, which, scale, digits):
-    return verdicts.NOT_RUN if found is None else f"{scale * found[which]:.{digits}f}"
+    return "–" if found is None else f"{scale * found[which]:.{digits}f}"
 
 
-COLUMNS = {"change of layer, %": (0, 100, 1), "largest change of a keep-ratio, points": (1, 100, 1),
-           "divergence, thousandths of a bit": (2, 1000, 2)}  # fmt: skip
+COLUMNS = {"change of layer, %": (0, 100, 1), "largest change, points": (1, 100, 1),
+           "divergence, 0.001 bits": (2, 1000, 2)}  # fmt: skip
+BELOW = (
+    "*Largest change* is that of a keep-ratio. *Most in*: the layer in which it lies for most seeds, and that layer's "
+    "mean keep-ratio, clean and spoilt; changes of opposite sign cancel in it. A dash: there is no yardstick."
+)
 
 
 def table(found):
@@ -112,7 +116,7 @@ def table(found):
         moved = drift(of)
         cells = [" / ".join(_number(part, *how) for part in moved.values()) for how in COLUMNS.values()]
         lines.append([*name, *cells, _most(of), len(of)])
-    return pages.table(titles, lines)
+    return f"{pages.table(titles, lines)}\n\n{BELOW}"
 
 
 def _most(of):
@@ -122,7 +126,8 @@ def _most(of):
     name = Counter(largest(a["keep_counts"], b["keep_counts"], sizes)[1] for a, b in rows).most_common(1)[0][0]
     clean, spoilt = (np.mean([row["keep_counts"][name] for row in side]) / sizes[name]
                      for side in zip(*rows, strict=True))  # fmt: skip
-    return f"{name.removesuffix('.weight')}, {clean:.2f} to {spoilt:.2f}"
+    layer = ratios.called(ratios.layers(shares.network_of(rows[0][0])), name).removeprefix("the ")
+    return f"{layer}, {clean:.2f} to {spoilt:.2f}"
 
 
 def answer(found):

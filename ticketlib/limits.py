@@ -126,6 +126,7 @@ def sound(cell):
     return not cell.reason and cell.live >= SOUND
 
 
+COLUMNS = "Each column is one fraction removed."
 REARRANGED = "live once rearranged, %"
 QUANTITIES = {  # column of a table -> text of a Cell
     "effective sparsity, %": lambda cell: f"{100 * cell.effective:.3f}",
@@ -139,18 +140,19 @@ QUANTITIES = {  # column of a table -> text of a Cell
 
 
 def table(cells, quantity, methods=None):
-    """One quantity of every cell as Markdown: a line a network and method, a column a sparsity.
+    """One quantity of every cell as Markdown: a table a network, a line a method, a column a sparsity.
 
     Arguments: cells, dict (network, method, sparsity) -> Cell, None where it was not measured; quantity, of QUANTITIES;
         methods, those shown; None for all.
     """
     sparsities = list(dict.fromkeys(key[2] for key in cells))
     names = [name for name in dict.fromkeys(key[:2] for key in cells) if methods is None or name[1] in methods]
-    lines = [
-        [network, style(method).label, *(_text(cells.get((network, method, s)), quantity) for s in sparsities)]
-        for network, method in names
-    ]
-    return pages.table(["network", "mask", *(f"{s} removed" for s in sparsities)], lines)
+    parts = [COLUMNS]
+    for network in dict.fromkeys(network for network, _ in names):
+        lines = [[style(method).label, *(_text(cells.get((network, method, s)), quantity) for s in sparsities)]
+                 for of, method in names if of == network]  # fmt: skip
+        parts += [f"**{network}**", pages.table(["mask", *sparsities], lines)]
+    return "\n\n".join(parts)
 
 
 def _text(cell, quantity):
@@ -160,14 +162,16 @@ def _text(cell, quantity):
 
 
 def reasons(cells):
-    """Why cells are not defined, as a Markdown list, rules with the same reason together; "" where all are."""
+    """Why cells are not defined, as a Markdown table, rules with the same reason together; "" where all are."""
     found = {}
     for (network, method, sparsity), cell in cells.items():
         if cell and cell.reason:
-            why = cell.reason.partition(" ")[2].rstrip(".")  # the rule's own name comes first
-            found.setdefault((network, sparsity, why), []).append(style(method).label)
-    return "\n".join(f"- {network}, {sparsity} removed: {', '.join(rules)}: *{why}*."
-                     for (network, sparsity, why), rules in found.items())  # fmt: skip
+            why, _, budget = cell.reason.partition(" ")[2].rstrip(".").partition(ratios.BUDGET)
+            at = f"{sparsity} (budget {budget})" if budget else sparsity
+            rules, where = found.setdefault((network, why), ({}, {}))
+            rules[style(method).label] = where[at] = None
+    lines = [[network, ", ".join(rules), why, ", ".join(where)] for (network, why), (rules, where) in found.items()]
+    return pages.table(["network", "rule", "why not", "fraction removed"], lines) if lines else ""
 
 
 def there(cells):
@@ -184,7 +188,7 @@ def summary(cells):
     sparsities = list(dict.fromkeys(key[2] for key in cells))
     lines = [[network, *(_sound_of(known, network, s) for s in sparsities), _longest(known, network, sparsities)]
              for network in dict.fromkeys(key[0] for key in known)]  # fmt: skip
-    titles = ["sound masks", *(f"{s} removed" for s in sparsities), "live share highest at the last"]
+    titles = ["sound masks", *sparsities, f"most live at {sparsities[-1]}"]
     absent = [name for name in dict.fromkeys(key[0] for key in cells) if name not in {key[0] for key in known}]
     said, counts = [], {sum(key[::2] == (network, s) for key in known) for network, *_ in lines for s in sparsities}
     if len(counts - {0}) > 1:
@@ -193,7 +197,7 @@ def summary(cells):
         why += ["some masks were not made"] * (None in rest)
         said += [f"The numbers of masks differ: {' and '.join(why)}."]
     said += [f"{verdicts.NOT_RUN.capitalize()}: {', '.join(absent)}."] if absent else []
-    return "\n\n".join([pages.table(titles, lines), *said])
+    return "\n\n".join([COLUMNS, pages.table(titles, lines), *said])
 
 
 def _sound_of(known, network, sparsity):

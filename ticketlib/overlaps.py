@@ -12,6 +12,12 @@ from ticketlib.plots import style
 from ticketlib.sources import span, title
 
 TICKETS = ("snip", "grasp", "lt")  # their masks need data; LT's by way of a trained net
+NO_PROBE = f"**{verdicts.NOT_RUN.capitalize()}.** This ledger has no probe."
+BELOW = (  # the table of overlaps
+    "*Change of layer* is the share of the kept weights that change layer; *two clean seeds*, the same between two "
+    "clean masks. *Of the way* is from chance to ceiling: the mean of each seed's own percentage, so it can differ a "
+    "little from that of the mean columns."
+)
 PLAIN = {"linear": "own", "variant": "default", "min_per_layer": 0}
 
 
@@ -93,16 +99,16 @@ def way(row):
 
 def table(found):
     """Every cell as Markdown, means over seeds: how far keep-counts move, the overlap between chance and ceiling."""
-    titles = ["network", "method", "removed", "kept weights that change layer", "the same, two clean seeds", "chance",
-              "overlap", "ceiling", "of the way", "seeds"]  # fmt: skip
+    titles = ["network", "method", "removed", "change of layer", "two clean seeds", "chance", "overlap", "ceiling",
+              "of the way, %", "seeds"]  # fmt: skip
     lines = []
     for (network, ticket, sparsity), of in found.items():
         means = [np.mean([row[what] for _, row in of.values()]) for what in ("chance", "overlap", "ceiling")]
         moved, along = (np.mean(values) for values in zip(*((far(p), way(p[1])) for p in of.values()), strict=True))
         apart = f"{between_seeds(of):.3f}" if len(of) > 1 else "one seed"
         numbers = [f"{moved:.3f}", apart, *(f"{value:.3f}" for value in means)]
-        lines.append([title(network), style(ticket).label, sparsity, *numbers, f"{100 * along:.0f} %", len(of)])
-    return pages.table(titles, lines) if lines else f"**{verdicts.NOT_RUN.capitalize()}.** This ledger has no probe."
+        lines.append([title(network), style(ticket).label, sparsity, *numbers, f"{100 * along:.0f}", len(of)])
+    return f"{pages.table(titles, lines)}\n\n{BELOW}" if lines else NO_PROBE
 
 
 def reading(found):

@@ -3,6 +3,7 @@
 One style a method in every figure, from STYLE: colours that the colour-blind tell apart, dark enough on white (contrast
 3 and more), and a marker and line of its own, so that no two methods differ by colour alone.
 """
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -93,7 +94,7 @@ def set_style():
         "savefig.transparent": False, "font.size": 11, "axes.labelsize": 11, "xtick.labelsize": 10,
         "ytick.labelsize": 10, "legend.fontsize": 10, "legend.frameon": False, "lines.linewidth": 1.2,
         "lines.markersize": 6, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
-        "axes.titlelocation": "left", "figure.constrained_layout.h_pad": 0.1, "axes.unicode_minus": True,
+        "axes.titlelocation": "left", "figure.constrained_layout.h_pad": 0.07, "axes.unicode_minus": True,
     })
 
 
@@ -166,8 +167,10 @@ def keep_ratios(ax, ratios, num_layers):
         values = np.asarray(values, dtype=float)
         if values.shape != layers.shape:
             raise TicketError(f"{key!r} has {values.size} keep-ratios for {len(layers)} layers; give one a layer.")
+        look = _look(key)
+        look |= {"markersize": 0.7 * look["markersize"]}  # layers are many
         ax.plot(layers, np.where(values > 0, values, np.nan), linestyle=style(key).linestyle, label=style(key).label,
-                **_look(key))
+                **look)
         empty = layers[values == 0]
         ax.plot(empty, np.full(len(empty), 0.02), "x", color=style(key).colour, transform=ax.get_xaxis_transform())
     ax.set_yscale("log")
@@ -194,7 +197,8 @@ def differences(ax, cells, margin=None):
         for sparsity, cell in cells[key].items():
             _cell(ax, _density(sparsity), cell, key, aside)
         _key_line(ax, key, "none")
-    ax.set_xscale("log")
+    if ax.get_xscale() != "log":  # to set it again would undo the ticks of an axis that panels share
+        ax.set_xscale("log")
     ax.xaxis.set_minor_locator(NullLocator())
     if densities:  # an axis that is shared keeps its own where this panel has none
         ax.set_xticks(densities, [f"{density:g}" for density in densities])
@@ -211,10 +215,12 @@ def _density(sparsity):
 def kept_axis(ax, kept):
     """Make the horizontal axis one of density: logarithmic, sparser to the right.
 
-    Arguments: kept, the percentages of weights kept that are marked.
+    Arguments: kept, the percentages of weights kept that are marked; those too near to their neighbour have no number.
     """
+    kept = sorted(kept, reverse=True)
+    near = [b / a > 0.55 for a, b in pairwise([np.inf, *kept])]
     ax.set(xscale="log", xlabel="weights kept, % (log scale)")
-    ax.set_xticks(kept, [f"{x:.3g}" for x in kept])
+    ax.set_xticks(kept, ["" if is_near else f"{x:.3g}" for x, is_near in zip(kept, near, strict=True)])
     ax.minorticks_off()
     ax.xaxis.set_inverted(True)
     return ax

@@ -15,6 +15,7 @@ from ticketlib.ranking import nearest
 FAMILIES = ("resnet", "vgg")
 RULES = {}  # name -> function (layers, total, family) -> real-valued keep counts, up to a common factor
 FIXES_LINEAR = set()  # the rules that fix linear layers at a keep_ratio and share out the rest
+BUDGET = "; the budget is "  # in the reason why a rule is not defined, before the number of weights that may stay
 
 
 class Layer(NamedTuple):
@@ -29,6 +30,17 @@ class Layer(NamedTuple):
 def layers(model):
     """List the prunable layers of a model in forward order, as `models.prunable`."""
     return [Layer(name, tuple(w.shape), w.numel(), w.ndim == 2) for name, w in prunable(model).items()]
+
+
+def called(table, name):
+    """How prose names a layer by its place: "the first convolution", "layer 2", "the classifier" for a linear last one.
+
+    Arguments: table, list of Layer in forward order; name, of one of them.
+    """
+    number = 1 + [layer.name for layer in table].index(name)
+    if number == len(table) and table[-1].linear:
+        return "the classifier"
+    return "the first convolution" if number == 1 and not table[0].linear else f"layer {number}"
 
 
 def rule(name, *, fixes_linear=False):
@@ -131,8 +143,8 @@ def uniform_plus(table, total, family):
         keep_ratio = _spread(table, held, total)
     if keep_ratio is None or keep_ratio < 0:
         raise TicketError(
-            f"not defined here: uniform_plus holds {sum(held.values())} weights in {', '.join(held)}, "
-            f"which leaves none of {total} for the others."
+            f"not defined here: uniform_plus needs {sum(held.values()):,} weights for "
+            f"{' and '.join(called(table, name) for name in held)}{BUDGET}{total:,}."
         )
     return [held.get(layer.name, keep_ratio * layer.size) for layer in table]
 
@@ -209,11 +221,11 @@ def _held(table, rule, total, keep_ratio):  # -> counts of the linear layers und
         raise TicketError(f"linear_keep_ratio {keep_ratio!r} is not allowed; it must be a number from 0 to 1.")
     held = {layer.name: nearest(Decimal(str(keep_ratio)), layer.size) for layer in table if layer.linear}
     if len(held) == len(table):
-        raise TicketError(f"not defined here: {rule} fixes linear layers, and {', '.join(held)} are all there is.")
+        raise TicketError(f"not defined here: {rule} fixes linear layers, and they are all there is.")
     if sum(held.values()) > total:
         raise TicketError(
-            f"not defined here: {rule} keeps {keep_ratio} of the linear layers, {sum(held.values())} weights, "
-            f"and the budget is {total}."
+            f"not defined here: {rule} keeps {keep_ratio} of the linear layers, {sum(held.values()):,} weights"
+            f"{BUDGET}{total:,}."
         )
     sizes = {layer.name: layer.size for layer in table}
     surplus = total - sum(held.values()) - sum(size for name, size in sizes.items() if name not in held)

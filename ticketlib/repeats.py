@@ -2,8 +2,9 @@
 
 from collections import Counter
 
-from ticketlib import campaign, pages
+from ticketlib import campaign, checks, pages
 from ticketlib.audit import DIFFERS, ELSEWHERE, EQUAL, folder
+from ticketlib.sources import title
 
 CAME_OUT = {EQUAL: f"came out {EQUAL}", DIFFERS: "came out otherwise", ELSEWHERE: "ran on another machine"}
 
@@ -35,17 +36,27 @@ def status(audits):
 
 
 def table(audits):
-    """Every run of every audit, as Markdown."""
-    if not audits:
-        return "Nothing has been carried out again."
-    titles = ["date", "code", "row", "arm", "network", "seed", "epochs", "accuracy on record, %", "again, %",
-              "test answers that changed", "outcome"]  # fmt: skip
-    lines = [
-        [row["config"]["date"], row["config"]["code"], row["config"]["audit"], row["arm"], row["network"], row["seed"],
-         row["epochs"], *map(_accuracy, (row["recorded"], row["again"])), _answers(row), row["outcome"]]
-        for row in sorted(audits, key=_when)
-    ]  # fmt: skip
-    return pages.table(titles, lines)
+    """Every run of every audit, as Markdown: a table an audit, under its date and code."""
+    found = {}
+    for row in sorted(audits, key=_when):
+        found.setdefault((row["config"]["date"], row["config"]["code"]), []).append(_line(row))
+    titles = ["run", "ticket", "on record, %", "again, %", "outcome"]
+    parts = [f"**{date}, code `{code}`**\n\n{pages.table(titles, lines)}" for (date, code), lines in found.items()]
+    return "\n\n".join(parts) or "Nothing has been carried out again."
+
+
+def _line(row):
+    name, answers = row["config"]["audit"], _answers(row)
+    run = f'<a href="run.html#{name}">{name}</a>'
+    outcome = row["outcome"] + (f"; test answers that changed: {answers}" if answers else "")
+    return [run, _run(row), *map(_accuracy, (row["recorded"], row["again"])), outcome]
+
+
+def _run(row):
+    """An audited run in words: ticket, sparsity, network, seed, epochs."""
+    ticket, _, sparsity = row["arm"].partition("@")
+    at = "" if ticket.partition("+")[0] == "dense" else f", {sparsity} removed"
+    return f"{checks.label(ticket)}{at}; {title(row['network'])}, seed {row['seed']}, {row['epochs']} epochs"
 
 
 def _when(row):
@@ -62,7 +73,7 @@ def _answers(row):
 
 def reasons(audits):
     """Why runs did not come out equal, as far as the rows tell: a Markdown list, or one sentence."""
-    lines = [f"- `{row['config']['audit']}` ({row['arm']}, seed {row['seed']}): {_reason(row)}"
+    lines = [f"- `{row['config']['audit']}` ({_run(row)}): {_reason(row)}"
              for row in sorted(audits, key=_when) if row["outcome"] != EQUAL]  # fmt: skip
     return "\n".join(lines) or "No run has come out otherwise."
 
@@ -88,7 +99,7 @@ def spread_table(audits):
     lines = []
     for row in sorted(audits, key=_when):
         changed = ", ".join(f"{what}: {value}" for what, value in row["config"]["changes"].items())
-        run = f"{row['arm']}, seed {row['seed']}, {row['epochs']} epochs"
+        run = _run(row)
         where = f"another ({', '.join(row['elsewhere'])})" if row["elsewhere"] else "the same"
         accuracies = map(_accuracy, (row["recorded"], row["again"]))
         lines.append([changed, row["engine"], run, *accuracies, _answers(row), where])

@@ -6,11 +6,12 @@ import statistics
 from collections import defaultdict
 from typing import NamedTuple
 
-from ticketlib import answers, grids, imagenet, pages, probes, published
+from ticketlib import answers, checks, grids, imagenet, pages, probes, published
 from ticketlib.answers import COMPUTED, EDITORIAL, MEASURED, Need, Pair
 from ticketlib.claims import CLAIMS
 from ticketlib.nb import ROOT
 from ticketlib.observations import MASK_SEEDS, SPARSITY, TRAINED_SEEDS
+from ticketlib.plots import style
 from ticketlib.reviewers import ITEMS
 from ticketlib.runs import PROFILES
 
@@ -112,13 +113,13 @@ class Open(NamedTuple):
 
 
 def runs_table(facts):
-    """Which runs would settle what is open, as a Markdown table: how many, which, in which grid, and their cost."""
+    """Which runs would settle what is open, as a Markdown table: how many, which and in which grid, and their cost."""
     lines = [
-        [item.id, f"{len(part.to_do)} of {part.planned}", part.which, grids.titled(part.grid), *_cost(part, facts)]
+        [item.id, f"{len(part.to_do)} of {part.planned}", f"{part.which}: {grids.titled(part.grid)}", *_cost(part, facts)]
         for item in ITEMS
         for part in open_runs(item, facts)
     ]
-    return pages.table(["item", "runs missing", "which", "grid", "units", "core-hours"], lines)
+    return pages.table(["item", "runs missing", "which: grid", "units", "core-hours"], lines)
 
 
 def _cost(part, facts):
@@ -180,21 +181,25 @@ def _need(need, facts):
 def _which(need):
     arms = dict.fromkeys(_named(arm, extra) for p in need.pairs for arm, extra in ((p.a, ()), (p.b, p.b_changes)))
     where = [need.dataset.replace("_", "-"), "slim VGG" if need.network == "vgg" else ""]
-    changed = [f"{what} {value:g}" for what, value in need.changes]
+    changed = [_changed(what, value) for what, value in need.changes]
     last = (need.seeds or PROFILES["laptop"].seeds) - 1
-    texts = [", ".join(arms), *filter(None, where), *changed, f"at {' and '.join(need.sparsities)}, seeds 0 to {last}"]
+    texts = ["; ".join(arms), *filter(None, where), *changed, f"at {' and '.join(need.sparsities)}, seeds 0 to {last}"]
     return "; ".join(texts)
 
 
 def _named(arm, changes):
-    return f"`{arm}`" + "".join(f" ({what} {value})" for what, value in changes)
+    return checks.label(arm) + "".join(f" ({_changed(what, value)})" for what, value in changes)
+
+
+def _changed(what, value):
+    return f"{pages.RECIPE.get(what, what)} {value}"
 
 
 def _probes(item, facts):
     planned = [config for config in grids.probes("paper", facts.images(), MASK_SEEDS)
                if config.ticket in item.probed and config.sparsity == SPARSITY]  # fmt: skip
     to_do = [config for config in planned if probes.name(config) not in facts.by_name]
-    which = ", ".join(f"`{ticket}`" for ticket in dict.fromkeys(config.ticket for config in to_do))
+    which = ", ".join(style(ticket).label for ticket in dict.fromkeys(config.ticket for config in to_do))
     return Open(f"masks of {which} on the paper's networks, no training", "probes", to_do, len(planned), probe=True)
 
 
@@ -204,14 +209,15 @@ def _of_nets(facts):
     planned = [grids.arm(facts.profile, f"{ticket}@{SPARSITY}", seed, facts.images())
                for seed in range(TRAINED_SEEDS) for ticket in ("lt", "lt+both")]  # fmt: skip
     to_do = [config for config in planned if probes.name(config) not in facts.by_name]
-    masks = Open("masks of `lt`, `lt+both` from these networks, no training", "step2", to_do, len(planned), probe=True)
+    which = "masks of LT from these networks, clean and spoilt, no training"
+    masks = Open(which, "step2", to_do, len(planned), probe=True)
     return [_need(Need(nets, ("0",), "step2", TRAINED_SEEDS), facts), masks]
 
 
 def _at_scale(facts):
     planned = [key for network in imagenet.NETWORKS for key in imagenet.wanted(network)]
     to_do = [key for key in planned if probes.name_of(imagenet.configuration(*key)) not in facts.by_name]
-    which = ", ".join(f"`{method}`" for method in dict.fromkeys(method for _, method, _ in to_do))
+    which = ", ".join(style(method).label for method in dict.fromkeys(method for _, method, _ in to_do))
     which = f"masks of {which} at ImageNet's scale, no training"
     return Open(which, "`benchmarks/imagenet.py`", to_do, len(planned), probe=True)
 

@@ -94,7 +94,7 @@ def rule_panels(model):
             missing = [style(rule).label for rule in rules if counts[rule] is None]
             said = [f"{sparsity} removed: rules {group}"]
             said += [f"{verdicts.NOT_DEFINED}: {', '.join(missing)}"] * bool(missing)
-            title = "\n".join(textwrap.fill(line, 28) for line in said)
+            title = "\n".join(textwrap.fill(line, 27) for line in said)
             shown = [rule for rule in ("smart", *rules) if counts[rule]]
             drawn[title] = {rule: keep_ratios(counts[rule], model) for rule in shown}
     return drawn
@@ -178,11 +178,11 @@ def table_of(found):
     """What the methods keep, beside the rules: a line a network and method.
 
     Arguments: found, as `measured` gives.
-    Returns: (column titles, lines): seeds; for each sparsity the mean distance from the smart ratio, and the nearest
-        rule with its mean distance; for all of them in order, the classifier's share of the kept weights and the most
-        layers left empty in a seed.
+    Returns: (column titles, lines): for each sparsity the mean distance from the smart ratio, and the nearest rule with
+        its mean distance; for all of them in order, the classifier's share of the kept weights and the most layers left
+        empty in a seed; seeds.
     """
-    head = ["network", "method", "seeds", *SPARSITIES, "classifier's share, %", "empty layers"]
+    head = ["network", "method", *SPARSITIES, "classifier, %", "empty", "seeds"]
     names = dict.fromkeys(key[:2] for key in found)
     return head, [
         [title(network), style(ticket).label, *_line([found[network, ticket, sparsity] for sparsity in SPARSITIES])]
@@ -196,7 +196,7 @@ def _line(found):  # one {seed: Row} a sparsity
     share = [f"{100 * np.mean([row['classifier_share'] for row in rows]):.0f}" for rows in of if rows]
     empty = [str(max(len(row["empty_layers"]) for row in rows)) for rows in of if rows]
     cells = [_cell(rows, sparsity) for rows, sparsity in zip(of, SPARSITIES, strict=True)]
-    return [" or ".join(map(str, seeds)), *cells, ", ".join(share), ", ".join(empty)]
+    return [*cells, ", ".join(share), ", ".join(empty), " or ".join(map(str, seeds))]
 
 
 def _cell(rows, sparsity):

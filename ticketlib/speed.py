@@ -19,6 +19,8 @@ FIELDS = ("group", "what", "value", "unit", "yardstick", "against", "ratio", "re
 TITLES = ("figure", "measured", "yardstick", "ratio", "goal", "")
 NOT_MEASURED = "**Not measured yet.** `make bench`, on an idle machine, writes the file that is read here."
 MARKED = re.compile(r"(<!-- bench -->\n).*?(<!-- /bench -->)", re.S)
+METHOD = re.compile(r"^(snip|grasp|synflow)\b")  # as the benchmarks name it
+BEYOND = ", beyond the goal"  # ends the name of a figure that was measured against an aim as well
 BUSY = 0.1  # share of the processors' time that others may take
 NETWORKS = {  # how the benchmarks name them: what models.build is given
     "laptop ResNet-20": ("resnet20", 16),
@@ -67,19 +69,31 @@ def cells(row):
     held = row["against"] is not None and row["yardstick"] != "goal"  # a goal has a column of its own
     against = f"{row['yardstick']}: {number(row['against'])}" if held else ""
     ratio = f"{row['ratio']:.2f}" if held and row["ratio"] is not None else ""
-    what = row["what"].replace(TOGETHER, AT_ONCE)
+    what = row["what"].removesuffix(BEYOND).replace(TOGETHER, AT_ONCE)
+    what = METHOD.sub(lambda name: plots.style(name[0]).label, what)
     what = what if row["group"] in GROUPS else f"{row['group']}: {what}"
     return [what, f"{number(row['value'])} {row['unit']}", against, ratio, row["reach"], word]
 
 
 def number(value):
-    """A measured value with three digits, whole from 100 on: 0.0123, 4.56, 1,234."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    """A measured value with three digits, whole from 100 on: 0.0123, 4.50, 1,234; a count as it is."""
+    if isinstance(value, int) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}".rstrip(".") if value else "0"
 
 
 def table(found):
-    """Figures as a Markdown table without its empty columns; a line that says so where there are no figures."""
-    columns = [column for column in zip(TITLES, *map(cells, found), strict=True) if any(column[1:])]
+    """Figures as a Markdown table without its empty columns; a line that says so where there are no figures.
+
+    One measurement that was set several goals is one line.
+    """
+    merged = {}
+    for row in found:
+        *measured, goal, word = cells(row)
+        merged.setdefault(tuple(measured), []).append((goal, word))
+    lines = [[*measured, *("; ".join(dict.fromkeys(filter(None, of))) for of in zip(*goals, strict=True))]
+             for measured, goals in merged.items()]  # fmt: skip
+    columns = [column for column in zip(TITLES, *lines, strict=True) if any(column[1:])]
     titles, *lines = zip(*columns, strict=True) if found else [()]
     return pages.table(titles, lines) if found else NOT_MEASURED
 

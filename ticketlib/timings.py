@@ -4,7 +4,9 @@ import json
 import re
 
 from ticketlib import grids, pages, speed
+from ticketlib.checks import folded
 from ticketlib.nb import ROOT
+from ticketlib.sources import span
 
 PHASES = ("images", "forward", "backward", "masks", "update", "metrics")
 LOOPS = ("usual loop", "our loop")
@@ -15,6 +17,11 @@ PEER = "SparseProp"
 INSIDE = re.compile(rf"({NETS}), (0\.\d+) removed, by phase")
 BOUND = re.compile(rf"({NETS}), (0(?:\.\d+)?) removed, (.*)")
 STAY, LAYERS = "multiply-adds in layers that stay dense", "layers that stay dense"
+BOUND_TITLES = (
+    "*MFLOP* and *MB* are those of one image. *Stays dense*: the share of the MFLOP in layers that stay dense, and how "
+    "many layers do. *Arithmetic*: its share of the time that the bound allows. *Bound* and *measured* are images/s; "
+    "*reached* is the one over the other."
+)
 FUSED = re.compile(rf"({NETS}), (0\.\d+) removed, batch norm, ReLU and sums, fused")
 
 
@@ -119,18 +126,17 @@ def bound_table(stored):
     lines = []
     for (network, sparsity), of in bounds(stored).items():
         if "measured" in of:
-            counted = [speed.number(of[what]["value"]) for what in ("arithmetic", "memory traffic", STAY)]
+            counted = [speed.number(of[what]["value"]) for what in ("arithmetic", "memory traffic")]
             held = of["measured"]
             layers = of.get(LAYERS)
-            number = f" ({layers['value']:.0f} {layers['unit']})" if layers else ""
+            number = f" ({layers['value']:.0f} {layers['unit'].removesuffix(' layers')})" if layers else ""
             lines.append([
-                network, f"{100 * float(sparsity):g} %", *counted[:2], f"{counted[2]} %{number}",
+                network, f"{100 * float(sparsity):g} %", *counted, f"{of[STAY]['value']:.0f} %{number}",
                 f"{of['time for arithmetic']['value']:.0f} %", speed.number(held["against"]),
                 speed.number(held["value"]), f"{100 * held['ratio']:.0f} %",
             ])  # fmt: skip
-    titles = ("network", "removed", "MFLOP an image", "MB an image", "of the MFLOP, in layers that stay dense",
-              "arithmetic's share of the bound", "bound, images/s", "measured", "share of the bound")  # fmt: skip
-    return pages.table(titles, lines) if lines else speed.NOT_MEASURED
+    titles = ("network", "removed", "MFLOP", "MB", "stays dense", "arithmetic", "bound", "measured", "reached")
+    return f"{BOUND_TITLES}\n\n{pages.table(titles, lines)}" if lines else speed.NOT_MEASURED
 
 
 def next_factor(stored):
@@ -174,12 +180,19 @@ def beside_peer(stored):
         said = [row["what"] for row in speed.rows(stored, "sparse") if row["what"].startswith(f"{PEER}: not")]
         return f"**{said[0]}.**" if said else speed.NOT_MEASURED
     times = [row["ratio"] if row["unit"] == "images/s" else 1 / row["ratio"] for row in found]
-    lines = [[*speed.cells(row)[:3], f"{gain:.1f}"] for row, gain in zip(found, times, strict=True)]
-    ahead = sum(gain > 1 for gain in times)
-    return pages.table(("figure", "ours", "theirs", "times as fast"), lines) + (
-        f"\n\nOurs was the faster one in **{ahead} of {len(times)}** comparisons, and {min(times):.1f} to "
-        f"{max(times):.1f} times as fast as theirs."
-    )
+    steps, layers = ([_beside(*of) for of in zip(found, times, strict=True) if (of[0]["unit"] == "images/s") == whole]
+                     for whole in (True, False))  # fmt: skip
+    whole = pages.table(("whole steps", "ours, images/s", f"{PEER}, images/s", "times as fast"), steps)
+    each = folded("Every layer", pages.table(("layer", "ours, ms", f"{PEER}, ms", "times as fast"), layers))
+    ahead = f"**{sum(gain > 1 for gain in times)} of {len(times)}**"
+    said = f"Ours was the faster one in {ahead} comparisons, and {span(times, 1)} times as fast as theirs."
+    return "\n\n".join([whole] * bool(steps) + [each] * bool(layers) + [said])
+
+
+def _beside(row, gain):
+    digits = 0 if row["unit"] == "images/s" else 2
+    ours, theirs = (f"{row[what]:,.{digits}f}" for what in ("value", "against"))
+    return [row["what"].replace(f", training beside {PEER}", ""), ours, theirs, f"{gain:.1f}"]
 
 
 def break_even_table(stored):
