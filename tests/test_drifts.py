@@ -6,7 +6,7 @@ import ticketbook
 from scipy.spatial.distance import jensenshannon
 from synthetic import row
 
-from ticketlib import drifts, nb, overlaps
+from ticketlib import drifts, nb, overlaps, ratios
 from ticketlib.ledger import Ledger
 
 SIZES = {"first": 100, "second": 900}
@@ -55,7 +55,7 @@ KEYS = ("resnet32", "snip", "0.9"), ("resnet32", "grasp", "0.9")
      ((BIT, BIT), "SNIP, GraSP: about as much as another seed does. LT: not run yet."),
      ((FAR, NEAR), "SNIP: more than another seed does. GraSP: no more than another seed does. LT: not run yet.")],
 )  # fmt: skip
-def test_the_answer_has_a_word_for_each_method(spoilt, word):
+def test_the_answer_has_a_word_for_each_method(spoilt, word, monkeypatch):
     seeds = {"first": 50, "second": 50}, {"first": 55, "second": 45}
     found = {key: {i: pair(seed, counts if i == 0 else {n: seed[n] + counts[n] - seeds[0][n] for n in seed})
                    for i, seed in enumerate(seeds)} for key, counts in zip(KEYS, spoilt, strict=True)}  # fmt: skip
@@ -68,9 +68,11 @@ def test_the_answer_has_a_word_for_each_method(spoilt, word):
     for key in KEYS:
         found[key][0][0]["second_keep_counts"] = {"first": 51, "second": 49}
     assert "| not run | 1 |" not in drifts.answer(found)
-    table = drifts.table(found | {("resnet20", "lt", "0.9"): {}}).splitlines()
-    assert len(table) == 2 + 3 and table[-1] == "| ResNet-20 | LT | 0.9 | " + "not run | " * 4 + "0 |"
-    assert "| first, 0.53 to " in table[2]
+    layers = [ratios.Layer(name, (size,), size, name == "second") for name, size in SIZES.items()]
+    monkeypatch.setattr(drifts, "_layers", lambda row: layers)
+    *table, _, below = drifts.table(found | {("resnet20", "lt", "0.9"): {}}).splitlines()
+    assert below == drifts.BELOW and len(table) == 2 + 3 and table[-1] == "| ResNet-20 | LT | 0.9 | " + "not run | " * 4 + "0 |"
+    assert "| first convolution, 0.53 to " in table[2]
 
 
 def test_one_seed_has_no_yardstick():

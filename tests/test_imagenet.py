@@ -67,7 +67,7 @@ def test_the_initial_weights_are_always_the_same_and_torchs_generator_is_left_al
 def test_what_a_rule_cannot_meet_is_not_defined_and_has_no_row():
     assert all(imagenet.reason("vgg16", "smart", s) for s in imagenet.SPARSITIES)
     assert imagenet.reason("resnet50", "smart", "0.9") == "" == imagenet.reason("vgg16", "synflow", "0.999")
-    assert "0.3 of the linear layers, 614400 weights" in imagenet.reason("resnet50", "smart", "0.98")
+    assert "0.3 of the linear layers, 614,400 weights" in imagenet.reason("resnet50", "smart", "0.98")
     assert not any(imagenet.reason(*key) for network in imagenet.NETWORKS for key in imagenet.wanted(network))
     assert imagenet.wanted("vgg16", ("smart", "synflow")) == [("vgg16", "synflow", s) for s in imagenet.SPARSITIES]
     with pytest.raises(TicketError, match=verdicts.NOT_DEFINED):
@@ -121,7 +121,7 @@ def test_the_reviewers_item_stands_on_the_rows():
     rows.pop(("vgg16", "synflow", "0.9"))
     assert not observations.at_scale(Facts(rows.values())).complete
     [part] = [part for part in replies.open_runs(item, Facts(rows.values())) if part.probe]
-    assert part.which == "masks of `synflow` at ImageNet's scale, no training" and len(part.to_do) == 1
+    assert part.which == "masks of SynFlow at ImageNet's scale, no training" and len(part.to_do) == 1
     assert observations.at_scale(Facts([])) == observations.Piece("", complete=False)
 
 

@@ -36,13 +36,24 @@ CELLS = {
 
 
 def test_tables_say_what_was_not_run_and_what_is_not_defined():
-    lines = limits.table(CELLS, "kept weights that are live, %").splitlines()
-    assert lines[0] == "| network | mask | 0.9 removed | 0.999 removed |"
-    assert lines[2:5] == ["| Net | SNIP | 100 | 0 |", "| Net | smart ratio | 95 | not defined here |",
-                          "| Net | LT | not run | not run |"]  # fmt: skip
-    moved = limits.table(CELLS, limits.REARRANGED, ["snip"]).splitlines()
-    assert moved[2] == "| Net | SNIP | not run | 50 |" and len(moved) == 4
-    assert limits.reasons(CELLS) == "- Net, 0.999 removed: smart ratio: *keeps too much*."
+    head, name, net, other, of_other = limits.table(CELLS, "kept weights that are live, %").split("\n\n")
+    assert (head, name, other) == (limits.COLUMNS, "**Net**", "**Other**") and of_other.endswith("| not run | not run |")
+    assert net.splitlines()[0] == "| mask | 0.9 | 0.999 |"
+    assert net.splitlines()[2:] == ["| SNIP | 100 | 0 |", "| smart ratio | 95 | not defined here |",
+                                    "| LT | not run | not run |"]  # fmt: skip
+    moved = limits.table(CELLS, limits.REARRANGED, ["snip"]).split("\n\n")
+    assert moved[2].splitlines()[2:] == ["| SNIP | not run | 50 |"] and len(moved) == 5
+    assert limits.reasons(CELLS).splitlines()[2:] == ["| Net | smart ratio | keeps too much | 0.999 |"]
+
+
+def test_a_reason_stands_once_with_the_budget_of_each_sparsity():
+    cells = {("Net", rule, s): limits.Cell(reason=f"{rule} needs 9 weights; the budget is {budget}.")
+             for rule in ("smart", "cubic") for s, budget in (("0.9", 5), ("0.99", 1))}  # fmt: skip
+    said = limits.reasons(cells).splitlines()[2:]
+    assert said == ["| Net | smart ratio, cubic | needs 9 weights | 0.9 (budget 5), 0.99 (budget 1) |"]
+
+
+def test_networks_without_a_mask_are_left_out():
     assert {key[0] for key in limits.there(CELLS)} == {"Net"}
     assert chapters.seeds_said(CELLS) == "Each number rests on 3 seeds; 1 for smart ratio on Net."
     assert chapters.seeds_said({("Net", "lt", "0.9"): None}) == ""

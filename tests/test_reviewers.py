@@ -103,7 +103,7 @@ def test_with_its_rows_an_item_is_answered_and_leaves_the_table_of_runs():
     found = answer("R2.7", rows)
     assert found.answered and found.word == answers.DESCRIBED and found.n == (3,)
     assert found.rows == {r["name"] for r in rows}
-    assert "SNIP rearranged +0.00 (+0.00 to +0.00)" in found.text
+    assert "SNIP rearranged 0.00 (0.00 to 0.00)" in found.text
     [part] = replies.open_runs(BY_ID["R2.7"], Facts(rows))
     assert {config.ticket for config in part.to_do} == {"dense"} and (len(part.to_do), part.planned) == (3, 21)
     dense = [row("dense@0", seed, 80.0) for seed in range(3)]
@@ -252,8 +252,8 @@ def test_corrupted_scores_are_compared_with_clean_ones(smart):
 
 def test_what_the_masks_of_nets_trained_on_noise_need_is_said(smart):
     parts = {part.which: part for part in replies.open_runs(BY_ID["R2.10"], Facts([]))}
-    nets = parts["`dense+both`, `dense`, `dense+order=order2`; at 0, seeds 0 to 2"]
-    masks = parts["masks of `lt`, `lt+both` from these networks, no training"]
+    nets = parts["dense, random labels and pixels; dense; dense, a second data order; at 0, seeds 0 to 2"]
+    masks = parts["masks of LT from these networks, clean and spoilt, no training"]
     assert (len(nets.to_do), nets.grid, len(masks.to_do), masks.probe) == (9, "step2", 6, True)
     images = Facts([]).images()
     of = {"recipe": 1, "dataset": images.name, "fingerprint": images.fingerprint, "network": "x", "ticket": "lt"}

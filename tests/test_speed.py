@@ -105,10 +105,18 @@ def test_misses_are_named_and_nothing_else(stored):
 
 def test_a_figure_as_cells(stored):
     first, *_, last = (speed.cells(row) for row in speed.rows(stored, "dense", "scores"))
-    assert first == ["phases: laptop ResNet-20, usual loop, forward", "30 ms a step", "", "", "", ""]
-    assert last == ["snip", "1.2 passes", "", "", "within 1.3", "reached"]
+    assert first == ["phases: laptop ResNet-20, usual loop, forward", "30.0 ms a step", "", "", "", ""]
+    assert last == ["SNIP", "1.20 passes", "", "", "within 1.3", "reached"]
     assert speed.cells(stored["sparse"]["figures"][1])[2:] == ["dense bf16: 1,000", "4.00", "5 times", "missed"]
-    assert [speed.number(v) for v in (0.01234, 4.567, 99.94, 1234.5)] == ["0.0123", "4.57", "99.9", "1,234"]
+    assert [speed.number(v) for v in (0.01234, 4.5, 99.94, 1234.5)] == ["0.0123", "4.50", "99.9", "1,234"]
+    assert [speed.number(v) for v in (99.97, 0.0, 42)] == ["100", "0", "42"]
+
+
+def test_one_measurement_with_two_goals_is_one_line(stored):
+    row = stored["sparse"]["figures"][1]
+    aim = row | {"what": row["what"] + speed.BEYOND, "reach": "aim: 3 times", "reached": True}
+    table = speed.table([row, aim]).splitlines()
+    assert len(table) == 3 and table[2].endswith("| 5 times; aim: 3 times | missed; reached |")
 
 
 def test_the_figure_has_a_line_for_each_kind(stored):

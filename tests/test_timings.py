@@ -34,13 +34,14 @@ def test_operators_and_what_was_tried(stored):
 def test_the_parts_of_a_sparse_step_add_up(stored):
     table = timings.inside(stored).splitlines()
     assert table[0] == "| ms a step (share) | laptop ResNet-20, 90 % removed |"
-    assert table[2:] == ["| convolutions forward | 3 (75.0 %) |", "| update | 1 (25.0 %) |", "| all | 4 |"]
-    assert timings.fused(stored) == "Measured, a step: 5 ms instead of 20 for laptop ResNet-20 at 90 %."
+    assert table[2:] == ["| convolutions forward | 3.00 (75.0 %) |", "| update | 1.00 (25.0 %) |", "| all | 4.00 |"]
+    assert timings.fused(stored) == "Measured, a step: 5.00 ms instead of 20.0 for laptop ResNet-20 at 90 %."
 
 
 def test_the_bound_and_the_next_factor(stored):
-    [line] = timings.bound_table(stored).splitlines()[2:]
-    assert line == "| laptop ResNet-20 | 90 % | 4 | 3 | 20 % (2 of 20 layers) | 75 % | 2,500 | 2,000 | 80 % |"
+    below, _, *_, line = timings.bound_table(stored).splitlines()
+    assert below == timings.BOUND_TITLES
+    assert line == "| laptop ResNet-20 | 90 % | 4.00 | 3.00 | 20 % (2 of 20) | 75 % | 2,500 | 2,000 | 80 % |"
     [line] = timings.next_factor(stored).splitlines()[2:]  # 1 / .8; .375 + .25 and .75 + .125 of the time
     assert line == "| laptop ResNet-20 | 90 % | 1.25 | 1.60 | 1.14 | arithmetic |"
 
@@ -53,15 +54,16 @@ def test_why_the_break_even_lies_where_it_does(stored):
 
 
 def test_beside_the_peer_it_is_said_who_was_faster(stored):
-    table, said = timings.beside_peer(stored).split("\n\n")
-    assert [line.split(" | ")[-1] for line in table.splitlines()[2:]] == ["3.0 |", "0.5 |"]
+    steps, fold, layers, _, said = timings.beside_peer(stored).split("\n\n")
+    assert fold.startswith("<details>") and "ours, ms" in layers and "ours, images/s" in steps
+    assert [table.splitlines()[2].split(" | ")[-1] for table in (layers, steps)] == ["3.0 |", "0.5 |"]
     assert said == "Ours was the faster one in **1 of 2** comparisons, and 0.5 to 3.0 times as fast as theirs."
     absent = timing.Figure("sparse", "SparseProp: not compared, as it could not be built here", 0, "layers").row()
     assert timings.beside_peer({"sparse": {"figures": [absent]}}) == f"**{absent['what']}.**"
 
 
 def test_figures_are_found_by_a_part_of_their_name(stored):
-    assert "| a layer | 2 ms | SparseProp: 6 | 0.33 |" in timings.named(stored, "a lay")
+    assert "| a layer | 2.00 ms | SparseProp: 6.00 | 0.33 |" in timings.named(stored, "a lay")
     assert timings.named(stored, "no such") == speed.NOT_MEASURED
 
 

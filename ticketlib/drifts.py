@@ -126,8 +126,11 @@ def _most(of):
     name = Counter(largest(a["keep_counts"], b["keep_counts"], sizes)[1] for a, b in rows).most_common(1)[0][0]
     clean, spoilt = (np.mean([row["keep_counts"][name] for row in side]) / sizes[name]
                      for side in zip(*rows, strict=True))  # fmt: skip
-    layer = ratios.called(ratios.layers(shares.network_of(rows[0][0])), name).removeprefix("the ")
-    return f"{layer}, {clean:.2f} to {spoilt:.2f}"
+    return f"{ratios.called(_layers(rows[0][0]), name).removeprefix('the ')}, {clean:.2f} to {spoilt:.2f}"
+
+
+def _layers(row):
+    return ratios.layers(shares.network_of(row))  # in forward order, which rows do not keep
 
 
 def answer(found):

@@ -115,11 +115,15 @@ class Open(NamedTuple):
 def runs_table(facts):
     """Which runs would settle what is open, as a Markdown table: how many, which and in which grid, and their cost."""
     lines = [
-        [item.id, f"{len(part.to_do)} of {part.planned}", f"{part.which}: {grids.titled(part.grid)}", *_cost(part, facts)]
+        [item.id, f"{len(part.to_do)} of {part.planned}", _which(part), *_cost(part, facts)]
         for item in ITEMS
         for part in open_runs(item, facts)
     ]
-    return pages.table(["item", "runs missing", "which: grid", "units", "core-hours"], lines)
+    return pages.table(["item", "runs missing", "which, and their grid", "units", "core-hours"], lines)
+
+
+def _which(part):
+    return f"{part.which}; {grids.titled(part.grid)}"
 
 
 def _cost(part, facts):
