@@ -71,7 +71,8 @@ def test_the_answer_has_a_word_for_each_method(spoilt, word, monkeypatch):
     layers = [ratios.Layer(name, (size,), size, name == "second") for name, size in SIZES.items()]
     monkeypatch.setattr(drifts, "_layers", lambda row: layers)
     *table, _, below = drifts.table(found | {("resnet20", "lt", "0.9"): {}}).splitlines()
-    assert below == drifts.BELOW and len(table) == 2 + 3 and table[-1] == "| ResNet-20 | LT | 0.9 | " + "not run | " * 4 + "0 |"
+    assert below == drifts.BELOW and len(table) == 2 + 3
+    assert table[-1] == "| ResNet-20 | LT | 0.9 | " + "not run | " * 4 + "0 |"
     assert "| first convolution, 0.53 to " in table[2]
 
 

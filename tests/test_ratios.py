@@ -188,7 +188,7 @@ class TestLinearLayers:
             keep_counts(table(linear=(100, 50)), "smart", 0.9, family="resnet")
 
     def test_more_than_the_budget(self):
-        with pytest.raises(TicketError, match="not defined here: smart keeps 0.3 .* 7,680 weights; the budget is 1,880"):
+        with pytest.raises(TicketError, match="not defined here: smart keeps 0.3 .* 7,680 weights; .* budget is 1,880"):
             keep_counts(build("resnet32", 200), "smart", 0.999)
 
     def test_take_what_the_others_cannot_hold(self):
