@@ -15,8 +15,8 @@ def stored():
 def test_phases_add_up(stored):
     lines = timings.phase_tables(stored).splitlines()
     assert lines[0] == "**laptop ResNet-20**"
-    assert "| forward | 30 | 30.0 % | 15 | 75.0 % |" in lines and "| update |  |  | 5 | 25.0 % |" in lines
-    assert lines[-1] == "| all | 100 | 100 % | 20 | 100 % |"
+    assert "| forward | 30.0 | 30.0 % | 15.0 | 75.0 % |" in lines and "| update |  |  | 5.00 | 25.0 % |" in lines
+    assert lines[-1] == "| all | 100 | 100 % | 20.0 | 100 % |"
     assert timings.largest(stored) == (
         "laptop ResNet-20: forward and backward take 100 % of the usual step and 75 % of ours."
     )

@@ -237,7 +237,7 @@ def curves(ax, cells, xlabel="epochs"):
               linestyle=style(key).linestyle, zorder=1)
         for x, cell in known.items():
             _cell(ax, x, cell, key, aside)
-        _key_line(ax, key, style(key).linestyle)
+        _key_line(ax, key, style(key).linestyle if len(known) > 1 else "none")
     ax.set_xticks(sorted({x for of in cells.values() for x in of}))
     ax.set(xlabel=xlabel, ylabel="test accuracy, %")
     return ax
