@@ -188,7 +188,7 @@ def test_masks_are_paired_by_seed_and_placed_between_chance_and_ceiling():
     of = found["resnet32", "snip", "0.9"]
     assert sorted(of) == [0, 1] and overlaps.far(of[0]) == pytest.approx(0.1) and overlaps.far(of[1]) == 0
     assert overlaps.way(of[0][1]) == pytest.approx(0.5) and overlaps.between_seeds(of) == pytest.approx(0.2)
-    cells = " | ".join(["ResNet-32", "SNIP", "0.9", "0.050", "0.200", "0.200", "0.400", "0.600", "50", "2"])
+    cells = " | ".join(["ResNet-32", "SNIP, 0.9", "0.050", "0.200", "0.200", "0.400", "0.600", "50", "2"])
     assert overlaps.table(found).splitlines()[2] == f"| {cells} |"
     assert "moves 5.0 % of the kept" in overlaps.reading(found)
     assert overlaps.reading(found).endswith(" LT is not in this table: its ceiling has not been run.")

@@ -41,7 +41,7 @@ def test_the_parts_of_a_sparse_step_add_up(stored):
 def test_the_bound_and_the_next_factor(stored):
     below, _, *_, line = timings.bound_table(stored).splitlines()
     assert below == timings.BOUND_TITLES
-    assert line == "| laptop ResNet-20 | 90 % | 4.00 | 3.00 | 20 % (2 of 20) | 75 % | 2,500 | 2,000 | 80 % |"
+    assert line == "| laptop ResNet-20, 90 % | 4.00 | 3.00 | 20 % (2 of 20) | 75 % | 2,500 | 2,000 | 80 % |"
     [line] = timings.next_factor(stored).splitlines()[2:]  # 1 / .8; .375 + .25 and .75 + .125 of the time
     assert line == "| laptop ResNet-20 | 90 % | 1.25 | 1.60 | 1.14 | arithmetic |"
 

@@ -99,15 +99,15 @@ def way(row):
 
 def table(found):
     """Every cell as Markdown, means over seeds: how far keep-counts move, the overlap between chance and ceiling."""
-    titles = ["network", "method", "removed", "change of layer", "two clean seeds", "chance", "overlap", "ceiling",
-              "of the way, %", "seeds"]  # fmt: skip
+    titles = ["network", "method, fraction removed", "change of layer", "two clean seeds", "chance", "overlap",
+              "ceiling", "of the way, %", "seeds"]  # fmt: skip
     lines = []
     for (network, ticket, sparsity), of in found.items():
         means = [np.mean([row[what] for _, row in of.values()]) for what in ("chance", "overlap", "ceiling")]
         moved, along = (np.mean(values) for values in zip(*((far(p), way(p[1])) for p in of.values()), strict=True))
         apart = f"{between_seeds(of):.3f}" if len(of) > 1 else "one seed"
         numbers = [f"{moved:.3f}", apart, *(f"{value:.3f}" for value in means)]
-        lines.append([title(network), style(ticket).label, sparsity, *numbers, f"{100 * along:.0f}", len(of)])
+        lines.append([title(network), f"{style(ticket).label}, {sparsity}", *numbers, f"{100 * along:.0f}", len(of)])
     return f"{pages.table(titles, lines)}\n\n{BELOW}" if lines else NO_PROBE
 
 

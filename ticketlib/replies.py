@@ -14,6 +14,7 @@ from ticketlib.observations import MASK_SEEDS, SPARSITY, TRAINED_SEEDS
 from ticketlib.plots import style
 from ticketlib.reviewers import ITEMS
 from ticketlib.runs import PROFILES
+from ticketlib.sources import title
 
 BELOW = "[runs missing](#missing-runs)"  # a label on the page itself
 REVIEWERS = {"1": "Reviewer 1", "2": "Reviewer 2", "3": "Reviewer 3"}
@@ -184,7 +185,7 @@ def _need(need, facts):
 
 def _which(need):
     arms = dict.fromkeys(_named(arm, extra) for p in need.pairs for arm, extra in ((p.a, ()), (p.b, p.b_changes)))
-    where = [need.dataset.replace("_", "-"), "slim VGG" if need.network == "vgg" else ""]
+    where = [title(need.dataset.replace("_", "-")), "slim VGG" if need.network == "vgg" else ""]
     changed = [_changed(what, value) for what, value in need.changes]
     last = (need.seeds or PROFILES["laptop"].seeds) - 1
     texts = ["; ".join(arms), *filter(None, where), *changed, f"at {' and '.join(need.sparsities)}, seeds 0 to {last}"]

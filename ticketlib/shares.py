@@ -182,7 +182,7 @@ def table_of(found):
         its mean distance; for all of them in order, the classifier's share of the kept weights and the most layers left
         empty in a seed; seeds.
     """
-    head = ["network", "method", *SPARSITIES, "classifier, %", "empty", "seeds"]
+    head = ["network", "method", *SPARSITIES, "in the last layer, %", "empty", "seeds"]
     names = dict.fromkeys(key[:2] for key in found)
     return head, [
         [title(network), style(ticket).label, *_line([found[network, ticket, sparsity] for sparsity in SPARSITIES])]

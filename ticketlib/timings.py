@@ -131,11 +131,11 @@ def bound_table(stored):
             layers = of.get(LAYERS)
             number = f" ({layers['value']:.0f} {layers['unit'].removesuffix(' layers')})" if layers else ""
             lines.append([
-                network, f"{100 * float(sparsity):g} %", *counted, f"{of[STAY]['value']:.0f} %{number}",
+                f"{network}, {100 * float(sparsity):g} %", *counted, f"{of[STAY]['value']:.0f} %{number}",
                 f"{of['time for arithmetic']['value']:.0f} %", speed.number(held["against"]),
                 speed.number(held["value"]), f"{100 * held['ratio']:.0f} %",
             ])  # fmt: skip
-    titles = ("network", "removed", "MFLOP", "MB", "stays dense", "arithmetic", "bound", "measured", "reached")
+    titles = ("network, weights removed", "MFLOP", "MB", "stays dense", "arithmetic", "bound", "measured", "reached")
     return f"{BOUND_TITLES}\n\n{pages.table(titles, lines)}" if lines else speed.NOT_MEASURED
 
 
