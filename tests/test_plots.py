@@ -7,7 +7,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imread
 
 from ticketlib import plots
@@ -46,6 +46,13 @@ def test_every_method_has_a_look_of_its_own():
     methods = {"dense", "snip", "grasp", "synflow", "magnitude", "lt", "smart", "uniform", "erk", "er", "igq"}
     methods |= {"balanced", "pyramidal", "uniform_plus", "linear", "cubic", "ascending", "lrr", "omp", "hybrid", "imp"}
     assert methods < set(plots.STYLE)
+
+
+@pytest.mark.parametrize("colour", sorted({style.colour for style in plots.STYLE.values()}))
+def test_every_colour_can_be_seen_on_white(colour):
+    parts = np.array(to_rgb(colour))
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    assert 1.05 / (linear @ (0.2126, 0.7152, 0.0722) + 0.05) >= 3  # the contrast that WCAG asks of graphics
 
 
 @pytest.mark.parametrize("together", [
