@@ -214,7 +214,7 @@ def summary():
     several = sum(row["n_runs"] not in ("", "1") for row in rows())
     lines = [f"**No claim is judged on this page.** The file holds {len(rows())} accuracies that others published; "
              f"{sum(used().values())} are read here. Behind {several} of the {len(rows())} there are several runs, as "
-             "far as the sources say. From about 0.9 on:", ""]  # fmt: skip
+             "far as the sources say. At sparsities from about 90 % on:", ""]  # fmt: skip
     return "\n".join([*lines, *(f"- {span(panel)}" for panel in PANELS)])
 
 
