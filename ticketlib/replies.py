@@ -116,14 +116,14 @@ class Open(NamedTuple):
 def runs_table(facts):
     """Which runs would settle what is open, as a Markdown table: how many, which and in which grid, and their cost."""
     lines = [
-        [item.id, f"{len(part.to_do)} of {part.planned}", _which(part), *_cost(part, facts)]
+        [item.id, f"{len(part.to_do)} of {part.planned}", _in_grid(part), *_cost(part, facts)]
         for item in ITEMS
         for part in open_runs(item, facts)
     ]
     return pages.table(["item", "runs missing", "which, and their grid", "units", "core-hours"], lines)
 
 
-def _which(part):
+def _in_grid(part):
     return f"{part.which}; {grids.titled(part.grid)}"
 
 
