@@ -76,7 +76,7 @@ def test_on_a_phone_tables_say_that_they_scroll_and_contents_close(chromium, sit
     width, height = chrome.SIZES["phone"]
     context = chromium.new_context(viewport={"width": width, "height": height}, is_mobile=True, has_touch=True)
     context.set_default_timeout(chrome.WAIT)
-    page = chrome.open_page(context, site / "audit.html")
+    page = chrome.open_page(context, site / "claims" / "05_budget.html")
     box = page.locator(".pst-scrollable-table-container.scrolls").first
     assert "sideways" in box.evaluate("(node) => getComputedStyle(node, '::before').content")
     first = box.locator("tbody tr > :first-child").first
