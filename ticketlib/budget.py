@@ -114,8 +114,9 @@ def spread(run, arms):
 
 def _largest(where, found):
     (label, epochs), sd = max(found.items(), key=lambda item: item[1])
+    length = f" ({epochs} epochs)" if len({of for _, of in found}) > 1 else ""
     return (
-        f"- {where}, the largest spread is that of {label} ({epochs} epochs). "
+        f"- {where}, the largest spread is that of {label}{length}. "
         f"{stats.seeds_needed(sd, pilot.margin()).sentence}"
     )
 

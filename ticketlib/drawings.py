@@ -89,7 +89,7 @@ def cells(x, y, values, shape):
     rows, columns = shape
     return "".join(
         f'<rect x="{x + CELL * (i % columns):g}" y="{y + CELL * (i // columns):g}" width="{CELL - 2}" '
-        f'height="{CELL - 2}" stroke="currentColor" stroke-width="0.6" fill-opacity="{value:.2f}"/>'
+        f'height="{CELL - 2}" stroke="currentColor" stroke-width="1" fill-opacity="{value:.2f}"/>'
         for i, value in enumerate(values[: rows * columns])
     )
 

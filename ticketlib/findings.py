@@ -87,7 +87,7 @@ class SanityCheck:
         plots.margin_band(ax, MARGIN, horizontal=False)
         for place, (comparison, points, estimate, _, _) in enumerate(self.findings):
             look = plots.style(comparison.key)
-            ax.plot(points, [place + 0.25] * len(points), ".", color=look.colour, alpha=0.6, markersize=4)
+            ax.plot(points, [place + 0.25] * len(points), ".", color=look.colour, markersize=4, zorder=3)
             if estimate.low is not None:
                 ax.plot([estimate.low, estimate.high], [place] * 2, color=look.colour, linewidth=1.5)
             if estimate.point is not None:

@@ -30,7 +30,8 @@ def stability(facts):
     if not spreads:
         return Piece("", complete=False)
     wide = max(spreads, key=spreads.get)
-    text = f"at the recipe's rate {sum(map(evidence.collapsed, rows))} of {len(rows)} runs collapsed, and `{wide}` "
+    collapsed, name = sum(map(evidence.collapsed, rows)), wide.replace("@", " at ")
+    text = f"at the recipe's rate {collapsed} of {len(rows)} runs collapsed, and {name} "
     return Piece(
         f"{text}varies most over seeds (SD {spreads[wide]:.2f} points)", _names(rows), _counts(arms), _full(arms, facts)
     )
@@ -160,8 +161,8 @@ def corruption(facts):
         counts |= set(map(len, there))
     if not said:
         return Piece("", complete=False)
-    text = (f"at {SPARSITY}, share of kept weights that change layer, and how far of the way from chance to two clean "
-            f"masks the overlap lies: {'; '.join(said)}")  # fmt: skip
+    text = (f"at {SPARSITY}, share of kept weights that change layer, and how much of the way from chance to the "
+            f"ceiling of two clean masks the overlap goes: {'; '.join(said)}")  # fmt: skip
     return Piece(text, _names(used), tuple(sorted(counts)), full)
 
 

@@ -130,7 +130,7 @@ def _cell(ax, x, cell, key, aside):
     """Draw one cell at x: each seed a dot, beside it the interval a line, the estimate the method's marker."""
     points, estimate = cell
     colour = style(key).colour
-    _plot(ax, [x] * len(points), points, aside + 5, color=colour, marker=".", linestyle="none", alpha=0.6, markersize=4)
+    _plot(ax, [x] * len(points), points, aside + 5, color=colour, marker=".", linestyle="none", markersize=4)
     if estimate.low is not None:
         _plot(ax, [x, x], [estimate.low, estimate.high], aside, color=colour, linewidth=1.5)
     if estimate.point is not None:

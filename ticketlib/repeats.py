@@ -32,7 +32,9 @@ def status(audits):
     times = len({(row["config"]["code"], row["config"]["date"]) for row in audits})
     counts = {words: found[outcome] for outcome, words in CAME_OUT.items() if found[outcome]}
     said = ", ".join(f"{'all' if count == len(audits) else count} {words}" for words, count in counts.items())
-    return f"**{len(audits)} runs were carried out again, in {times} audit{'s' * (times > 1)}: {said}.**"
+    runs = len({row["config"]["audit"] for row in audits})
+    how_often = f", {len(audits)} times in all" if runs < len(audits) else ""
+    return f"**{runs} runs were carried out again{how_often}, in {times} audit{'s' * (times > 1)}: {said}.**"
 
 
 def table(audits):

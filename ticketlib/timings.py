@@ -82,8 +82,8 @@ def tried(stored):
         return speed.NOT_MEASURED
     lines = [[row["what"], f"{row['value']:,.0f}", f"{row['ratio']:.2f}"] for row in found]
     faster = [row["what"] for row in found if row["ratio"] >= FASTER]
-    slow = f"None of them is faster than our step by {FASTER - 1:.0%} or more."
-    said = f"Faster by {FASTER - 1:.0%} or more, and not used: {'; '.join(faster)}." if faster else slow
+    slow = f"None of them is faster than our step by {100 * (FASTER - 1):.0f} % or more."
+    said = f"Faster by {100 * (FASTER - 1):.0f} % or more, and not used: {'; '.join(faster)}." if faster else slow
     return pages.table(("our step with", "images/s", "times as fast as our step"), lines) + f"\n\n{said}"
 
 
