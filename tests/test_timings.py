@@ -28,7 +28,7 @@ def test_operators_and_what_was_tried(stored):
     assert "| laptop ResNet-20, one thing | 900 | 0.90 |" in table
     assert table.endswith("Faster by 5 % or more, and not used: laptop ResNet-20, another.")
     stored["dense"]["figures"] = [row for row in stored["dense"]["figures"] if row["ratio"] != 1.1]
-    assert timings.tried(stored).endswith("None of them is faster than our step by 5% or more.")
+    assert timings.tried(stored).endswith("None of them is faster than our step by 5 % or more.")
 
 
 def test_the_parts_of_a_sparse_step_add_up(stored):
