@@ -266,7 +266,7 @@ def test_seeds_and_stability_are_read_from_the_rows():
     found = answer("R2.11", arms({"snip": 70.0, "lt": 70.0}, seeds=range(3)))
     assert found.word == answers.PARTLY and found.text.startswith("0 to 3 seeds behind each of the")
     rates = answer("R1.2", [row("snip@0.9", 0, 70.0), row("snip@0.9", 1, 72.0), row("lt@0.9", 0, 9.0)])
-    assert rates.text.startswith("at the recipe's rate 1 of 3 runs collapsed, and `snip@0.9` varies most over seeds")
+    assert rates.text.startswith("at the recipe's rate 1 of 3 runs collapsed, and SNIP at 0.9 varies most over seeds")
     assert "(SD 1.41 points)" in rates.text
 
 

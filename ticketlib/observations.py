@@ -30,8 +30,8 @@ def stability(facts):
     if not spreads:
         return Piece("", complete=False)
     wide = max(spreads, key=spreads.get)
-    collapsed, name = sum(map(evidence.collapsed, rows)), wide.replace("@", " at ")
-    text = f"at the recipe's rate {collapsed} of {len(rows)} runs collapsed, and {name} "
+    collapsed, (ticket, _, sparsity) = sum(map(evidence.collapsed, rows)), wide.partition("@")
+    text = f"at the recipe's rate {collapsed} of {len(rows)} runs collapsed, and {style(ticket).label} at {sparsity} "
     return Piece(
         f"{text}varies most over seeds (SD {spreads[wide]:.2f} points)", _names(rows), _counts(arms), _full(arms, facts)
     )
