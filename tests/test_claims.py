@@ -53,17 +53,17 @@ def test_judge_says_what_is_missing():
     assert verdicts.judge(CLAIMS["A"], {}, 1.0, N).sentence == NOT_RUN
     early = dict.fromkeys(("snip", "grasp", "lt"), STILL[:2])
     said = verdicts.judge(CLAIMS["A"], early, 1.0, N, {"lt": Flags(collapsed=3)}).sentence
-    assert said == f"provisional, 2 of {N} seeds: SNIP, GraSP, LT (collapsed runs: 3)"
+    assert said == f"provisional, 2 of {N} seeds: SNIP; GraSP; LT (collapsed runs: 3)"
     judged = verdicts.judge(CLAIMS["A"], {"snip": STILL, "lt": STILL[:2]}, 1.0, N)
     assert judged.word == PROVISIONAL and judged.sentence.startswith("provisional, 0 of 6 seeds: SNIP holds")
-    assert "GraSP not run" in judged.sentence and "LT provisional, 2 of 6 seeds" in judged.sentence
+    assert judged.sentence.endswith("; GraSP (not run); LT (provisional, 2 of 6 seeds)")
     assert judged.rows[2].holm.p is None and judged.rows[2].estimate.n == 2
 
 
 def test_judge_heeds_flags():
     still = dict.fromkeys(("snip", "grasp", "lt"), STILL)
     idle = verdicts.judge(CLAIMS["B"], still, 1.0, N, {"lt": Flags(control_did_nothing=True)})
-    assert idle.word == IN_PART and "LT undecided: the control did nothing" in idle.sentence
+    assert idle.word == IN_PART and "LT (undecided: the control did nothing)" in idle.sentence
     undefined = verdicts.judge(CLAIMS["B"], still, 1.0, N, {"lt": Flags(not_defined=True)})
     assert undefined.word == HOLDS
     nowhere = dict.fromkeys(still, Flags(not_defined=True))

@@ -210,7 +210,7 @@ def test_its_masks_are_what_they_are_called(whole):
 
 def test_the_controls_did_something(whole):
     did = {f.comparison.key: f.control for f in whole[3].findings[:4]}
-    assert re.fullmatch(r"labels unchanged: 0\.(0[6-9]|1[0-4]), pixel correlation: -?0\.0\d", did["both"])
+    assert re.fullmatch(r"labels unchanged: 0\.(0[6-9]|1[0-4]), pixel correlation: −?0\.0\d", did["both"])
     assert re.fullmatch(r"positions moved: 0\.[5-9]\d", did["rearranged"])
     assert did["reinitialised"] == "values changed: 1.00"
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ticketlib import evidence, pages, plots, stats, verdicts
 from ticketlib.claims import Claim, Comparison, Part
+from ticketlib.sources import decimal
 
 MARGIN = 1.0  # points
 NAMES = {
@@ -158,7 +159,7 @@ def _control(ours):
     """What the manipulation checks of an arm measured, means over its rows, in words."""
     rows = [row.get("control", {}) for by_seed in ours for row in by_seed.values()]
     shown = {said: [row[what] for row in rows if what in row] for what, said in SHOWN.items()}
-    return ", ".join(f"{said}: {statistics.mean(values):.2f}" for said, values in shown.items() if values)
+    return ", ".join(f"{said}: {decimal(statistics.mean(values))}" for said, values in shown.items() if values)
 
 
 def told(verdict, estimate):

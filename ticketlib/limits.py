@@ -126,7 +126,7 @@ def sound(cell):
     return not cell.reason and cell.live >= SOUND
 
 
-COLUMNS = "Each column is one fraction removed."
+TITLE = "{}, by fraction removed"  # above the first column; the others are the fractions
 REARRANGED = "live once rearranged, %"
 QUANTITIES = {  # column of a table -> text of a Cell
     "effective sparsity, %": lambda cell: f"{100 * cell.effective:.3f}",
@@ -147,11 +147,11 @@ def table(cells, quantity, methods=None):
     """
     sparsities = list(dict.fromkeys(key[2] for key in cells))
     names = [name for name in dict.fromkeys(key[:2] for key in cells) if methods is None or name[1] in methods]
-    parts = [COLUMNS]
+    parts = []
     for network in dict.fromkeys(network for network, _ in names):
         lines = [[style(method).label, *(_text(cells.get((network, method, s)), quantity) for s in sparsities)]
                  for of, method in names if of == network]  # fmt: skip
-        parts += [f"**{network}**", pages.table(["mask", *sparsities], lines)]
+        parts += [f"**{network}**", pages.table([TITLE.format("mask"), *sparsities], lines)]
     return "\n\n".join(parts)
 
 
@@ -188,7 +188,7 @@ def summary(cells):
     sparsities = list(dict.fromkeys(key[2] for key in cells))
     lines = [[network, *(_sound_of(known, network, s) for s in sparsities), _longest(known, network, sparsities)]
              for network in dict.fromkeys(key[0] for key in known)]  # fmt: skip
-    titles = ["sound masks", *sparsities, f"most live at {sparsities[-1]}"]
+    titles = [TITLE.format("sound masks"), *sparsities, f"most live at {sparsities[-1]}"]
     absent = [name for name in dict.fromkeys(key[0] for key in cells) if name not in {key[0] for key in known}]
     said, counts = [], {sum(key[::2] == (network, s) for key in known) for network, *_ in lines for s in sparsities}
     if len(counts - {0}) > 1:
@@ -197,7 +197,7 @@ def summary(cells):
         why += ["some masks were not made"] * (None in rest)
         said += [f"The numbers of masks differ: {' and '.join(why)}."]
     said += [f"{verdicts.NOT_RUN.capitalize()}: {', '.join(absent)}."] if absent else []
-    return "\n\n".join([COLUMNS, pages.table(titles, lines), *said])
+    return "\n\n".join([pages.table(titles, lines), *said])
 
 
 def _sound_of(known, network, sparsity):

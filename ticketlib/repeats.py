@@ -96,7 +96,7 @@ def _text(value):
 def spread_table(audits):
     """What another number of threads or another precision does to one and the same run, as Markdown."""
     if not audits:
-        return "Not measured yet."
+        return "Not measured yet: `python -m ticketlib audit --spread` measures it."
     titles = ["changed", "engine", "run", "accuracy on record, %", "again, %", "test answers that changed", "machine"]
     lines = []
     for row in sorted(audits, key=_when):

@@ -209,7 +209,7 @@ def _short(row, head=""):
         rest = said.removeprefix(head).removeprefix("; ")
         return f"{label} ({rest})" if rest else label
     if not row.ready:
-        return f"{label} {said}"
+        return f"{label} ({said})"
     point, low, high = map(signed, (row.adjusted.point, row.adjusted.low, row.adjusted.high))
     counted = "".join(said.partition("; collapsed")[1:])  # wherever a word is given
     return f"{label} {row.verdict.word} ({point}, {low} to {high}{counted})"
@@ -250,7 +250,7 @@ def _board_sentence(word, rows, n_required):
     seeds = min(row.estimate.n for row in rows if row.verdict.word != NOT_DEFINED)
     if word == PROVISIONAL:
         head = f"{word}, {seeds} of {n_required} seeds"
-        return f"{head}: {', '.join(_short(row, head) for row in rows)}"
+        return f"{head}: {'; '.join(_short(row, head) for row in rows)}"
     return f"{word}: {'; '.join(map(_short, rows))}; n = {seeds}"
 
 
