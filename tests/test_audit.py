@@ -158,6 +158,15 @@ def test_other_code_draws_anew(ledger, monkeypatch):
     assert audit.begin(ledger, rows, "tag-2").code == "tag-2"
 
 
+def test_notes_cut_short_are_no_notes(ledger):
+    rows = fill(ledger, population()).rows()
+    first = audit.begin(ledger, rows, "tag-1")
+    notes = journal.folder(ledger) / "audit.json"
+    for text in (notes.read_text()[:20], "[]", "{}"):
+        notes.write_text(text)
+        assert audit.begin(ledger, rows, "tag-1").rows == first.rows
+
+
 def test_the_spread_is_measured_once_and_on_one_and_the_same_run(ledger, made, capsys):
     fill(ledger, made)
     assert call(ledger, "--spread") == 0

@@ -40,9 +40,11 @@ def test_until_the_protocol_is_fixed_no_claim_has_a_word(not_fixed):
 
 def test_every_claim_is_on_the_board_and_rows_fill_it(fixed):
     table = board.table(arms(MEANS))
-    assert [line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:-2]] == list(CLAIMS)
+    assert [line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:7]] == list(CLAIMS)
     assert re.search(r"\| C \| .* \| holds: .*n = 6 \|", table) and "| A | " in table and "not run |" in table
-    assert table.endswith("Scope of every verdict: ResNet-20 (width 16, stem stride 2), CIFAR-10, 20 epochs.")
+    scope, words = table.split("\n\n")[1:]
+    assert scope == "Scope of every verdict: ResNet-20 (width 16, stem stride 2), CIFAR-10, 20 epochs."
+    assert words == "*Not run* is no verdict: runs that would decide are not there yet." and not board.no_words(["holds"])
 
 
 def test_refresh_changes_the_board_and_nothing_else(fixed, tmp_path):
@@ -121,6 +123,11 @@ def test_collapsed_runs_are_counted_beside_the_drawing(fixed):
     assert "; collapsed runs: 12 (below twice chance) |" in drawn(rows)["C"][0]
     shared = arms({**MEANS, "smart": 11.0})
     assert "; collapsed runs: 12 in all (below twice chance); comparisons share runs |" in drawn(shared)["C"][0]
+
+
+def test_collapsed_runs_of_a_seed_that_is_not_whole_are_not_counted(fixed):
+    rows = arms(MEANS) + [row("snip@0.9", 9, 11.0)]
+    assert "collapsed" not in drawn(rows)["C"][0]
 
 
 def test_the_board_is_explained_as_far_as_it_is_filled(fixed):

@@ -149,6 +149,15 @@ def test_a_trained_net_that_comes_out_otherwise_is_said(tmp_path):
     assert said[0] is None and f"{dense['name']} was made again and differs" in said[1] and said[2] == said[1]
 
 
+def test_a_row_is_there_even_if_that_of_its_parent_is_unsound(tmp_path):
+    ledger, dense = Ledger(tmp_path), synthetic_row("dense", 0, 80.0, "smoke", checkpoint="a" * 64)
+    ledger.add(dense)
+    ledger.path(dense["name"]).write_text("{")
+    child = synthetic_row("lt@0.9", 0, 80.0, "smoke", parent=dense["name"], parent_checkpoint="a" * 64)
+    outcome = campaign.record(campaign.Outcome(child.config, child), ledger)
+    assert outcome.state == "done" and child["name"] in ledger and dense["name"] in outcome.warning
+
+
 def test_time_is_estimated_from_measured_speeds_or_not_at_all():
     measured = [synthetic_row("smart@0.9", s, 80.0, images_per_second=v) for s, v in ((0, 900.0), (1, 1100.0))]
     speeds = campaign.speeds(measured)
@@ -157,6 +166,8 @@ def test_time_is_estimated_from_measured_speeds_or_not_at_all():
     rewound = grids.arm("laptop", "lrr@0.9", 5, CIFAR)
     assert campaign.estimate(rewound, speeds, 50_000) == pytest.approx(0.75 * 20 * 50_000 / 1000)
     assert campaign.estimate(grids.arm("laptop", "smart@0.98", 5, CIFAR), speeds) is None
+    held_out = grids.arm("laptop", "smart@0.9", 5, CIFAR, held_out=5000)
+    assert campaign.estimate(held_out, speeds, 50_000) == pytest.approx(20 * 45_000 / 1000)
 
 
 def test_epochs_are_counted_with_pretraining_shared_and_with_a_script_a_cell():

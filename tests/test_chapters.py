@@ -150,7 +150,7 @@ def test_pairs_that_differ_in_device_are_left_out_and_said(whole):
     other = [pilot_row("lt@0.9", 1000, 40, 75.0, device="cuda"), pilot_row("lt+rearranged@0.9", 1000, 40, 70.0)]
     arms = pilot.pilot_rows(notebook(fill(whole.ledger, other)))
     assert list(pilot.paired(arms, pilot.CONTRASTS[0])) == [5, 10, 20]
-    assert pilot.refused(arms) == ["device"] and "differ in device" in budget.verdict(whole, arms)
+    assert pilot.refused(arms) == ["device"] and "left out because of device" in budget.verdict(whole, arms)
 
 
 TOY = {5: {0: 6.0, 1: 5.0}, 10: {0: 2.0, 1: 2.4}, 20: {0: 0.4, 1: 0.6}, 40: {0: 0.3, 2: 9.0}}
@@ -260,6 +260,15 @@ def test_twice_the_length_stands_beside_the_rows_that_count_and_never_joins_the_
         "| LT − LT rearranged | +2.00 (+2.00 to +2.00, n = 4) | +1.00 (+1.00 to +1.00, n = 2) "
         "| −1.00 (−1.00 to −1.00, n = 2) |"
     )
+
+
+def test_a_seed_whose_longer_dense_net_diverged_is_not_lost(tmp_path):
+    rows = [r for r in doubled_rows() if (r["arm"], r.config.epochs, r.config.seed) != ("dense@0", 40, 1)
+            and not (r["arm"].startswith("lt") and r.config.epochs == 40 and r.config.seed == 1)]  # fmt: skip
+    rows.append(row("dense", 1, 90.0, changes={"epochs": 40}, diverged=True))
+    arms = pilot.doubled(notebook(fill(tmp_path, rows)))
+    assert sorted(arms["lt"][40]) == [0, 1] and arms["lt"][40][1]["not_made"]
+    assert arms["lt"][40][1].config.epochs == 40 and arms["lt"][40][0]["name"] in {r["name"] for r in rows}
 
 
 def test_twice_the_length_says_what_is_missing(tmp_path):

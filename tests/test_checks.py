@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from synthetic import CIFAR, arms, book, row
 
-from ticketlib import campaign, chapters, checks, data, grids, nb, overlaps, plots, runs, spent
+from ticketlib import campaign, chapters, checks, data, grids, nb, overlaps, plots, probes, runs, spent
 from ticketlib.ledger import Ledger
 
 MOVED = checks.against_itself("rearranged")
@@ -83,7 +84,8 @@ def test_longer_runs_have_a_name_of_their_own_and_are_paired_on_purpose(tmp_path
     assert checks.cell(found, pair._replace(b="smart"), "0.9").points == [2.0]
     curves = spent.spent(found, ("lrr", "smart"), "0.9")
     assert {ticket: list(at) for ticket, at in curves.items()} == {"lrr": [35.0], "smart": [20, 35]}
-    assert [line.split(" | ")[0] for line in spent.spent_table(curves).splitlines()[2:]] == ["| 20", "| 35", "| 35"]
+    lines = spent.spent_table({"0.9": curves}).splitlines()[2:]
+    assert [line.split(" | ")[:2] for line in lines] == [["| 0.9", "20"], ["| 0.9", "35"], ["| 0.9", "35"]]
 
 
 @pytest.mark.parametrize(("ticket", "epochs"), [
@@ -126,7 +128,7 @@ def test_the_table_has_every_cell_or_says_what_is_missing(tmp_path, monkeypatch)
     monkeypatch.setattr(chapters, "book_rows", lambda _: [])
     said = checks.table(run, checks.rows(run, ()), MOVED, 0.9)
     assert said.startswith("**Not run.**") and "10 differences" in said
-    assert "- LT, rearranged − LT: ResNet-20 at 0.9, 0.98, 0.995; VGG-16 at 0.98" in said
+    assert "- LT, rearranged − LT: ResNet-20 at 0.9, 0.98, 0.995; slim VGG-16 at 0.98" in said
     notebook(tmp_path, claim_b())
     lines = checks.table(run, checks.rows(run, ()), MOVED, 0.9).splitlines()
     assert lines.index("") == 12 and "n = 3" in lines[2] and "| not run |" in lines[4] and "the book's" not in lines[0]
@@ -172,7 +174,7 @@ def test_missing_runs_are_made_longer_ones_too(tmp_path, monkeypatch):
 
 def probe(seed, corruption, counts, **facts):
     values = {"network": "resnet32", "ticket": "snip", "sparsity": "0.9", "seed": seed, "corruption": corruption}
-    values |= overlaps.PLAIN
+    values |= probes.PLAIN | {"fingerprint": "f"}
     row = {"kind": "probe", "name": f"{seed}{corruption}", "config": values, "keep_counts": counts}
     return row | facts
 
@@ -182,20 +184,40 @@ SHARED = {"overlap": 0.4, "chance": 0.2, "ceiling": 0.6}
 
 def test_masks_are_paired_by_seed_and_placed_between_chance_and_ceiling():
     found = overlaps.pairs_of([
-        probe(0, "none", {"a": 6, "b": 4}), probe(0, "both", {"a": 5, "b": 5}, **SHARED),
+        probe(0, "none", {"a": 6, "b": 4}, second_keep_counts={"a": 6, "b": 4}, sizes={"a": 20, "b": 20}),
+        probe(0, "both", {"a": 5, "b": 5}, **SHARED),
         probe(1, "none", {"a": 8, "b": 2}), probe(1, "both", {"a": 8, "b": 2}, **SHARED), probe(2, "none", {"a": 10}),
     ])  # fmt: skip
     of = found["resnet32", "snip", "0.9"]
     assert sorted(of) == [0, 1] and overlaps.far(of[0]) == pytest.approx(0.1) and overlaps.far(of[1]) == 0
-    assert overlaps.way(of[0][1]) == pytest.approx(0.5) and overlaps.between_seeds(of) == pytest.approx(0.2)
-    cells = " | ".join(["ResNet-32", "SNIP, 0.9", "0.050", "0.200", "0.200", "0.400", "0.600", "50", "2"])
+    assert overlaps.between_seeds(of) == pytest.approx(0.2)
+    cells = " | ".join(["ResNet-32", "SNIP, 0.9", "0.050", "0.200", "0.400 (0.200)", "0.600 (0.260)", "59", "2"])
     assert overlaps.table(found).splitlines()[2] == f"| {cells} |"
-    assert "moves 5.0 % of the kept" in overlaps.reading(found)
-    assert overlaps.reading(found).endswith(" LT is not in this table: its ceiling has not been run.")
+    said = overlaps.reading(found)
+    assert said.startswith("Over the 1 cells, corruption moves 5.0 % of the kept weights to other layers. It leaves 59")
+    assert said.endswith(" LT is not in this table: its ceiling has not been run.") and "next to nothing" not in said
     assert "LT" not in overlaps.reading(found | {("resnet32", "lt", "0.9"): of})
     figure, ax = plt.subplots()
-    assert len(overlaps.draw(ax, found, "resnet32").lines) == 2
+    assert len(overlaps.draw(ax, found, "resnet32").lines) == 2 and len(ax.patches) == 1
     plt.close(figure)
+
+
+def test_each_overlap_is_taken_beyond_its_own_chance():
+    clean = {"keep_counts": {"a": 6, "b": 4}, "sizes": {"a": 20, "b": 20}}
+    spoilt = SHARED | {"keep_counts": {"a": 5, "b": 5}, "second_keep_counts": {"a": 6, "b": 4}}  # LT's second clean counts stand with the spoilt mask
+    assert overlaps.beyond_chance((clean, spoilt)) == pytest.approx((0.4 - 0.2, 0.6 - (36 + 16) / 20 / 10))
+    assert overlaps.left([(clean, spoilt)]) == pytest.approx(0.2 / 0.34)
+    assert overlaps.beyond_chance((clean, SHARED)) is None and np.isnan(overlaps.left([(clean, SHARED)]))
+    near = {0: (clean, spoilt | {"ceiling": 0.3})}
+    said = overlaps.reading({("resnet20", "lt", "0.9"): near})
+    assert "With LT on ResNet-20 at 0.9, two clean masks agree by 0.05" in said
+
+
+def test_masks_of_other_images_or_another_recipe_are_not_paired():
+    clean, spoilt = probe(0, "none", {"a": 6, "b": 4}), probe(0, "both", {"a": 5, "b": 5}, **SHARED)
+    assert overlaps.pairs_of([clean, spoilt])
+    for what, value in (("fingerprint", "g"), ("recipe", 0)):
+        assert not overlaps.pairs_of([clean, spoilt | {"config": spoilt["config"] | {what: value}}])
 
 
 def test_masks_that_are_not_there_are_said():
@@ -239,7 +261,7 @@ def test_every_row_of_the_five_steps_has_a_place_in_a_chapter(tmp_path):
     for one in book():
         (tmp_path / f"{one['name']}.json").write_text(json.dumps(one))
     pages = {name: shown(name, tmp_path, tmp_path) for name in CHAPTERS}
-    named = set(re.findall(r"`([0-9a-f]{16})`", "\n".join(pages.values())))
+    named = set(re.findall(r"\b[0-9a-f]{16}\b", "\n".join(pages.values())))
     assert set(Ledger(tmp_path).names()) <= named
     for name in CHAPTERS[1:4]:  # 01 shows probes too, of which there are none
         lines = [line for line in pages[name].splitlines() if " − " in line]

@@ -71,6 +71,11 @@ def test_plan_says_what_is_missing_and_what_it_cannot_estimate(tmp_path, capsys)
     assert "0 done, 28 to carry out" in said and "112 epochs in all" in said and "144 with a script a cell" in said
 
 
+def test_plan_counts_the_grids_own_runs(tmp_path, capsys):
+    command_line.main(["plan", "--profile", "smoke", "--grid", "step3", "--ledger", str(tmp_path)])
+    assert " 0 done, " in capsys.readouterr().out  # its dense nets are of another grid, and to be carried out
+
+
 def test_a_spoilt_row_stops_the_plan_by_name(tmp_path, capsys):
     Ledger(tmp_path).add(row("smart@0.9", 0, 80.0))
     [path] = tmp_path.iterdir()
@@ -154,6 +159,9 @@ def test_commit_rows_takes_rows_and_nothing_else(tmp_path, monkeypatch, capsys):
     Ledger(made / "laptop" / "audits").add({"kind": "audit", "name": name_of(facts), "config": facts})
     assert command_line.main(["commit-rows", str(made)]) == 0 and "1 new rows" in capsys.readouterr().out
     assert Ledger(book / "laptop" / "audits").names() == [name_of(facts)] and Ledger(book / "laptop").names() == [name]
+    other = row("smart@0.9", 1, 80.0)
+    Ledger(book / "laptop").add(other)  # of a call that was cut short before it committed
+    assert command_line.main(["commit-rows", str(made)]) == 0 and "1 new rows" in capsys.readouterr().out
     (made / "elsewhere").mkdir()
     (made / "laptop" / f"{name}.json").rename(made / "elsewhere" / f"{name}.json")
     assert command_line.main(["commit-rows", str(made)]) == 2 and "'elsewhere'" in capsys.readouterr().err

@@ -124,6 +124,15 @@ def test_tickets_of_a_net_that_diverged_count_as_diverged_and_no_seed_is_lost():
     assert evidence.accuracy(found["lrr@0.9"][2]) == 10.0
 
 
+def test_an_iterative_ticket_has_the_control_of_its_dense_net():
+    dense, names = row("dense+both", 0, 10.0), ("imp+both@0.9", "imp@0.9")
+    rows = [dense, row(names[0], 0, 80.0, control={}, parent="0" * 16), row(names[1], 0, 80.0)]
+    _, flags = evidence.compare(evidence.select(rows, "laptop"), "imp+both", "imp", ("0.9",))
+    assert not flags.control_did_nothing
+    _, flags = evidence.compare(evidence.select(rows[1:], "laptop"), "imp+both", "imp", ("0.9",))
+    assert flags.control_did_nothing
+
+
 def test_a_pretraining_on_spoilt_data_that_diverged_bars_holds():
     rows = one_diverged(FOUND | CORRUPTED, "dense+both")
     judged = judge(rows, "A")

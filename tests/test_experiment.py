@@ -52,6 +52,13 @@ def test_the_same_configuration_gives_the_same_row(digits, cache):
     assert {k: v for k, v in first.items() if k not in timed} == {k: v for k, v in second.items() if k not in timed}
 
 
+def test_a_rehearsal_never_leaves_a_net_among_trained_ones(digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path))
+    with pytest.raises(TicketError, match="a cache of its own"):
+        experiment.execute(arm("lt@0.9", digits), digits, steps=2)
+    assert len(list(experiment.rehearse([arm("lt@0.9", digits)], digits))) == 1 and list(tmp_path.iterdir()) == []
+
+
 def test_arms_of_a_seed_share_the_pretrained_net(digits, cache):
     dense = execute("dense", digits, cache)
     lt, lrr = execute("lt@0.9", digits, cache), execute("lrr@0.9", digits, cache)

@@ -7,7 +7,7 @@ import pytest
 from test_runs import make
 
 from ticketlib.errors import TicketError
-from ticketlib.ledger import Ledger, Row, name_of, pack_bits, read_row, unpack_bits
+from ticketlib.ledger import LONGEST, Ledger, Row, name_of, pack_bits, read_row, unpack_bits
 
 
 def row(config=None, **facts):
@@ -50,6 +50,8 @@ def test_an_unmeasured_value_is_never_written_as_nan(tmp_path):
         (lambda text: text[: len(text) // 2], "must be JSON"),
         (lambda text: "<<<<<<< ours\n" + text, "must be JSON"),
         (lambda text: "[]", "not a row"),
+        (lambda text: text.replace('"seed": 0', '"seed": 0, "x": ' + "1" * LONGEST), "bytes at most"),
+        (lambda text: text.replace('"diverged"', '"loss": 1e999,\n"diverged"'), "loss inf"),
         (lambda text: text.replace('"kind": "run"', '"kind": "walk"'), "not a row"),
         (lambda text: text.replace('"seed": 0', '"seed": 1'), "hash"),
         (lambda text: text.replace('"batch": 64', '"batches": 64'), "batches"),

@@ -6,7 +6,6 @@ import sys
 import types
 from pathlib import Path
 
-import numpy as np
 import pytest
 import toy_notebook
 
@@ -108,16 +107,12 @@ def test_a_ledger_cannot_be_a_file(tmp_path):
     assert "is a file" in message(ledger=str(tmp_path / "file"))
 
 
-def test_what_is_shown_and_glued(monkeypatch):
+def test_what_is_shown(monkeypatch):
     shown = []
     monkeypatch.setattr(nb, "display", lambda *values, **options: shown.append((values, options)))
     nb.show_markdown("**holds**")
     nb.show_markdown("")
-    nb.glue("effect", np.float64(1.25))
-    assert shown[0][0][0].data == "**holds**"
-    (record,), options = shown[1]
-    assert record == {"application/papermill.record/text/plain": "1.25"}
-    assert options["metadata"]["scrapbook"]["name"] == "effect"
+    assert [values[0].data for values, _ in shown] == ["**holds**"]
 
 
 def test_provenance_counts_devices_and_names_rows(monkeypatch):

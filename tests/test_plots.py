@@ -155,19 +155,6 @@ def test_keep_ratios_need_one_a_layer(ax):
         plots.keep_ratios(ax, {"erk": [0.1, 0.2]}, 3)
 
 
-@pytest.mark.parametrize(("point", "marker", "at"), [(0.1, "o", 0.1), (-7.0, "<", -3.0), (7.0, ">", 3.0)])
-def test_effect_strip(ax, point, marker, at):
-    assert plots.effect_strip(ax, Estimate(point, point - 1, point + 1, 6, 0.5, 0.95), margin=1.0) is ax
-    assert lines(ax, marker)[0].get_xdata() == [at] and len(ax.patches) == 1 and ax.get_xlim() == (-3, 3)
-
-
-def test_effect_strip_of_too_few_seeds(ax):
-    plots.effect_strip(ax, NONE[1])
-    assert [text.get_text() for text in ax.texts] == ["not run"]
-    plots.effect_strip(ax, ONE[1])
-    assert len(lines(ax, "o")) == 1
-
-
 def test_mask_picture(ax):
     mask = np.array([[True, False, True], [False, False, True]])
     assert plots.mask_picture(ax, mask) is ax

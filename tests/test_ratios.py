@@ -104,15 +104,6 @@ class TestFormulas:
         wanted = p * self.n[:4] * (0.05 * self.N - 96) / (p * self.n[:4]).sum()
         self.near(keep_counts(self.layers, "smart", 0.95, family=family), np.r_[wanted, 96])
 
-    def test_mask_of_another_network_gives_its_counts(self):
-        model = build("resnet8", 10, width=8)
-        mask = masks.global_mask({n: w.abs() for n, w in prunable(model).items()}, 0.9)
-        assert keep_counts(model, mask, 0.9) == mask.counts
-        with pytest.raises(TicketError, match="keeps .* the sparsity asks for"):
-            keep_counts(model, mask, 0.8)
-        with pytest.raises(TicketError, match="not of this model"):
-            keep_counts(build("resnet8", 10, width=4), mask, 0.9)
-
 
 class TestEveryRule:
     def test_names(self):

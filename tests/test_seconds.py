@@ -42,6 +42,13 @@ def test_plain_tickets_of_the_usual_engine_are_read(timed):
     assert seconds.clocked([*timed, *counting], "laptop")[0] == "the runs that count"
 
 
+def test_runs_at_another_learning_rate_do_not_take_the_place_of_the_others(timed):
+    other = pilot("smart@0.9", 1000, 10, [99.0], 1.0)
+    changed = row("smart@0.9", 1000, 99.0, changes=PILOT | {"epochs": 10, "lr": 0.3})
+    of = seconds.clocked([*timed, changed], "laptop")[1]
+    assert of["smart", "0.9"][10][1000]["accuracy"] == 76.0 and other["name"] == timed[1]["name"]
+
+
 def test_the_fastest_length_counts_and_a_ticket_pays_for_its_dense_net(timed):
     found = seconds.to_accuracy(seconds.clocked(timed, "laptop")[1])
     assert found[60][("smart", "0.9")] == (20.0, 10, 1)

@@ -70,6 +70,17 @@ def test_a_full_disk_leaves_nothing(dataset, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
+def test_an_interrupt_leaves_nothing(dataset, tmp_path, monkeypatch):
+    def interrupted(path, *_, **__):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.write(dataset, tmp_path / "set")
+    assert os.listdir(tmp_path) == []
+
+
 def test_every_damaged_byte_is_found_or_means_nothing(dataset, tmp_path):
     store.write(dataset, tmp_path / "set")
     random = np.random.default_rng(0)

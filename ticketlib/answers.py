@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ticketlib import board, campaign, evidence, grids, stats, verdicts
 from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError, one_of
-from ticketlib.runs import PROFILES, parent
+from ticketlib.runs import PROFILES, lineage
 from ticketlib.sources import signed
 
 EDITORIAL, MEASURED, COMPUTED = KINDS = ("editorial", "measured", "computed")
@@ -89,6 +89,7 @@ class Facts:
     def __init__(self, rows, pages=None, profile="laptop"):
         self.rows, self.profile, self.pages = list(rows), profile, pages or {}
         self.by_name = {row["name"]: row for row in self.rows}
+        self.diverged = {row["name"]: row for row in self.rows if row["kind"] == "run" and row["diverged"]}
         self.fingerprints = Counter(
             (row["config"]["dataset"], row["config"]["fingerprint"])
             for row in self.rows
@@ -100,6 +101,10 @@ class Facts:
         name = dataset or PROFILES[self.profile].dataset
         known = [key for key, _ in self.fingerprints.most_common() if key[0] == name]
         return Images(name, known[0][1] if known else UNKNOWN)
+
+    def row(self, config):
+        """The row of a run; of a ticket that cannot be made, what `evidence.not_made` says of it; else None."""
+        return self.by_name.get(config.name) or evidence.not_made(config, self.diverged)
 
     @cached_property
     def judged(self):
@@ -131,22 +136,12 @@ def couples(need, pair, facts):
     }
 
 
-def lineage(configs):
-    """Runs with all that they start from, parents first, each once."""
-    found = {}
-    for config in configs:
-        line = [config]
-        while (before := parent(line[-1])) and before.name not in found:
-            line.append(before)
-        found |= {one.name: one for one in reversed(line)}
-    return list(found.values())
-
-
 def missing(need, facts):
     """(runs that are not in the ledger yet, parents among them; all runs of a need), lists of Config."""
     of_pairs = [couples(need, pair, facts) for pair in need.pairs]
-    runs = lineage([run for found in of_pairs for of in found.values() for couple in of for run in couple])
-    return [run for run in runs if run.name not in facts.by_name], runs
+    planned = [run for found in of_pairs for of in found.values() for couple in of for run in couple]
+    runs = list({one.name: one for run in planned for one in lineage(run)}.values())
+    return [run for run in runs if facts.row(run) is None], runs
 
 
 def cost(configs, facts):
@@ -165,15 +160,15 @@ def difference(need, pair, facts):
     points, names, against, collapsed = [], set(), set(), 0
     planned = couples(need, pair, facts)
     for of in planned.values():
-        rows = [tuple(facts.by_name.get(run.name) for run in couple) for couple in of]
+        rows = [tuple(map(facts.row, couple)) for couple in of]
         if any(row is None for couple in rows for row in couple):
             continue
         points.append(sum(evidence.accuracy(a) - evidence.accuracy(b) for a, b in rows) / len(rows))
         flat = [row for couple in rows for row in couple]
-        names |= {row["name"] for row in flat}
+        names |= evidence.names(flat)
         collapsed += sum(map(evidence.collapsed, flat))
         against |= {what for couple in rows for what in evidence.differing(*couple)} - {w for w, _ in pair.b_changes}
-        idle = [evidence.control_did_nothing(row, facts.by_name.get(row.get("parent"))) for row in flat]
+        idle = [evidence.control_did_nothing(row, facts.by_name.get(evidence.dense_net(row))) for row in flat]
         against |= {"a control that did nothing"} if any(idle) else set()
     if not points:
         return Piece("", complete=False)
@@ -193,7 +188,7 @@ def of_claim(claim_id, facts):
     """A claim's verdict as (word, Piece)."""
     judged = facts.judged.get(claim_id)
     arms = {key for c in CLAIMS[claim_id].comparisons for arm in (c.a, c.b) for key in CLAIMS[claim_id].keys(arm)}
-    names = frozenset(row["name"] for arm in arms for row in facts.arms.get(arm, {}).values())
+    names = evidence.names(row for arm in arms for row in facts.arms.get(arm, {}).values())
     if judged is None or judged.word == verdicts.NOT_RUN:
         return verdicts.NOT_RUN, Piece("", complete=False)
     text = judged.sentence.removeprefix(judged.word).lstrip(",: ")

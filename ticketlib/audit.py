@@ -1,5 +1,6 @@
 """The audit: rows of a ledger, drawn by lot, are carried out again and compared to the last digit."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -74,7 +75,7 @@ def begin(ledger, rows, code, others=1):
     Returns: Draw.
     """
     path = _notes(ledger)
-    if path.is_file():
+    with contextlib.suppress(FileNotFoundError, ValueError, LookupError, TypeError):  # none, or spoilt
         noted = json.loads(path.read_text(encoding="utf-8"))
         if noted["code"] == code and all(name in ledger for name in noted["rows"]):
             return Draw(code, noted["date"], tuple(noted["rows"]))
@@ -107,10 +108,7 @@ def jobs(ledger, found):
     """What an audit carries out, in order: a drawn run comes after the runs that it starts from, once each."""
     configs = {}
     for name in found.rows:
-        chain, config = [], ledger[name].config
-        while config is not None:
-            chain, config = [config, *chain], runs.parent(config)
-        configs |= {config.name: config for config in chain if config.name in ledger}
+        configs |= {one.name: one for one in runs.lineage(ledger[name].config) if one.name in ledger}
     return list(configs.values())
 
 

@@ -205,6 +205,9 @@ class Cluster:
             raise TicketError(f"Ray cluster {address!r} cannot be reached: {str(error).splitlines()[0]}") from None
         self.workers, self.busy = workers, {}
         self.share = dict(num_cpus=0, num_gpus=1 / per_gpu) if per_gpu else dict(num_cpus=1)
+        if not self._room():
+            self.ray.shutdown()
+            raise TicketError(f"Ray cluster {address!r} has no {'GPU' if per_gpu else 'core'}; a run needs one.")
         self.task = self.ray.remote(max_calls=1, max_retries=self.RETRIES, **self.share)(_carry_out)
 
     @property

@@ -69,10 +69,13 @@ def summary(rows):
 
 
 def behind(judged_claim, arms):
-    """The rows that a verdict reads: those of the claim's arms, with the protocol's seeds; list of Row."""
-    claim = judged_claim.claim
-    keys = dict.fromkeys(key for c in claim.comparisons for arm in (c.a, c.b) for key in claim.keys(arm))
-    return [row for key in keys for seed, row in arms.get(key, {}).items() if seed < protocol()["seeds"]]
+    """The rows that a verdict reads, each once: those of its comparisons' whole seeds, up to the protocol's n."""
+    claim, found = judged_claim.claim, {}
+    for c in claim.comparisons:
+        of = [arms.get(key, {}) for arm in (c.a, c.b) for key in claim.keys(arm)]
+        whole = [seed for seed in set.intersection(*map(set, of)) if seed < protocol()["seeds"]]
+        found |= {by_seed[seed]["name"]: by_seed[seed] for by_seed in of for seed in sorted(whole)}
+    return list(found.values())
 
 
 def lost_runs(judged_claim, arms):
@@ -114,7 +117,8 @@ def _effect(row, y, margin):
         return [drawings.text(0, y + 25, textwrap.shorten(row.verdict.sentence, 50, placeholder=" ..."), size=11)]
     low, point, high = (_x(value, margin) for value in (row.adjusted.low, row.adjusted.point, row.adjusted.high))
     ends = f"{signed(row.adjusted.low)} to {signed(row.adjusted.high)}"
-    words = f"{row.verdict.word}: {signed(row.adjusted.point)} ({ends})"
+    barred = " (collapse)" * (verdicts.BARRED in row.verdict.sentence)
+    words = f"{row.verdict.word}{barred}: {signed(row.adjusted.point)} ({ends})"
     band = [drawings.band(_x(-margin, margin), y, 2 * PER_MARGIN, 16)] if row.kind != "superiority" else []
     bar = drawings.line(low, y + 8, high, y + 8, width=3, colour=drawings.ACCENT)
     return [*band, bar, drawings.dot(point, y + 8), drawings.text(0, y + 25, words, size=11)]
@@ -130,7 +134,14 @@ def table(rows, profile="laptop"):
     lines = ["| claim | what the paper says | what we found |", "| --- | --- | --- |"]
     for claim, (_, sentence) in found(rows, profile).items():
         lines.append("| " + " | ".join([claim, CLAIMS[claim].sentence, sentence.replace("|", "/")]) + " |")
-    return "\n".join([*lines, *scope(profile)])
+    return "\n".join([*lines, *scope(profile), *no_words([word for word, _ in found(rows, profile).values()])])
+
+
+def no_words(words):
+    """The lines under README's board that explain words which are no verdict; none where there are none."""
+    there = [f"*{word.capitalize()}*" for word in (verdicts.NOT_RUN, verdicts.PROVISIONAL) if word in words]
+    are = "are no verdicts" if len(there) > 1 else "is no verdict"
+    return ["", f"{' and '.join(there)} {are}: runs that would decide are not there yet."] if there else []
 
 
 def scope(profile="laptop"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ticketlib import pages, pilot, runs, stats, verdicts
+from ticketlib import checks, evidence, pages, pilot, runs, stats, verdicts
 from ticketlib.pilot import CONTRASTS, FLAT, cells, flat_from, paired
 from ticketlib.plots import style
 from ticketlib.sources import signed
@@ -20,9 +20,9 @@ def verdict(run, arms):
     lines = [f"**{there} of {planned} runs are here.** The runs that count train for {counting} epochs."]
     lines += [f"Flat by then, by the rule below: {'; '.join(flat) or 'nothing'}."]
     lines += [f"Not flat by then, or not known: {'; '.join(rest)}."] if rest else []
-    lines += [f"The longest training here is {longest} epochs. What a longer one would change is not known."]
+    lines += [f"The pilot's longest training is {longest} epochs; twice the length that counts stands below."]
     differ = pilot.refused(arms)
-    lines += [f"Pairs that differ in {', '.join(differ)} were left out."] if differ else []
+    lines += [f"Pairs were left out because of {', '.join(differ)}."] if differ else []
     lines += ["Digits and a tiny network: this decides nothing."] if run.profile == "smoke" else []
     return " ".join(lines)
 
@@ -70,7 +70,7 @@ def difference_table(arms, book):
         curves[contrast.label] = paired(arms, contrast)
         of_book = paired(book, contrast)
         curves |= {f"{contrast.label}, the book's": of_book} if of_book else {}
-    return _table("difference", curves, _difference)
+    return _table("difference", curves, checks.effect)
 
 
 def _table(first, curves, written):
@@ -83,14 +83,9 @@ def _table(first, curves, written):
     return [first, *(f"{epochs} epochs" for epochs in lengths), "flat from"], lines
 
 
-def _accuracy(values, estimate):
+def _accuracy(estimate):
     spread = "" if estimate.sd is None else f"SD {estimate.sd:.2f}, "
     return f"{estimate.point:.2f} ({spread}n = {estimate.n})"
-
-
-def _difference(values, estimate):
-    interval = "" if estimate.low is None else f"{signed(estimate.low)} to {signed(estimate.high)}, "
-    return f"{signed(estimate.point)} ({interval}n = {estimate.n})"
 
 
 def spread(run, arms):
@@ -144,9 +139,14 @@ def longer_table(arms):
     contrasts = {contrast.label: paired(arms, contrast) for contrast in longer_contrasts()}
     curves = {style(arm).label: curve for arm, curve in pilot.accuracies(arms).items()}
     lines = [[label, *_cells(curve, lengths, _accuracy), _change(curve)] for label, curve in curves.items()]
-    lines += [[label, *_cells(curve, lengths, _difference), _change(curve)] for label, curve in contrasts.items()]
+    lines += [[label, *_cells(curve, lengths, checks.effect), _change(curve)] for label, curve in contrasts.items()]
     table = pages.table(["", *(f"{epochs} epochs" for epochs in lengths), "change within the same seeds"], lines)
-    return f"{table}\n\nThe last column is what the longer training changes, within the seeds that have both."
+    rows = [row for of in arms.values() for at in of.values() for row in at.values()]
+    said = ["The last column is what the longer training changes, within the seeds that have both."]
+    said += [f"{collapsed.capitalize()}."] if (collapsed := evidence.collapses(rows)) else []
+    made = {tuple(str(row[what]) for what in evidence.SAME_IN_A_PAIR) for row in rows}
+    said += ["They were not all made alike: devices and versions stand at the end."] if len(made) > 1 else []
+    return f"{table}\n\n{' '.join(said)}"
 
 
 def longer_contrasts():
@@ -155,9 +155,9 @@ def longer_contrasts():
 
 
 def _cells(curve, lengths, written):
-    return [written(*cells(curve)[epochs]) if epochs in curve else verdicts.NOT_RUN for epochs in lengths]
+    return [written(cells(curve)[epochs][1]) if epochs in curve else verdicts.NOT_RUN for epochs in lengths]
 
 
 def _change(curve):
     steps = [step for step in pilot.steps(curve).values() if step.n]
-    return _difference((), steps[-1]) if steps else verdicts.NOT_RUN
+    return checks.effect(steps[-1]) if steps else verdicts.NOT_RUN

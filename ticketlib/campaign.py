@@ -3,11 +3,12 @@
 import statistics
 import time
 from dataclasses import dataclass, field
+from functools import cache
 
 from ticketlib import checkpoints
 from ticketlib.backends import Pool
 from ticketlib.errors import TicketError
-from ticketlib.runs import parent
+from ticketlib.runs import lineage, parent
 from ticketlib.tickets import REWIND_TO, TICKETS
 
 TRIES = 2  # a run whose worker died is tried once more, then listed as failed
@@ -116,16 +117,12 @@ def missing(configs, ledger, cache=None):
 
 def blocked(configs, ledger):
     """The runs that cannot be made because a run they start from diverged: Outcomes that say so."""
-    done, rows, found = set(ledger.names()), {}, []
+    done, row, found = set(ledger.names()), cache(ledger.__getitem__), []
     for config in configs:
-        before = None if config.name in done else parent(config)
-        while before is not None:
-            if before.name in done:
-                row = rows.setdefault(before.name, ledger[before.name])
-                if row["diverged"]:
-                    found.append(Outcome(config, reason=without_parent(config, before, "diverged")))
-                    break
-            before = parent(before)
+        line = [] if config.name in done else lineage(config)[:-1]
+        before = next((one for one in line if one.name in done and row(one.name)["diverged"]), None)
+        if before:
+            found.append(Outcome(config, reason=without_parent(config, before, "diverged")))
     return found
 
 
@@ -178,10 +175,13 @@ def record(outcome, ledger):
         return outcome
     try:
         new = ledger.add(outcome.row)
-        outcome.warning = differing_checkpoint(outcome.row, ledger, new)
     except (OSError, TicketError) as error:
         said = f"its row was not written: {getattr(error, 'strerror', None) or error}"
         return Outcome(outcome.config, reason=said)
+    try:
+        outcome.warning = differing_checkpoint(outcome.row, ledger, new)
+    except TicketError as error:  # another row, which is unsound
+        outcome.warning = str(error)
     return outcome
 
 
@@ -204,8 +204,7 @@ def cost(config):
 
 def cost_alone(config):
     """What a run costs where nothing is shared: its own epochs, and those of every run it starts from."""
-    before = parent(config)
-    return cost(config) + (cost_alone(before) if before else 0)
+    return sum(map(cost, lineage(config)))
 
 
 def epochs(configs):
@@ -213,12 +212,7 @@ def epochs(configs):
 
     Returns: (float, float); the second trains what each cell needs again for every cell.
     """
-    once, waiting = {}, list(configs)
-    while waiting:
-        config = waiting.pop()
-        if config is not None and config.name not in once:
-            once[config.name] = config
-            waiting.append(parent(config))
+    once = {one.name: one for config in configs for one in lineage(config)}
     return sum(map(cost, once.values())), sum(map(cost_alone, configs))
 
 
@@ -232,8 +226,12 @@ def speeds(rows):
 
 
 def estimate(config, speeds, epoch_size=50_000):
-    """Seconds one core needs for a run at the measured speeds; None where its kind was never measured."""
-    return cost(config) * epoch_size / speeds[_kind(config)] if _kind(config) in speeds else None
+    """Seconds one core needs for a run at the measured speeds; None where its kind was never measured.
+
+    Arguments: config; speeds, as `speeds` gives; epoch_size, training images, those that the run holds out among them.
+    """
+    images = cost(config) * (epoch_size - config.held_out)
+    return images / speeds[_kind(config)] if _kind(config) in speeds else None
 
 
 def _kind(config):

@@ -72,11 +72,11 @@ def _sweep(folder):
                 path.unlink()
 
 
-def load(name, wanted=None, folder=None):
+def load(name, folder=None):
     """A stored network: (state dict, Mask, digest), or None if there is none that is sound.
 
-    Arguments: name of the run; wanted, the digest it must have, None for the one stored beside it.
-    A file that is truncated, altered or of another digest counts as absent, so that it is made again.
+    A file that is truncated or altered, so that its digest is not the one stored with it, counts as absent: it is made
+    again.
     """
     path = _path(name, folder)
     if not path.is_file():
@@ -86,7 +86,7 @@ def load(name, wanted=None, folder=None):
     except (SafetensorError, OSError):
         return None
     found = digest(tensors)
-    if found != (wanted or _stored_digest(path)):
+    if found != _stored_digest(path):
         return None
     mask = Mask({key.removeprefix(MASK): value.bool() for key, value in tensors.items() if key.startswith(MASK)})
     return {key: value for key, value in tensors.items() if not key.startswith(MASK)}, mask, found

@@ -91,10 +91,16 @@ def by_network(found, profile):
 def at_length(found, profile, epochs, network="resnet"):
     """Runs of so many epochs that keep to the profile's recipe in all else: dict arm -> {seed: Row}."""
     usual = runs.PROFILES[profile].training["epochs"]
-    there = {row["name"]: row for row in found if row["kind"] == "run" and row.config.epochs == epochs}
-    alike = [Row(row | {"config": row["config"] | {"epochs": usual}}) for row in there.values()]
+    alike = [_lasting(row, usual) for row in found if row["kind"] == "run" and row.config.epochs == epochs]
     chosen = evidence.select(alike, profile, network)
-    return {arm: {seed: there.get(row["name"], row) for seed, row in of.items()} for arm, of in chosen.items()}
+    return {arm: {seed: _lasting(row, epochs) for seed, row in of.items()} for arm, of in chosen.items()}
+
+
+def _lasting(row, epochs):
+    """A row as it were if its run had so many epochs, with the names that belong to it."""
+    config = replace(row.config, epochs=epochs)
+    before = runs.parent(config)
+    return Row(row | {"name": config.name, "config": config.as_dict()} | ({"parent": before.name} if before else {}))
 
 
 def used(found, pairs):

@@ -1,7 +1,6 @@
 """What the command line does: data, plan, run, watch, probe, audit, show, commit-rows, readme."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -40,26 +39,27 @@ def _grid(options):
 
 def plan(options):
     """Show runs done, runs missing, and the time they will take at the speeds measured so far."""
-    _, ledger, configs = _grid(options)
-    for line in planned(configs, ledger, f"grid {options.grid!r}"):
+    dataset, ledger, configs = _grid(options)
+    for line in _planned(configs, ledger, options.grid, len(dataset.train)):
         print(line)
 
 
-def planned(configs, ledger, what="the list"):
-    """What `plan` says of some configurations beside a ledger: a generator of lines."""
+def _planned(configs, ledger, grid, epoch_size):
+    """What `plan` says: a generator of lines. What has to be carried out may be more than the grid's own runs."""
     rows, to_do = ledger.rows(), campaign.missing(configs, ledger)
     lost = campaign.blocked(configs, ledger)
-    yield f"{len(configs)} runs in {what}, {len(configs) - len(to_do) - len(lost)} done, {len(to_do)} to carry out"
+    by_name = {row["name"]: row for row in rows}  # read once
+    done = sum(config.name in by_name for config in configs)
+    yield f"{len(configs)} runs in grid {grid!r}, {done} done, {len(to_do)} to carry out"
     once, alone = campaign.epochs(configs)
     yield f"{once:g} epochs in all, each trained net made once; {alone:g} with a script a cell that trains its own"
     for outcome in lost:
         yield f"cannot be made: {outcome.config.arm} (seed {outcome.config.seed}): {outcome.reason}"
-    by_name = {row["name"]: row for row in rows}  # read once
     for row in rows:
         if row["kind"] == "run" and (said := campaign.differing_checkpoint(row, by_name)):
             yield f"fails the audit: {row['name']}: {said}"
     speeds = campaign.speeds(rows)
-    seconds = [campaign.estimate(c, speeds) for c in to_do]
+    seconds = [campaign.estimate(c, speeds, epoch_size) for c in to_do]
     known = [s for s in seconds if s is not None]
     if len(known) < len(to_do):
         yield f"{len(to_do) - len(known)} of them are of a kind that no row has measured yet: no estimate"
@@ -199,24 +199,23 @@ def show(options):
 
 def commit_rows(options):
     """Copy finished rows into the book's ledger, refresh README's table, and commit both."""
-    root, added = nb.book_ledger().parent.parent, 0
+    root, found = nb.book_ledger().parent.parent, {}
     for path in sorted([*options.source.glob("*/*.json"), *options.source.glob("*/audits/*.json")]):
-        read_row(path)  # refused if unsound, before anything is copied
-        place = path.relative_to(options.source)
+        place = path.relative_to(options.source).parent
         one_of("profile (the folder's name)", place.parts[0], runs.PROFILES)
-        target = nb.book_ledger() / place
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-            added += 1
+        found[path] = place, read_row(path)  # an unsound one is refused before anything is copied
+    for place, row in found.values():
+        Ledger(nb.book_ledger() / place).add(row)
+    rows = f"{nb.book_ledger().relative_to(root)}/*.json"  # git's own star, which crosses folders
+    status = ["git", "status", "--porcelain", "--untracked-files=all", "--", rows]  # those of a call cut short as well
+    added = len(subprocess.run(status, cwd=root, check=True, capture_output=True, text=True).stdout.splitlines())
     if not added:
         print("no new rows")
         return
     readme(options)
     from ticketlib import board  # slow to import
 
-    paths = [f"{nb.book_ledger().relative_to(root)}/*.json", "README.md"]  # git's own star, which crosses folders
-    paths += [str(board.history().relative_to(root))] * board.history().is_file()
+    paths = [rows, "README.md"] + [str(board.history().relative_to(root))] * board.history().is_file()
     subprocess.run(["git", "add", *paths], cwd=root, check=True)
     subprocess.run(["git", "commit", "-q", "-m", f"Ledger: {added} rows", "--", *paths], cwd=root, check=True)
     print(f"{added} new rows committed")

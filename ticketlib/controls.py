@@ -36,7 +36,7 @@ def control_table(found, pairs):
 
 
 def _control_lines(network, arm, of, trained):
-    pairs = [(row, trained.get(row.get("parent"), {})) for row in of]
+    pairs = [(row, trained.get(evidence.dense_net(row), {})) for row in of]
     values = [{**before.get("control", {}), **row.get("control", {})} for row, before in pairs]
     works = sum(not evidence.control_did_nothing(row, before) for row, before in pairs)
     label = f"{checks.label(arm)}, {arm.partition('@')[2]}"
@@ -88,6 +88,21 @@ def _range(values, digits):
         return verdicts.NOT_RUN
     mean, ends = f"{np.mean(values):.{digits}f}", span(values, digits)
     return f"{mean} ({ends})" if ends != mean else mean
+
+
+def guessing(arms, key):
+    """Why an arm that keeps nothing of its classifier says nothing beside others, a sentence; "" where it keeps some.
+
+    Arguments: arms, {arm: {seed: Row}} of one network; key, the arm with its sparsity.
+    """
+    kept = [row["classifier_share"] for row in arms.get(key, {}).values() if "classifier_share" in row]
+    if not kept or any(kept):
+        return ""
+    ticket, _, sparsity = key.partition("@")
+    return (
+        f"Mind *{checks.label(ticket)}* at {sparsity}: one threshold over all layers leaves nothing of its classifier. "
+        "So it can only guess, and its differences to other tickets say nothing about the masks of those."
+    )
 
 
 def arms_table(found, pairs):

@@ -10,12 +10,13 @@ from ticketlib import grids, stats, verdicts
 from ticketlib.claims import CLAIMS
 from ticketlib.ledger import Row
 from ticketlib.ratios import RULES
-from ticketlib.runs import PROFILES, parent
+from ticketlib.runs import PROFILES, lineage
 from ticketlib.sources import title
 
 MOVED_FLOOR = 0.10  # a rearrangement or shuffle must touch at least this share of the kept weights
 LABELS_SLACK = 0.05  # corrupted labels agree with the true ones at 1 / classes, give or take this
 PIXELS_CEILING = 0.10  # shuffled pixels correlate with the true ones by at most this
+LOW = "below twice chance"
 EMPTY = "an empty layer"  # a collapse that accuracy need not show: a shortcut may lead around the layer
 SAME_IN_A_PAIR = ("device", "threads", "versions")
 LEFT_TO_PAIRS = ("engine", "precision", "eval_every")
@@ -41,23 +42,35 @@ def select(rows, profile, network="resnet"):
         if row["kind"] == "run" and all(getattr(row.config, what) == value for what, value in wanted.items()):
             found[row.config.arm][row.config.seed] = row
     for before in [row for of in found.values() for row in of.values() if row["diverged"]]:
-        for row in _not_made(before, {*found, *grids.claim_arms()}, profile, network):
-            found[row["arm"]].setdefault(row.config.seed, row)
+        dataset = SimpleNamespace(name=before.config.dataset, fingerprint=before.config.fingerprint)
+        for arm in sorted({*found, *grids.claim_arms()}):
+            config = grids.arm(profile, arm, before.config.seed, dataset, network=network)
+            if row := not_made(config, {before["name"]: before}):
+                found[arm].setdefault(config.seed, row)
     return dict(found)
 
 
-def _not_made(before, arms, profile, network):
-    """The tickets among some arms that start from a run that diverged: rows that say so, and measure nothing."""
-    dataset = SimpleNamespace(name=before.config.dataset, fingerprint=before.config.fingerprint)
-    for arm in sorted(arms):
-        config = grids.arm(profile, arm, before.config.seed, dataset, network=network)
-        ancestor = parent(config)
-        while ancestor is not None and ancestor.name != before["name"]:
-            ancestor = parent(ancestor)
-        if ancestor is not None:
-            facts = {what: before[what] for what in ("diverged", "num_classes", *SAME_IN_A_PAIR)}
-            facts |= {"kind": "run", "name": config.name, "config": config.as_dict(), "arm": arm}
-            yield Row(facts | {"parent": before["name"], "not_made": True, "empty_layers": [], "seconds": 0})
+def not_made(config, diverged):
+    """The row of a ticket that starts from a run that diverged: it says so, and measures nothing; None for others.
+
+    Arguments: config; diverged, dict name -> Row of the runs that diverged.
+    """
+    before = next((diverged[one.name] for one in lineage(config)[:-1] if one.name in diverged), None)
+    if before is None:
+        return None
+    facts = {what: before[what] for what in ("diverged", "num_classes", *SAME_IN_A_PAIR)}
+    facts |= {"kind": "run", "name": config.name, "config": config.as_dict(), "arm": config.arm}
+    return Row(facts | {"parent": before["name"], "not_made": True, "empty_layers": [], "seconds": 0})
+
+
+def names(rows):
+    """Names of the rows that a ledger has, those of tickets never made left out: frozenset."""
+    return frozenset(row["name"] for row in rows if not row.get("not_made"))
+
+
+def dense_net(row):
+    """Name of the dense net that a run starts from; its own if it starts from none."""
+    return lineage(row.config)[0].name
 
 
 def accuracy(row):
@@ -80,7 +93,7 @@ def collapse(row):
     if row["diverged"]:
         return "diverged"
     if accuracy(row) < 2 * chance(row):
-        return "below twice chance"
+        return LOW
     return EMPTY if row["empty_layers"] else ""
 
 
@@ -94,7 +107,7 @@ def collapses(rows):
 def control_did_nothing(row, pretrained=None):
     """Whether the manipulation check of a control failed; one that was not recorded has failed.
 
-    Arguments: row, of the arm; pretrained, the row of the run it starts from, whose data a corruption touched.
+    Arguments: row, of the arm; pretrained, the row of its dense net, whose data a corruption touched.
     Returns: False where the arm is no control, and for a ticket that was never made.
     """
     if row.get("not_made"):
@@ -137,24 +150,15 @@ def compare(arms, a, b, sparsities, limit=None):
     seeds, table = stats.seed_table(values, keys)
     pairs = [(arms[f"{a}@{s}"][seed], arms[f"{b}@{s}"][seed]) for s in sparsities for seed in seeds]
     both = [row for pair in pairs for row in pair]
+    nets = {row["name"]: row for arm, of in arms.items() if arm.startswith("dense") for row in of.values()}
     flags = verdicts.Flags(
-        control_did_nothing=any(control_did_nothing(row, _pretrained(arms, row)) for row in both),
+        control_did_nothing=any(control_did_nothing(row, nets.get(dense_net(row))) for row in both),
         collapsed=sum(map(collapsed, both)),
         not_defined=any(row["empty_layers"] and row.config.ticket in RULES for row in both),
         refused=tuple(sorted({what for pair in pairs for what in differing(*pair)})),
     )
     half = len(sparsities)
     return stats.paired_difference(table[:, :half], table[:, half:]) if len(seeds) else np.array([]), flags
-
-
-def _pretrained(arms, row):
-    """The row of the dense run that a row starts from, if the ledger has it."""
-    return next((r for r in arms.get(_dense(row), {}).values() if r["name"] == row.get("parent")), None)
-
-
-def _dense(row):
-    corruption = row.config.corruption
-    return "dense@0" if corruption == "none" else f"dense+{corruption}@0"
 
 
 def judge(rows, claim_id, profile, margin, n_required, network="resnet"):

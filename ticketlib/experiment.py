@@ -26,8 +26,11 @@ def execute(config, dataset, *, device="cpu", cache=None, progress=True, steps=N
         after so many updates. The row of a rehearsal says so, and is for no ledger; keep, a function that is handed the
         trained model and its mask.
     Returns: ledger.Row. A parent whose checkpoint is missing is carried out first.
-    Raises: TicketError if the data are not those of the configuration.
+    Raises: TicketError if the data are not those of the configuration, the run it starts from diverged, the device is
+        not what the engine needs, or a rehearsal has no cache of its own: its nets must not pass for trained ones.
     """
+    if steps and cache is None:
+        raise TicketError(f"a rehearsal of {steps} steps needs a cache of its own; none was given.")
     if dataset.fingerprint != config.fingerprint:
         raise TicketError(
             f"data fingerprint {dataset.fingerprint} of {dataset.name} is not the configuration's "

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ticketlib import campaign, grids, models
 from ticketlib.claims import CLAIMS
-from ticketlib.runs import PROFILES, parent
+from ticketlib.runs import PROFILES, lineage
 from ticketlib.sources import title
 
 PEAK = 19.5e12  # float32 operations a second of an NVIDIA A100 without its tensor cores, from its data sheet
@@ -35,9 +35,7 @@ def claim_runs(claim_id, profile, dataset, network="resnet"):
         for comparison in claim.comparisons:
             for key in (f"{arm}@{s}" for arm in (comparison.a, comparison.b) for s in claim.sparsities):
                 config = grids.arm(profile, key, seed, dataset, network=network)
-                while config is not None:
-                    found[config.name] = config
-                    config = parent(config)
+                found |= {one.name: one for one in lineage(config)}
     return list(found.values())
 
 

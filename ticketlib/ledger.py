@@ -6,6 +6,7 @@ import errno
 import gc
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -42,7 +43,7 @@ FIELDS = {  # what a field must be, where it is there; others may be anything
 SOUND = {
     TEXT: lambda value: isinstance(value, str),
     COUNT: lambda value: type(value) is int and value >= 0,
-    NUMBER: lambda value: type(value) in (int, float),
+    NUMBER: lambda value: type(value) is int or (type(value) is float and math.isfinite(value)),
     "true or false": lambda value: isinstance(value, bool),
     "a list": lambda value: isinstance(value, list),
     "an object": lambda value: isinstance(value, dict),
@@ -97,25 +98,27 @@ def read_row(path):
         with open(path, "rb", buffering=0, opener=ALONE) as file:
             octets = file.read(min(os.fstat(file.fileno()).st_size, LONGEST + 1))
         text = octets.decode()
-        values = DECODER.decode(text) if len(octets) <= LONGEST else None
+        values = DECODER.decode(text) if len(octets) <= LONGEST else _refuse("so long a text")
     except (ValueError, OSError, RecursionError) as error:
-        raise TicketError(f"ledger row {file_name} cannot be read ({type(error).__name__}); it must be JSON.") from None
+        raise TicketError(
+            f"ledger row {file_name} cannot be read ({type(error).__name__}); it must be JSON, {LONGEST} bytes at most."
+        ) from None
     try:
         return _checked(values, text, file_name.removesuffix(".json"))
     except TicketError as error:
         raise TicketError(f"ledger row {file_name}: {error}") from None
 
 
-def _no_number(text):
-    raise ValueError(f"{text} is no number")
+def _refuse(text):
+    raise ValueError(text)
 
 
-DECODER = json.JSONDecoder(parse_constant=_no_number)
+DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def _checked(values, text, stem):
     if not isinstance(values, dict) or values.get("kind") not in KINDS or not isinstance(values.get("config"), dict):
-        raise TicketError("it is not a row; kind must be run or probe, with a config.")
+        raise TicketError(f"it is not a row; it needs a config and a kind, one of {', '.join(KINDS)}.")
     _check_text(text)
     row = Row(values)
     config = row["config"]

@@ -67,8 +67,8 @@ def _of_network(rows, seeds, profile, network):
     wanted, found = {"network": name, "width": width, "stem_stride": stem_stride, "corruption": "none"}, {}
     for row in rows:
         values = row["config"]
-        named = row["kind"] == "probe" and all(values.get(what) == value for what, value in wanted.items())
-        if named and overlaps.is_plain(row) and (not seeds or values["seed"] < seeds):
+        named = probes.is_plain(row) and all(values.get(what) == value for what, value in wanted.items())
+        if named and (not seeds or values["seed"] < seeds):
             found.setdefault((values["ticket"], values["sparsity"]), {})[values["seed"]] = row
     arms = evidence.select(rows, profile, network)
     for sparsity in SPARSITIES:

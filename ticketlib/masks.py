@@ -216,7 +216,12 @@ def chance_overlap(a, b):
     Taken within layers, never from the global density, which would credit equal keep counts to the weights' choice.
     """
     _check_alike(a, b)
-    return sum(a.counts[name] * b.counts[name] / a.sizes[name] for name in a) / a.kept
+    return chance_of(a.counts, b.counts, a.sizes)
+
+
+def chance_of(a, b, sizes):
+    """`chance_overlap` of two masks with these keep-counts: dicts name -> int, of the same layers."""
+    return sum(count * b[name] / sizes[name] for name, count in a.items()) / sum(a.values())
 
 
 def moved_share(a, b):

@@ -121,17 +121,6 @@ def show_markdown(text):
         display(Markdown(text))
 
 
-def glue(name, value):
-    """Name a value, so that prose in the book can quote it with the role `glue:text`. Shows nothing.
-
-    Source: the record format of myst-nb, written without importing Sphinx.
-    """
-    if hasattr(value, "item"):  # numpy's scalars print as np.float64(...), which the book cannot format
-        value = value.item()
-    metadata = {"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}}
-    display({"application/papermill.record/text/plain": repr(value)}, raw=True, metadata=metadata)
-
-
 def provenance(run, rows=()):
     """Show where a page's results came from: rows, devices, versions, time, code.
 

@@ -1,5 +1,7 @@
 """What ledger rows say beside paired differences: collapses, seeds, masks. Each function gives an answers.Piece."""
 
+from collections import Counter
+
 import numpy as np
 from scipy.stats import spearmanr
 
@@ -21,8 +23,11 @@ TRAINED_SEEDS = 3  # of the probes that need networks trained on noise and in a 
 
 
 def stability(facts):
-    """Collapsed runs of the claims' arms at the recipe's learning rate, and the arm that varies most over seeds."""
-    arms = _claim_arms(facts)
+    """The claims' runs at the recipe's learning rate that went astray, and the arm that varies most over seeds.
+
+    Empty layers are not counted: the mask fixes them before training. Dense nets on noise end at chance as they should.
+    """
+    arms = {arm: of for arm, of in _claim_arms(facts).items() if not arm.startswith("dense+")}
     rows = [row for of in arms.values() for row in of.values()]
     spreads = {
         arm: np.std([evidence.accuracy(row) for row in of.values()], ddof=1) for arm, of in arms.items() if len(of) > 1
@@ -30,11 +35,11 @@ def stability(facts):
     if not spreads:
         return Piece("", complete=False)
     wide = max(spreads, key=spreads.get)
-    collapsed, (ticket, _, sparsity) = sum(map(evidence.collapsed, rows)), wide.partition("@")
-    text = f"at the recipe's rate {collapsed} of {len(rows)} runs collapsed, and {style(ticket).label} at {sparsity} "
-    return Piece(
-        f"{text}varies most over seeds (SD {spreads[wide]:.2f} points)", _names(rows), _counts(arms), _full(arms, facts)
-    )
+    kinds, (ticket, _, sparsity) = Counter(map(evidence.collapse, rows)), wide.partition("@")
+    text = (f"of {len(rows)} runs at the recipe's rate, {kinds['diverged']} diverged and {kinds[evidence.LOW]} ended "
+            f"below twice chance; {style(ticket).label} at {sparsity} varies most over seeds "
+            f"(SD {spreads[wide]:.2f} points)")  # fmt: skip
+    return Piece(text, evidence.names(rows), _counts(arms), _full(arms, facts))
 
 
 def seeds(facts):
@@ -45,7 +50,7 @@ def seeds(facts):
         return Piece("", complete=False)
     text = f"{span(counts, 0)} seeds behind each of the {len(counts)} arms of the claims"
     rows = [row for of in arms.values() for row in of.values()]
-    return Piece(text, _names(rows), tuple(sorted(set(counts) - {0})), _full(arms, facts))
+    return Piece(text, evidence.names(rows), tuple(sorted(set(counts) - {0})), _full(arms, facts))
 
 
 def _claim_arms(facts):
@@ -54,10 +59,6 @@ def _claim_arms(facts):
 
 def _full(arms, facts):
     return all(len(of) >= PROFILES[facts.profile].seeds for of in arms.values())
-
-
-def _names(rows):
-    return frozenset(row["name"] for row in rows)
 
 
 def _counts(arms):
@@ -95,7 +96,7 @@ def _each_method(facts, measure):
                 means[f"{style(method).label} on {place}"] = np.mean([measure(row, model) for row in of.values()])
                 rows += of.values()
                 counts.add(len(of))
-    return means, Piece("", _names(rows), tuple(sorted(counts)), full and bool(rows))
+    return means, Piece("", evidence.names(rows), tuple(sorted(counts)), full and bool(rows))
 
 
 def _range(means):
@@ -144,11 +145,11 @@ def recorded(facts):
     seeds = {row["config"]["seed"] for row in rows}
     text = f"{len(rows)} rows keep the counts of every layer, of {len(methods)} kinds of ticket"
     full = all(len(masks_of(facts, method, place)) >= MASK_SEEDS for place, of in REQUIRED.items() for method in of)
-    return Piece(text, _names(rows), (len(seeds),), full)
+    return Piece(text, evidence.names(rows), (len(seeds),), full)
 
 
 def corruption(facts):
-    """How far keep-ratios and masks move when what finds a mask is corrupted, between chance and two clean masks."""
+    """How far keep-ratios and masks move when what finds a mask is corrupted, beside two clean masks."""
     said, used, counts, full = [], [], set(), True
     for method, places in SPOILT.items():
         found = {place: _spoilt_pairs(facts, method, place) for place in places}
@@ -161,9 +162,9 @@ def corruption(facts):
         counts |= set(map(len, there))
     if not said:
         return Piece("", complete=False)
-    text = (f"at {SPARSITY}, share of kept weights that change layer, and how much of the way from chance to the "
-            f"ceiling of two clean masks the overlap goes: {'; '.join(said)}")  # fmt: skip
-    return Piece(text, _names(used), tuple(sorted(counts)), full)
+    text = (f"at {SPARSITY}, share of kept weights that change layer, and how much of the agreement of two "
+            f"clean masks beyond chance is left: {'; '.join(said)}")  # fmt: skip
+    return Piece(text, evidence.names(used), tuple(sorted(counts)), full)
 
 
 def _spoilt_pairs(facts, method, place):
@@ -173,9 +174,9 @@ def _spoilt_pairs(facts, method, place):
 
 def _moved(of):
     far = [100 * np.mean([shares.distance(a["keep_counts"], b["keep_counts"]) for a, b in pairs]) for pairs in of]
-    ways = [[overlaps.way(b) for _, b in pairs if "overlap" in b] for pairs in of]
-    along = [100 * np.mean(way) for way in ways if way]
-    return f"{span(far, 0)} % and {f'{span(along, 0)} %' if along else verdicts.NOT_RUN}"
+    left = [overlaps.left([pair for pair in pairs if "overlap" in pair[1]]) for pairs in of]
+    known = [100 * share for share in left if not np.isnan(share)]
+    return f"{span(far, 0)} % and {f'{span(known, 0)} %' if known else verdicts.NOT_RUN}"
 
 
 def confounded(facts):
@@ -195,7 +196,8 @@ def confounded(facts):
     told = ", ".join(f"{style(ticket).label} {'place and size' if word == 'both' else word}"
                      for ticket, word in words.items())  # fmt: skip
     used = [row for rows in of for row in rows.values()]
-    return Piece(f"{text}; where the two part, keep-ratios follow: {told}", _names(used), _counts(dict(enumerate(of))))
+    text += f"; where the two part, keep-ratios follow: {told}"
+    return Piece(text, evidence.names(used), _counts(dict(enumerate(of))))
 
 
 def movable(facts):
@@ -213,7 +215,7 @@ def movable(facts):
             f"at least {min(cell.movable for cell in known.values()):.2f} of them can move")  # fmt: skip
     used = [row for place in ("ResNet-32", "VGG-19") for method in METHODS[:-1]
             for row in masks_of(facts, method, place, sparsity=SPARSEST).values()]  # fmt: skip
-    return Piece(text, _names(used), tuple(sorted({cell.n for cell in known.values()})))
+    return Piece(text, evidence.names(used), tuple(sorted({cell.n for cell in known.values()})))
 
 
 def at_scale(facts):
@@ -230,7 +232,7 @@ def at_scale(facts):
     smart = [f"{network} at {' and '.join(of)}" for network, of in missing.items()]
     text = f"masks alone, without training: {sum(map(limits.sound, known))} of {len(known)} are sound"
     text += f"; the smart ratio is {verdicts.NOT_DEFINED} on {', '.join(smart)}" if smart else ""
-    return Piece(text, _names(rows.values()), (1,), all(cell is not None for cell in cells.values()))
+    return Piece(text, evidence.names(rows.values()), (1,), all(cell is not None for cell in cells.values()))
 
 
 def weight_of_initial_tickets(facts):

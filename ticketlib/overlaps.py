@@ -6,19 +6,19 @@ from itertools import combinations
 
 import numpy as np
 
-from ticketlib import chapters, grids, nb, pages, probes, ratios, runs, shares, verdicts
+from ticketlib import chapters, grids, masks, nb, pages, probes, ratios, runs, shares, verdicts
 from ticketlib.ledger import Ledger
 from ticketlib.plots import style
 from ticketlib.sources import span, title
 
 TICKETS = ("snip", "grasp", "lt")  # their masks need data; LT's by way of a trained net
 NO_PROBE = f"**{verdicts.NOT_RUN.capitalize()}.** This ledger has no probe."
+LITTLE = 0.05  # an agreement beyond chance of which a percentage says little
 BELOW = (  # the table of overlaps
     "*Change of layer* is the share of the kept weights that change layer; *two clean seeds*, the same between two "
-    "clean masks. *Of the way* is from chance to ceiling: the mean of each seed's own percentage, so it can differ a "
-    "little from that of the mean columns."
+    "clean masks. In brackets stands what chance gives. *Agreement left* is taken over the seeds of which the counts "
+    "of the second clean mask are known."
 )
-PLAIN = {"linear": "own", "variant": "default", "min_per_layer": 0}
 
 
 def measured(run):
@@ -41,19 +41,14 @@ def pairs_of(rows):
     by_kind = defaultdict(dict)
     for row in rows:
         values = row["config"]
-        if row["kind"] == "probe" and values["ticket"] in TICKETS and is_plain(row):
+        if probes.is_plain(row) and values["ticket"] in TICKETS:
             key = values["network"], values["ticket"], values["sparsity"]
-            by_kind[key, values["seed"]][values["corruption"]] = row
+            by_kind[key, values["seed"], values["fingerprint"]][values["corruption"]] = row
     found = defaultdict(dict)
-    for (key, seed), of in sorted(by_kind.items()):
+    for (key, seed, _), of in sorted(by_kind.items()):
         if {"none", "both"} <= set(of) and "ceiling" in of["both"]:
             found[key][seed] = of["none"], of["both"]
     return dict(found)
-
-
-def is_plain(row):
-    """Whether a probe is of the book's own scores, with no option."""
-    return all(row["config"][what] == value for what, value in PLAIN.items())
 
 
 def _make(run):
@@ -77,7 +72,7 @@ def sizes_of(row):
 
 def movable(counts, sizes):
     """Share, 0 to 1, of the kept weights that rearranging within layers moves, on average: masks.movable_share."""
-    return sum(k * (1 - k / sizes[name]) for name, k in counts.items()) / sum(counts.values())
+    return 1 - masks.chance_of(counts, counts, sizes)
 
 
 def far(pair):
@@ -92,23 +87,50 @@ def between_seeds(of):
     return float(np.mean(apart)) if apart else float("nan")
 
 
-def way(row):
-    """How far of the way from chance (0) to the overlap of two clean batches (1) a corrupted mask's overlap lies."""
-    return (row["overlap"] - row["chance"]) / (row["ceiling"] - row["chance"])
+def beyond_chance(pair):
+    """What a corrupted mask shares with the clean one, and what two clean masks share, each beyond its own chance.
+
+    Returns: (float, float), overlaps minus what chance gives at their keep-counts; None where the counts of the second
+        clean mask were not kept.
+    """
+    clean, spoilt = pair
+    second = spoilt.get("second_keep_counts") or clean.get("second_keep_counts")  # LT's stand with the spoilt mask
+    if second is None:
+        return None
+    chance = masks.chance_of(second, clean["keep_counts"], sizes_of(clean))
+    return spoilt["overlap"] - spoilt["chance"], spoilt["ceiling"] - chance
+
+
+def left(pairs):
+    """How much of the agreement of two clean masks corruption leaves: a share of its mean; nan where none is known."""
+    known = list(filter(None, map(beyond_chance, pairs)))
+    ours, clean = np.mean(known, axis=0) if known else (np.nan, np.nan)
+    return float(ours / clean)
 
 
 def table(found):
     """Every cell as Markdown, means over seeds: how far keep-counts move, the overlap between chance and ceiling."""
-    titles = ["network", "method, fraction removed", "change of layer", "two clean seeds", "chance", "overlap",
-              "ceiling", "of the way, %", "seeds"]  # fmt: skip
+    titles = ["network", "method, fraction removed", "change of layer", "two clean seeds", "overlap", "ceiling",
+              "agreement left, %", "seeds"]  # fmt: skip
     lines = []
     for (network, ticket, sparsity), of in found.items():
-        means = [np.mean([row[what] for _, row in of.values()]) for what in ("chance", "overlap", "ceiling")]
-        moved, along = (np.mean(values) for values in zip(*((far(p), way(p[1])) for p in of.values()), strict=True))
-        apart = f"{between_seeds(of):.3f}" if len(of) > 1 else "one seed"
-        numbers = [f"{moved:.3f}", apart, *(f"{value:.3f}" for value in means)]
-        lines.append([title(network), f"{style(ticket).label}, {sparsity}", *numbers, f"{100 * along:.0f}", len(of)])
+        pairs = list(of.values())
+        moved, apart = np.mean(list(map(far, pairs))), f"{between_seeds(of):.3f}" if len(of) > 1 else "one seed"
+        numbers = [f"{moved:.3f}", apart, *_with_chance(pairs), _percent(left(pairs)), len(of)]
+        lines.append([title(network), f"{style(ticket).label}, {sparsity}", *numbers])
     return f"{pages.table(titles, lines)}\n\n{BELOW}" if lines else NO_PROBE
+
+
+def _with_chance(pairs):
+    """Mean overlap and mean ceiling, each with its chance in brackets, as texts."""
+    overlap, chance, ceiling = (np.mean([row[what] for _, row in pairs]) for what in ("overlap", "chance", "ceiling"))
+    known = [(pair[1]["ceiling"], beyond[1]) for pair in pairs if (beyond := beyond_chance(pair))]
+    clean = f" ({np.mean([top - rest for top, rest in known]):.3f})" if known else ""
+    return f"{overlap:.3f} ({chance:.3f})", f"{ceiling:.3f}{clean}"
+
+
+def _percent(share):
+    return "not known" if np.isnan(share) else f"{100 * share:.0f}"
 
 
 def reading(found):
@@ -116,22 +138,36 @@ def reading(found):
     if not found:
         return ""
     moved = [100 * np.mean([far(pair) for pair in of.values()]) for of in found.values()]
-    along = [100 * np.mean([way(row) for _, row in of.values()]) for of in found.values()]
-    return (
-        f"Over the {len(found)} cells, corruption moves {span(moved, 1)} % of the kept "
-        f"weights to other layers. The overlap lies {span(along, 0)} % of the way from chance to "
-        "the ceiling."
-    ) + ("" if any(key[1] == "lt" for key in found) else " LT is not in this table: its ceiling has not been run.")
+    shares_left = [100 * share for of in found.values() if not np.isnan(share := left(of.values()))]
+    said = [f"Over the {len(found)} cells, corruption moves {span(moved, 1)} % of the kept weights to other layers."]
+    said += [f"It leaves {span(shares_left, 0)} % of the agreement of two clean masks."] if shares_left else []
+    little = defaultdict(list)
+    for (network, ticket, sparsity), of in found.items():
+        if _agree_little(of.values()):
+            little[f"{style(ticket).label} on {title(network)}"].append(sparsity)
+    where = "; ".join(f"{name} at {', '.join(at)}" for name, at in little.items())
+    said += [f"With {where}, two clean masks agree by {LITTLE:g} beyond chance or less. So there the percentage is one "
+             "of next to nothing."] if little else []  # fmt: skip
+    said += [] if any(key[1] == "lt" for key in found) else ["LT is not in this table: its ceiling has not been run."]
+    return " ".join(said)
+
+
+def _agree_little(pairs):
+    known = list(filter(None, map(beyond_chance, pairs)))
+    return bool(known) and np.mean([clean for _, clean in known]) <= LITTLE
 
 
 def draw(ax, found, network):
-    """Draw one network: for each method and sparsity a line from chance to ceiling, and each seed's overlap a dot."""
+    """Draw one network: for each method and sparsity each seed's overlap beyond chance a dot, the ceiling a bar."""
     cells = [(key, of) for key, of in found.items() if key[0] == network]
     for place, ((_, ticket, _), of) in enumerate(cells):
         look = style(ticket)
-        ends = [np.mean([row[what] for _, row in of.values()]) for what in ("chance", "ceiling")]
-        ax.plot([place, place], ends, "-", color="0.6", marker="_", markersize=12, zorder=1)
-        ax.plot([place] * len(of), [row["overlap"] for _, row in of.values()], look.marker, color=look.colour)
+        known = list(filter(None, map(beyond_chance, of.values())))
+        if known:
+            ax.bar(place, np.mean([clean for _, clean in known]), width=0.8, color="0.85", zorder=0)
+        dots = [row["overlap"] - row["chance"] for _, row in of.values()]
+        ax.plot([place] * len(of), dots, look.marker, color=look.colour)
+    ax.axhline(0, color="0.4", linewidth=0.8)
     ax.set_xticks(range(len(cells)), [f"{style(ticket).label}\n{sparsity}" for (_, ticket, sparsity), _ in cells])
     ax.set_title(title(network))
     return ax

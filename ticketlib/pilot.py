@@ -128,14 +128,20 @@ def _pairs(a, b):
     return {
         seed: evidence.accuracy(a[seed]) - evidence.accuracy(b[seed])
         for seed in a
-        if seed in b and not evidence.differing(a[seed], b[seed])
+        if seed in b and not _against(a[seed], b[seed])
     }
 
 
+def _against(a, b):
+    """What stands against reading a pair: fields in which the two differ, and a control that did nothing."""
+    idle = any(map(evidence.control_did_nothing, (a, b)))
+    return [*evidence.differing(a, b), *["a control that did nothing"] * idle]
+
+
 def refused(arms):
-    """Fields in which pairs differ that were left out for it: list of names, empty where every pair counts."""
+    """Why pairs were left out: names of fields in which they differ, or a control; empty where every pair counts."""
     pairs = [(of_a, arms[c.b].get(e, {})) for c in CONTRASTS for e, of_a in arms[c.a].items()]
-    found = [evidence.differing(a[seed], b[seed]) for a, b in pairs for seed in a if seed in b]
+    found = [_against(a[seed], b[seed]) for a, b in pairs for seed in a if seed in b]
     return sorted({what for fields in found for what in fields})
 
 

@@ -243,23 +243,6 @@ def curves(ax, cells, xlabel="epochs"):
     return ax
 
 
-def effect_strip(ax, estimate, margin=None, span=3.0):
-    """Draw one effect very small, for the board: zero, margin, interval, point; an arrow where it leaves the span.
-
-    Arguments: estimate, an Estimate in points; margin, points or None; span, points shown at either side of zero.
-    """
-    margin_band(ax, margin, horizontal=False)
-    if estimate.point is None:
-        ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
-    else:
-        if estimate.low is not None:
-            ax.plot([estimate.low, estimate.high], [0, 0], "-", color=BLUE, linewidth=2)
-        marker = "<" if estimate.point < -span else ">" if estimate.point > span else "o"
-        ax.plot([max(-span, min(span, estimate.point))], [0], marker, color=BLUE, clip_on=False)
-    ax.set(xlim=(-span, span), ylim=(-1, 1), xticks=[], yticks=[])
-    return ax
-
-
 def mask_picture(ax, mask):
     """Draw a mask as a grid: kept entries dark, removed ones white.
 

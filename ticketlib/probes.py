@@ -6,13 +6,14 @@ from dataclasses import replace
 from ticketlib import checkpoints, experiment, machine, masks, paths, tickets
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Row, name_of
-from ticketlib.runs import DEFAULTS, parent, streams
+from ticketlib.runs import DEFAULTS, RECIPE, parent, streams
 from ticketlib.tickets import TICKETS
 
 FIELDS = (
     "recipe", "dataset", "fingerprint", "network", "width", "stem_stride", "ticket", "sparsity", "seed", "corruption",
     "linear", "variant", "min_per_layer", "per_class",
 )  # fmt: skip
+PLAIN = {"linear": "own", "variant": "default", "min_per_layer": 0, "recipe": RECIPE}
 SECOND_ORDER = "order2"  # the stream of the dense net from which the ceiling of LT's overlap comes
 
 
@@ -28,6 +29,11 @@ def configuration(config):
 def name(config):
     """The name of the probe row of a run's mask."""
     return name_of(configuration(config))
+
+
+def is_plain(row):
+    """Whether a row is a probe of this recipe and of the book's own scores, with no option."""
+    return row["kind"] == "probe" and all(row["config"][what] == value for what, value in PLAIN.items())
 
 
 class Prober:

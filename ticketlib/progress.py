@@ -152,7 +152,8 @@ def conduct(ledger, work, configs, backend, stop):
             outcome = campaign.record(found, ledger)
             if outcome.row is None and found.row is not None:
                 stop.reason = stop.reason or outcome.reason  # the next row would find no room either
-            journal.note(outcome)
+            if outcome.config.name in queue.tries:  # not what was lost with a run that it starts from
+                journal.note(outcome)
             progress.add(outcome)
     finally:
         progress.close()

@@ -34,7 +34,8 @@ def asked_total(size, sparsity):
     return nearest(density, size)
 
 
-def random_bits(size, count, generator):  # -> bool (size,), exactly count True
+def random_bits(size, count, generator):
+    """Draw bool (size,), exactly `count` of them True, every choice as likely as any other."""
     rare = min(count, size - count)
     bits, missing = torch.zeros(size, dtype=torch.bool), rare
     while missing:  # a batch holds no more draws than are missing, so it never overshoots; each has a new one by 1/2
@@ -43,7 +44,8 @@ def random_bits(size, count, generator):  # -> bool (size,), exactly count True
     return bits if rare == count else ~bits
 
 
-def flatten(name, tensor):  # -> float (n,) array on the CPU
+def flatten(name, tensor):
+    """Scores of a layer as a float array (n,) on the CPU; TicketError names a layer with NaN or without scores."""
     dtype = torch.float32 if tensor.dtype in (torch.float32, torch.float16, torch.bfloat16) else torch.float64
     flat = tensor.detach().reshape(-1).to("cpu", dtype).numpy()
     if not flat.size:
@@ -53,7 +55,8 @@ def flatten(name, tensor):  # -> float (n,) array on the CPU
     return flat
 
 
-def top(flat, count):  # -> bool (n,), True at the count largest, ties by lowest index
+def top(flat, count):
+    """Bool (n,), True at the `count` largest of a float array (n,) without NaN; ties go to the lowest index."""
     if count == 0 or count == flat.size:
         return np.full(flat.size, count > 0)
     threshold = kth_largest(flat, count)
@@ -87,7 +90,12 @@ def kth_largest(flat, k):
     return np.partition(flat, flat.size - k)[flat.size - k]
 
 
-def top_jointly(free, reserved, spare):  # the reserved best of each layer, then the spare best of all the others
+def top_jointly(free, reserved, spare):
+    """The best of several layers together: the `reserved` best of each, then the `spare` best of all the others.
+
+    Arguments: free, dict name -> float (n,); reserved, dict name -> count; spare, a count.
+    Returns: dict name -> bool (n,).
+    """
     bits = np.concatenate([top(values, reserved[name]) for name, values in free.items()])
     flat = np.concatenate(list(free.values()))
     if any(reserved.values()):
@@ -98,7 +106,12 @@ def top_jointly(free, reserved, spare):  # the reserved best of each layer, then
     return dict(zip(free, np.split(bits, np.cumsum([len(values) for values in free.values()])[:-1]), strict=True))
 
 
-def fixed_linear(flat, linear, names):  # -> the keep counts that `linear` prescribes
+def fixed_linear(flat, linear, names):
+    """The keep-counts that `linear` prescribes for the linear layers named: dict name -> count, empty for "global".
+
+    Arguments: flat, dict name -> float (n,), all layers; linear, "global", "kept" or a keep-ratio from 0 to 1.
+    Raises: TicketError for another value, and for names that are not among the layers.
+    """
     if isinstance(linear, bool) or not isinstance(linear, int | float):
         one_of("linear", linear, ("global", "kept", "a keep_ratio from 0 to 1"))
         if linear == "global":
@@ -113,6 +126,7 @@ def fixed_linear(flat, linear, names):  # -> the keep counts that `linear` presc
 
 
 def does_not_fit(sparsity, size, least, most):
+    """The TicketError that says which sparsities fit, where `least` to `most` of `size` weights can be kept."""
     low, high = (size - most) / size, floor((size - least) / size * 1e6) / 1e6
     return TicketError(
         f"sparsity {sparsity} does not fit the layers kept by rule, which need {least} of {size} weights and leave "

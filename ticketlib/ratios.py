@@ -6,7 +6,7 @@ from math import ceil, prod
 from typing import NamedTuple
 
 from ticketlib.errors import TicketError, one_of
-from ticketlib.masks import Mask, asked_total
+from ticketlib.masks import asked_total
 from ticketlib.models import family as family_of
 from ticketlib.models import prunable
 from ticketlib.quotas import allocate, bisect, fill, solve_again
@@ -68,7 +68,7 @@ def keep_counts(model, rule, sparsity, *, linear_keep_ratio=0.3, family=None, mi
 
     Arguments:
         model: any module with prunable weights, or a list of Layer.
-        rule: a name of RULES, or a Mask of the model, whose counts are returned if their total is the one asked for.
+        rule: a name of RULES.
         sparsity: fraction removed over all prunable weights, 0 <= sparsity < 1.
         linear_keep_ratio: fraction kept in each linear layer, 0 to 1, to nearest, ties to even.
         family: "resnet" or "vgg", the form of the smart ratio and its ablations; None takes it from the model.
@@ -82,15 +82,12 @@ def keep_counts(model, rule, sparsity, *, linear_keep_ratio=0.3, family=None, mi
     total = asked_total(sum(_sizes(table)), sparsity)
     if not total:
         raise TicketError(f"not defined here: sparsity {sparsity} keeps none of the weights.")
-    if isinstance(rule, Mask):
-        shares = _counts_of(rule, table, total)
-    else:
-        if family is not None:
-            one_of("family", family, FAMILIES)
-        function = RULES[one_of("rule", rule, RULES)]
-        if rule in FIXES_LINEAR and family is None:
-            family = family_of(model)
-        shares = function(table, total, family)
+    if family is not None:
+        one_of("family", family, FAMILIES)
+    function = RULES[one_of("rule", rule, RULES)]
+    if rule in FIXES_LINEAR and family is None:
+        family = family_of(model)
+    shares = function(table, total, family)
     held = _held(table, rule, total, linear_keep_ratio)
     return _guarded(table, shares, total, held, min_per_layer)
 
@@ -205,17 +202,8 @@ def _spread(table, held, total):  # the one keep_ratio of the layers that are no
     return Fraction(total - sum(held.values()), size) if size else None
 
 
-def _counts_of(mask, table, total):
-    shapes = {layer.name: layer.shape for layer in table}
-    if shapes != {name: tuple(bits.shape) for name, bits in mask.items()}:
-        raise TicketError(f"{mask!r} is not of this model; its layers must be {', '.join(shapes)}, of the same shapes.")
-    if mask.kept != total:
-        raise TicketError(f"{mask!r} keeps {mask.kept} weights; the sparsity asks for {total}.")
-    return [mask.counts[layer.name] for layer in table]
-
-
 def _held(table, rule, total, keep_ratio):  # -> counts of the linear layers under the rules that fix them
-    if isinstance(rule, Mask) or rule not in FIXES_LINEAR:
+    if rule not in FIXES_LINEAR:
         return {}
     if isinstance(keep_ratio, bool) or not isinstance(keep_ratio, int | float) or not 0 <= keep_ratio <= 1:
         raise TicketError(f"linear_keep_ratio {keep_ratio!r} is not allowed; it must be a number from 0 to 1.")

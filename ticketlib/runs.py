@@ -16,6 +16,7 @@ from ticketlib.tickets import CHECKS, TICKETS, previous_round
 ENGINES = ("dense", "sparse")
 PRECISIONS = ("float32", "bf16")
 SCORINGS = ("book", "authors")
+RECIPE = 1  # version of the recipe that the profiles follow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +159,12 @@ def parent(config):
     return dataclasses.replace(config, ticket="dense", sparsity="0", engine="dense", **own)
 
 
+def lineage(config):
+    """A run after all that it starts from, the dense net first: list of Config."""
+    before = parent(config)
+    return [*lineage(before), config] if before else [config]
+
+
 def streams(config):
     """Named random streams of a run: a function from a name to a fresh torch.Generator on the CPU.
 
@@ -188,7 +195,7 @@ PROFILES = {
         {"resnet": ("resnet8", 8, 1), "vgg": ("vgg11", 0.125, 1)},
         2,
         dict(epochs=6, batch=64, lr=0.1, momentum=0.9, weight_decay=5e-4, drops=("0.5", "0.75"), padding=1, flip=False,
-             eval_every=1, precision="float32", engine="dense", recipe=1),
+             eval_every=1, precision="float32", engine="dense", recipe=RECIPE),
         dict(epochs=(2, 6), seeds=(1000, 1001), held_out=200),
     ),
     "laptop": Profile(
@@ -196,7 +203,7 @@ PROFILES = {
         {"resnet": ("resnet20", 16, 2), "vgg": ("vgg16", 0.25, 1)},
         10,
         dict(epochs=20, batch=128, lr=0.1, momentum=0.9, weight_decay=5e-4, drops=("0.5", "0.75"), padding=4, flip=True,
-             eval_every=2, precision="bf16", engine="sparse", recipe=1),
+             eval_every=2, precision="bf16", engine="sparse", recipe=RECIPE),
         dict(epochs=(5, 10, 20), seeds=(1000, 1001, 1002), held_out=5000),
     ),
     "paper": Profile(
@@ -204,7 +211,7 @@ PROFILES = {
         {"resnet": ("resnet32", 32, 1), "vgg": ("vgg19", 1, 1)},
         5,
         dict(epochs=160, batch=64, lr=0.1, momentum=0.9, weight_decay=1e-4, drops=("0.5", "0.75"), padding=4, flip=True,
-             eval_every=1, precision="float32", engine="dense", recipe=1),
+             eval_every=1, precision="float32", engine="dense", recipe=RECIPE),
         dict(epochs=(40, 80, 160), seeds=(1000, 1001, 1002), held_out=5000),
     ),
 }  # fmt: skip

@@ -26,12 +26,6 @@ TIMED_STEPS = 10
 FOLDER = "own"  # rows lie in this folder of the ledger, so that pages never meet tickets they do not know
 
 
-class OwnRecipe(tickets.Recipe):
-    """A ticket by a function from outside; it is given the scoring batch."""
-
-    needs_batch = True
-
-
 @dataclass(frozen=True)
 class Plan:
     """What is to be run: a function, a network, and the arms of NAMES by sparsity and seed."""
@@ -108,7 +102,7 @@ class Plan:
             stack.callback(tickets.TICKETS.pop, f"{key}-mean", None)
             pruners.pruner(key, needs_batch=True)(lambda task: self.scorer(task.model, task.images, task.labels))
             ratios.rule(key)(lambda table, total, family: self.average_counts[total])
-            tickets.TICKETS[key] = OwnRecipe(key, "global")
+            tickets.TICKETS[key] = tickets.Recipe(key, "global")
             tickets.TICKETS[f"{key}-mean"] = tickets.Recipe("random", key)
             yield
 

@@ -12,6 +12,7 @@ from ticketlib.runs import PROFILES
 
 TARGETS = tuple(range(50, 100, 5))  # accuracies in percent
 TICKETS = ("smart", "lt")  # a ticket known before training, and one that needs a trained net
+FREE = ("epochs", "recipe", "engine", "precision", "eval_every")  # of a profile's training; read, or let be
 WITH_DENSE = ", with its dense net"
 SLOWED = 0.8  # a run below this share of the benchmark's images/s was held up by other work
 
@@ -24,10 +25,12 @@ def clocked(rows, profile, network="resnet"):
     """
     chosen = PROFILES[profile]
     name, width, stem_stride = chosen.networks[network]
+    wanted = dict(network=name, width=width, stem_stride=stem_stride, dataset=chosen.dataset)
+    wanted |= {what: value for what, value in chosen.training.items() if what not in FREE}
     found = {"the runs that count": {}, "the pilot": {}}
     for row in rows:
         config = row.config if row["kind"] == "run" else None
-        if config is None or (config.network, config.width, config.stem_stride) != (name, width, stem_stride):
+        if config is None or any(getattr(config, what) != value for what, value in wanted.items()):
             continue
         plain = config.arm == f"{config.ticket}@{config.sparsity}" and config.ticket in (*TICKETS, "dense")
         usual = chosen.training["precision"] if config.ticket == "dense" else chosen.training["engine"]

@@ -3,9 +3,8 @@
 from functools import partial
 
 import numpy as np
-from scipy.stats import spearmanr
 
-from ticketlib import chapters, grids, nb, overlaps, pages, probes, ratios, shares, verdicts
+from ticketlib import chapters, grids, nb, pages, probes, ratios, shares, verdicts
 from ticketlib.grids import METHODS, PROBED
 from ticketlib.ledger import Ledger
 from ticketlib.plots import style
@@ -34,7 +33,7 @@ def found_in(rows, seeds=0):
     found = {(name, ticket, s): {} for name in NETWORKS.values() for ticket in METHODS for s in PROBED}
     for row in rows:
         values = row["config"]
-        if row["kind"] != "probe" or values["corruption"] != "none" or not overlaps.is_plain(row):
+        if not probes.is_plain(row) or values["corruption"] != "none":
             continue
         key = NETWORKS.get(values["network"]), values["ticket"], values["sparsity"]
         if key in found and (not seeds or values["seed"] < seeds):
@@ -168,10 +167,3 @@ def panels(found, sparsity):
             panel |= {"smart": shares.keep_ratios(smart, model)} if smart and not panel else {}
             panel[ticket] = np.mean([shares.keep_ratios(row["keep_counts"], model) for row in rows.values()], axis=0)
     return drawn
-
-
-def correlation(found, network, sparsity="0.98"):
-    """Rank correlation of a convolution's place with its size in one network, the first left out; nan for one size."""
-    rows = next((of for key, of in found.items() if key[0] == network and of), None)
-    sizes = [layer.size for layer in inner(shares.network_of(next(iter(rows.values()))))] if rows else [0]
-    return float(spearmanr(range(len(sizes)), sizes).statistic) if np.ptp(sizes) else float("nan")

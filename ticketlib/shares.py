@@ -114,7 +114,8 @@ def measured(run):
         values = row["config"]
         key = values["network"], values["ticket"], values["sparsity"]
         named = key in found and (values["network"], values["width"], values["stem_stride"], values["ticket"]) in wanted
-        if named and _is_plain_probe(row, run.profile) and (not run.seeds or values["seed"] < run.seeds):
+        plain = probes.is_plain(row) and row["config"]["corruption"] == "none"
+        if named and plain and (not run.seeds or values["seed"] < run.seeds):
             found[key][values["seed"]] = row
     return found
 
@@ -123,12 +124,6 @@ def _rows(run):
     """The rows of the ledger, and where it is one folder among those of the profiles, of the paper's networks."""
     beside = [Ledger(run.ledger.with_name("paper"))] if run.ledger.name == run.profile else []
     return [row for ledger in (Ledger(run.ledger), *beside) for row in ledger.rows()]
-
-
-def _is_plain_probe(row, profile):
-    plain = {"corruption": "none", "linear": "own", "variant": "default", "min_per_layer": 0}
-    plain |= {"recipe": runs.PROFILES[profile].training["recipe"]}
-    return row["kind"] == "probe" and all(row["config"][what] == value for what, value in plain.items())
 
 
 def probe_configs(profile, dataset, seeds):

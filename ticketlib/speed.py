@@ -146,7 +146,7 @@ def verdict(stored):
     said = [_bought(network, of) for network, of in speeds.items()]
     found = [row["reached"] for row in rows(stored) if row["reached"] is not None]
     count = f"Of {len(found)} goals set, {sum(found) if sum(found) < len(found) else 'all'} were reached."
-    return "\n\n".join([*said, f"{count} {busy(stored)}".strip()])
+    return "\n\n".join([*said, count])
 
 
 def _bought(network, speeds):

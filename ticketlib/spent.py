@@ -25,13 +25,18 @@ def spent(arms, tickets, sparsity):
 
 
 def spent_table(curves):
-    """The numbers behind `spent` as Markdown: a line a ticket and budget, cheapest first."""
-    found = sorted((epochs, ticket, *of) for ticket, at in curves.items() for epochs, of in at.items())
-    titles = ["epochs in all", "ticket", "mean accuracy, %", "each seed", "seeds"]
+    """The numbers behind `spent` as Markdown: a line a sparsity, budget and ticket, cheapest first.
+
+    Arguments: curves, {sparsity: as `spent` gives}.
+    """
+    found = {("–" if ticket == "dense" else sparsity, epochs, ticket): of for sparsity, tickets in curves.items()
+             for ticket, at in tickets.items() for epochs, of in at.items()}  # fmt: skip
+    titles = ["removed", "epochs in all", "ticket", "mean accuracy, %", "each seed", "seeds"]
     lines = [
-        [f"{epochs:g}", plots.style(ticket).label, f"{mean.point:.2f}", ", ".join(f"{v:.2f}" for v in seeds), mean.n]
-        for epochs, ticket, seeds, mean in found
-    ]
+        [removed, f"{epochs:g}", plots.style(ticket).label, f"{mean.point:.2f}",
+         ", ".join(f"{v:.2f}" for v in seeds), mean.n]
+        for (removed, epochs, ticket), (seeds, mean) in sorted(found.items())
+    ]  # fmt: skip
     return pages.table(titles, lines) if lines else "**Not run.** No run of this figure is in the ledger."
 
 

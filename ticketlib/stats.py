@@ -72,15 +72,14 @@ def _accuracies(values):
     return array
 
 
-def seed_table(accuracies, keys, limit=None):
+def seed_table(accuracies, keys):
     """Line up arms by seed, keeping the seeds that every arm has.
 
-    Arguments: accuracies, {arm key: {seed: percent}}; keys, the arms wanted, in order of the columns;
-        limit, take only the first so many complete seeds (the protocol's n), None for all.
+    Arguments: accuracies, {arm key: {seed: percent}}; keys, the arms wanted, in order of the columns.
     Returns: list of seeds, ascending, and a float array of shape (num_seeds, len(keys)).
     """
     arms = [accuracies.get(key, {}) for key in keys]
-    seeds = sorted(set.intersection(*(set(arm) for arm in arms)) if arms else ())[:limit]
+    seeds = sorted(set.intersection(*(set(arm) for arm in arms)) if arms else ())
     return seeds, np.array([[arm[seed] for arm in arms] for seed in seeds], dtype=float).reshape(len(seeds), len(keys))
 
 
@@ -126,15 +125,6 @@ def t_interval(values, confidence=0.95):
         return Estimate(point, None, None, n, None, confidence)
     half = _quantile((1 + confidence) / 2, n) * sd / math.sqrt(n)
     return Estimate(point, point - half, point + half, n, sd, confidence)
-
-
-def lower_bound(values, confidence=0.95):
-    """Estimate the mean with a one-sided lower bound: `low` of the two-sided interval at 2 * confidence - 1."""
-    if not 0.5 < confidence < 1:
-        raise TicketError(f"Confidence {confidence} of a bound is not allowed; it lies between 0.5 and 1.")
-    two_sided = t_interval(values, 2 * confidence - 1)
-    high = None if two_sided.low is None else math.inf
-    return Estimate(two_sided.point, two_sided.low, high, two_sided.n, two_sided.sd, confidence)
 
 
 def p_above(values, bound):

@@ -37,21 +37,6 @@ class Dataset:
     fingerprint: str  # 16 hex digits of the sha256 over shapes, images and labels of both splits
     source: str  # where it came from, free of this machine's paths
 
-    @property
-    def num_classes(self):
-        """Number of classes."""
-        return len(self.classes)
-
-    @property
-    def channels(self):
-        """Number of image channels."""
-        return self.train.images.shape[1]
-
-    @property
-    def size(self):
-        """Side of an image in pixels."""
-        return self.train.images.shape[-1]
-
 
 def measure(name, classes, train, test, source):
     """Measure two splits and return them as a Dataset."""
@@ -93,9 +78,10 @@ def write(dataset, folder):
         (made / "meta.json").write_text(json.dumps({"meta": meta, "seal": _seal(meta)}))
         made.rename(folder)
     except OSError:
-        shutil.rmtree(made, ignore_errors=True)
         if not folder.exists():  # else another process was first
             raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)  # what an error or an interrupt left
 
 
 def discard(folder):

@@ -24,11 +24,13 @@ class Recipe:
 
     @property
     def needs_trained(self):
+        """Whether it scores the weights of a trained network."""
         return self.score == "trained"
 
     @property
     def needs_batch(self):
-        return self.score in ("snip", "grasp")
+        """Whether it scores with images and labels."""
+        return self.score in pruners.NEEDS_BATCH
 
 
 TICKETS = {

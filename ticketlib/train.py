@@ -3,7 +3,7 @@
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import numpy as np
@@ -70,7 +70,7 @@ class DenseNet:
 class Result:
     """What a training run measured; accuracies in percent, unmeasured values absent (None)."""
 
-    curve: list = field(default_factory=list)  # [epochs done, test accuracy, mean training loss since the last point]
+    curve: list = field(default_factory=list)  # [epochs done, test accuracy, mean training loss of the last of them]
     correct: np.ndarray | None = None  # bool (num_test,): which test images are classified rightly at the end
     loss: float | None = None  # mean training loss of the last epoch
     diverged: bool = False
@@ -80,6 +80,7 @@ class Result:
 
     @property
     def accuracy(self):
+        """Test accuracy at the end, in percent."""
         return None if self.correct is None else 100 * float(np.mean(self.correct))
 
 
@@ -134,7 +135,7 @@ def fit(net, config, dataset, streams, *, schedule="full", epoch_size=None, prog
         result.train_seconds += time.perf_counter() - clock
         result.loss = float(np.mean([float(x) for x in losses]))
         if not math.isfinite(result.loss):
-            return Result(curve=result.curve, diverged=True, images=result.images, train_seconds=result.train_seconds)
+            return replace(result, diverged=True, correct=None, loss=None)
         losses, clock = [], time.perf_counter()
         if update + 1 == last or done % (per_epoch * config.eval_every) == 0:
             result.correct = correct(net, dataset)

@@ -12,6 +12,7 @@ from ticketlib.sources import signed
 
 HOLDS, IN_PART, FAILS, UNDECIDED = WORDS = ("holds", "holds in part", "does not hold", "undecided")
 PROVISIONAL, NOT_RUN, NOT_DEFINED = NO_VERDICT = ("provisional", "not run", "not defined here")
+BARRED = ", which would hold, but a collapse bars that word"
 STRENGTH = (FAILS, UNDECIDED, IN_PART, HOLDS)  # weakest first
 
 
@@ -150,7 +151,7 @@ def verdict(kind, estimate, margin, n_required, flags=Flags()):  # noqa: B008 (f
     if standing:
         return standing
     word, reason = _read(kind, estimate.low, estimate.high, margin)
-    barred = ", which would hold, but a collapse bars that word" if word == HOLDS and flags.collapsed else ""
+    barred = BARRED if word == HOLDS and flags.collapsed else ""
     word = UNDECIDED if barred else word
     return Verdict(word, f"{word}: {effect(estimate)}, {reason}{barred}{_collapses(flags)}")
 
@@ -212,7 +213,7 @@ def _short(row, head=""):
         return f"{label} ({said})"
     point, low, high = map(signed, (row.adjusted.point, row.adjusted.low, row.adjusted.high))
     counted = "".join(said.partition("; collapsed")[1:])  # wherever a word is given
-    return f"{label} {row.verdict.word} ({point}, {low} to {high}{counted})"
+    return f"{label} {row.verdict.word} ({point}, {low} to {high}{BARRED * (BARRED in said)}{counted})"
 
 
 def judge(claim, differences, margin, n_required, flags=None):

@@ -164,7 +164,8 @@ def labels(found, claims):
 
 
 def _title(name):  # of a network, of one with layers of another size, or of a data set
-    known = sources.title(name.partition("_")[0])
+    stem = name.partition("_")[0]
+    known = sources.NETWORKS.get(stem) or sources.title(stem)  # rows of ImageNet's VGG-16 as well
     return f"{known}, {shapes.NETWORKS[name]}" if "_" in name else known
 
 

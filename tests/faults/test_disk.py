@@ -173,7 +173,6 @@ def test_a_damaged_checkpoint_is_absent(tmp_path, tried):
         path.write_bytes(raw if turn % 2 else whole[:place])
         found = checkpoints.load("a" * 16, folder=tmp_path)
         assert found is None or found[2] == sound
-        assert checkpoints.load("a" * 16, wanted="b" * 64, folder=tmp_path) is None
     tried(times)
 
 

@@ -98,7 +98,13 @@ def test_pages_and_notebooks_do_not_give_the_machine_away():
 class FakeRay(types.ModuleType):
     """Remembers how Ray would have been started."""
 
-    started = None
+    started, resources, over = None, {"CPU": 2.0, "GPU": 1.0}, False
+
+    def cluster_resources(self):
+        return self.resources
+
+    def shutdown(self):
+        self.over = True
 
     def init(self, **options):
         self.started = options, dict(os.environ)
@@ -125,6 +131,13 @@ def test_ray_starts_on_loopback_with_a_token_and_reports_nothing(fake_ray):
     assert environment["RAY_AUTH_MODE"] == "token" and re.fullmatch(r"[0-9a-f]{64}", environment["RAY_AUTH_TOKEN"])
     assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
     assert cluster.task.options["num_gpus"] == 0.25 and cluster.task.options["max_calls"] == 1
+
+
+def test_a_cluster_without_a_gpu_is_not_waited_for(fake_ray):
+    fake_ray.resources = {"CPU": 2.0}
+    with pytest.raises(TicketError, match="has no GPU"):
+        backends.Cluster(per_gpu=4)
+    assert fake_ray.over and backends.Cluster().free
 
 
 def test_a_token_is_never_made_up_for_a_cluster_that_is_there(fake_ray):

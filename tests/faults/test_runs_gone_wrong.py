@@ -13,6 +13,7 @@ from workshop import Here, Toy, conduct, kept, toy_configs
 
 from ticketlib import backends, campaign, data, experiment, grids, images, journal
 from ticketlib.ledger import Ledger
+from ticketlib.runs import parent
 
 ROOM = 256 * 2**20  # bytes beyond those in use
 ASKED = 2**33
@@ -70,6 +71,18 @@ def test_a_run_that_always_fails(tmp_path):
             end = conduct(ledger, broken, configs)
         assert end.failed == ["smart@0.9 (seed 0, 6 epochs): ValueError: no luck"]
     assert journal.Journal(ledger).given_up() == {configs[0].name: "ValueError: no luck"}
+
+
+def test_runs_lost_with_another_are_no_tries_of_their_own(tmp_path):
+    ledger, [dense, *_] = Ledger(tmp_path / "rows"), toy_configs(1)
+    child = grids.arm("smoke", "lt@0.9", 0, CIFAR)
+    assert parent(child).name == dense.name
+
+    def broken(config):
+        raise ValueError("no luck")
+
+    assert len(conduct(ledger, broken, [dense, child]).failed) == 2
+    assert [entry["name"] for entry in journal.Journal(ledger).entries()] == [dense.name]
 
 
 def test_a_journal_line_cut_short_is_passed_over(tmp_path):
