@@ -204,7 +204,8 @@ def test_masks_are_paired_by_seed_and_placed_between_chance_and_ceiling():
 
 def test_each_overlap_is_taken_beyond_its_own_chance():
     clean = {"keep_counts": {"a": 6, "b": 4}, "sizes": {"a": 20, "b": 20}}
-    spoilt = SHARED | {"keep_counts": {"a": 5, "b": 5}, "second_keep_counts": {"a": 6, "b": 4}}  # LT's second clean counts stand with the spoilt mask
+    spoilt = SHARED | {"keep_counts": {"a": 5, "b": 5}}
+    spoilt |= {"second_keep_counts": {"a": 6, "b": 4}}  # LT's second clean counts stand with the spoilt mask
     assert overlaps.beyond_chance((clean, spoilt)) == pytest.approx((0.4 - 0.2, 0.6 - (36 + 16) / 20 / 10))
     assert overlaps.left([(clean, spoilt)]) == pytest.approx(0.2 / 0.34)
     assert overlaps.beyond_chance((clean, SHARED)) is None and np.isnan(overlaps.left([(clean, SHARED)]))

@@ -60,6 +60,12 @@ def test_judge_says_what_is_missing():
     assert judged.rows[2].holm.p is None and judged.rows[2].estimate.n == 2
 
 
+def test_a_word_that_a_collapse_bars_is_said_on_the_board():
+    barred = verdicts.judge(CLAIMS["D2"], {"hybrid": STILL + 6}, 1.0, N, {"hybrid": Flags(collapsed=2)})
+    assert barred.word == UNDECIDED
+    assert barred.sentence.endswith(", which would hold, but a collapse bars that word; collapsed runs: 2); n = 6")
+
+
 def test_judge_heeds_flags():
     still = dict.fromkeys(("snip", "grasp", "lt"), STILL)
     idle = verdicts.judge(CLAIMS["B"], still, 1.0, N, {"lt": Flags(control_did_nothing=True)})

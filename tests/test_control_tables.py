@@ -23,6 +23,14 @@ def test_controls_are_read_from_the_arm_or_from_its_trained_net():
     assert controls.control_table({"resnet20": {}}, SPOILT).startswith("**Not run.**")
 
 
+def test_an_arm_without_a_classifier_says_nothing_beside_others():
+    arms = {f"magnitude@{s}": {0: row(f"magnitude@{s}", 0, 10.0, classifier_share=share)}
+            for s, share in (("0.9", 0.1), ("0.98", 0.0))}  # fmt: skip
+    said = controls.guessing(arms, "magnitude@0.98")
+    assert said.startswith("Mind *magnitude at initialisation* at 0.98: one threshold")
+    assert controls.guessing(arms, "magnitude@0.9") == controls.guessing(arms, "magnitude@0.5") == ""
+
+
 def test_a_rearranged_arm_says_how_much_could_move():
     (first, size), *others = [(layer.name, layer.size) for layer in grids.layers("laptop", "resnet")]
     counts = {name: 0 for name, _ in others} | {first: size // 2}

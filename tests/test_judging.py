@@ -70,6 +70,17 @@ def test_before_all_seeds_there_are_numbers_and_no_word(tmp_path):
     assert one.count("provisional, 1 of 6 seeds; so far ") == 3 and one.count("one seed, no interval") == 3
 
 
+def test_the_books_numbers_stand_beside_those_of_others(tmp_path):
+    for one in arms(FOUND | MOVED, seeds=range(3)):
+        Ledger(tmp_path).add(one)
+    run = nb.NotebookRun("laptop", "stored", tmp_path, 0, "auto", "")
+    said = judging.beside_others(run, "B")
+    assert said.startswith("**This book's, beside them** (ResNet-20") and said.count("90 % interval") == 3
+    assert "SNIP, rearranged − SNIP: " in said and said.endswith("n = 3.") and "holds" not in said
+    assert "hybrid − LRR: no runs." in judging.beside_others(run, "D2")
+    assert judging.beside_others(nb.NotebookRun("smoke", "run", tmp_path, 0, "auto", ""), "B") == ""
+
+
 def test_superiority_shows_no_margin_and_two_claims_share_one_control(tmp_path):
     said = page(tmp_path, arms(TRAINED | RANDOM), "D1", "D2")
     assert "margin" not in said and said.count("For comparison") == 1

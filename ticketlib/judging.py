@@ -40,6 +40,20 @@ def verdict(run, *claim_ids):
     return "\n\n".join(said)
 
 
+def beside_others(run, claim_id):
+    """This ledger's differences of a claim, to read beside those of others, as Markdown; "" with profile `smoke`."""
+    fixed = board.protocol()
+    if run.profile == "smoke" or fixed is None:
+        return ""
+    found = evidence.judge(Ledger(run.ledger).rows(), claim_id, run.profile, fixed["margin"], fixed["seeds"])
+    pairs = zip(checks.minus(found.claim.comparisons), found.rows, strict=True)
+    said = "; ".join(f"{pair.label}: {verdicts.effect(row.estimate)}" for pair, row in pairs)
+    return (
+        f"**This book's, beside them** ({evidence.scope(run.profile)}; the mean over "
+        f"{' and '.join(found.claim.sparsities)} removed): {said}."
+    )
+
+
 def _judged(found, arms, profile):
     """One judged claim: its word, where it applies, every comparison, seeds and device, collapsed runs."""
     where = f"{evidence.scope(profile)}; the mean over {' and '.join(found.claim.sparsities)} of the weights removed"

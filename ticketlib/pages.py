@@ -36,6 +36,7 @@ def substitutions():
     return {
         "protocol_status": protocol_status(rows),
         "protocol_reason": protocol_reason(rows),
+        "plan_sentence": plan_sentence(rows),
         "verdict_rules": verdicts.rules(),
         "comparison_table": comparison_table(),
         "recipe_table": recipe_table(),
@@ -75,14 +76,16 @@ def protocol_status(rows):
 
 def protocol_reason(rows):
     """Why the numbers are as they are, as the protocol's file says it, and what the pilot's spread asks for."""
+    fixed = board.protocol()
+    return "\n\n".join(filter(None, [fixed["reason"] if fixed else "", plan_sentence(rows)]))
+
+
+def plan_sentence(rows):
+    """How many seeds the pilot's largest spread asks for, and what those taken can show; "" without a spread."""
     from ticketlib import pilot  # it makes its tables with this module
 
-    fixed, asked = board.protocol(), pilot.seeds_asked(rows)
-    said = [fixed["reason"]] if fixed else []
-    if asked is not None:
-        label, _, plan = asked
-        said.append(f"The pilot's largest spread is that of {label}. {plan.sentence}")
-    return "\n\n".join(said)
+    asked = pilot.seeds_asked(rows)
+    return f"The pilot's largest spread is that of {asked[0]}. {asked[2].sentence}" if asked else ""
 
 
 def protocol_versions():

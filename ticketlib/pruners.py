@@ -135,9 +135,9 @@ def grasp(task):
     To first order, removing weight `$i$` changes the squared gradient norm by `$-2 w_i (H g)_i$`, so weights of low
     score are those whose removal raises it. The published code drops the top of `$-w (H g)$`; this is its negative.
 
-    Variant "authors" follows the paper's pruner/GraSP.py: g is the sum over two halves of the batch, in the order
-    given, H g the sum over the halves' Hessians, scores are divided by the size of their sum, and, if a generator was
-    passed to `score`, linear layers are drawn afresh (Xavier normal) and scored at those values.
+    Variant "authors" follows the paper's pruner/GraSP.py: `$g$` is the sum over two halves of the batch, in the order
+    given, and `$H g$` sums the halves' Hessians. Scores are divided by the size of their sum. If a generator was passed
+    to `score`, linear layers are drawn afresh (Xavier normal) and scored at those values.
     """
     parts = [slice(None)]
     if task.variant == "authors":
@@ -159,9 +159,11 @@ def grasp(task):
 
 @pruner("synflow")
 def synflow(task):
-    """Synaptic flow |w dR/dw| after iterative pruning, R the output sum of the net of |w| for an all-ones input.
+    """Synaptic flow `$|w\\, \\partial R / \\partial w|$` after iterative pruning (Tanaka et al. 2020).
 
-    Density falls exponentially over `rounds`; each round scores the survivors of the last (Tanaka et al. 2020).
+    `$R$` is the sum of the outputs of the network of `$|w|$` for an input of ones.
+
+    Density falls exponentially over `rounds`; each round scores the survivors of the last.
     Biases and batch norm shifts are left out, since they lie on no path from the input; at their initial 0 that
     changes nothing. So R is multilinear, which lets `Flow` scale it against overflow without a change of order.
 

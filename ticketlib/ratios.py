@@ -94,7 +94,7 @@ def keep_counts(model, rule, sparsity, *, linear_keep_ratio=0.3, family=None, mi
 
 @rule("smart", fixes_linear=True)
 def smart(table, total, family):
-    """Smart ratio: keep_ratio of layer `$i$` of `$L$` proportional to `$(L-i+1)^2 + (L-i+1)$`, over `$i^2$` for VGGs.
+    """Smart ratio: keep_ratio of layer `$l$` of `$L$` proportional to `$(L-l+1)^2 + (L-l+1)$`, over `$l^2$` for VGGs.
 
     Source: the paper's code, pruner/SmartRatio.py.
     """
@@ -103,19 +103,19 @@ def smart(table, total, family):
 
 @rule("linear", fixes_linear=True)
 def linear_decay(table, total, family):
-    """Ablation of the smart ratio: keep_ratio proportional to `$L-i+1$`, divided by `$i^2$` on VGGs."""
+    """Ablation of the smart ratio: keep_ratio proportional to `$L-l+1$`, divided by `$l^2$` on VGGs."""
     return _by_depth(table, family, lambda i, L: L - i + 1)
 
 
 @rule("cubic", fixes_linear=True)
 def cubic(table, total, family):
-    """Ablation of the smart ratio: keep_ratio proportional to `$(L-i+1)^3$`, divided by `$i^2$` on VGGs."""
+    """Ablation of the smart ratio: keep_ratio proportional to `$(L-l+1)^3$`, divided by `$l^2$` on VGGs."""
     return _by_depth(table, family, lambda i, L: (L - i + 1) ** 3)
 
 
 @rule("ascending", fixes_linear=True)
 def ascending(table, total, family):
-    """Ablation of the smart ratio: keep_ratio proportional to `$i^2 + i$`, divided by `$i^2$` on VGGs.
+    """Ablation of the smart ratio: keep_ratio proportional to `$l^2 + l$`, divided by `$l^2$` on VGGs.
 
     So it is almost uniform on a VGG, and on a ResNet it can leave the first convolution empty.
     """
@@ -181,7 +181,7 @@ def balanced(table, total, family):
 
 @rule("pyramidal")
 def pyramidal(table, total, family):
-    """keep_ratio `$r^i$` of layer `$i = 1, 2, ...$`, `$r$` such that the total fits (Gadhikar et al. 2023)."""
+    """keep_ratio `$r^l$` of layer `$l = 1, 2, ...$`, `$r$` such that the total fits (Gadhikar et al. 2023)."""
     kept = lambda r: [r**i * layer.size for i, layer in enumerate(table, 1)]  # noqa: E731
     r = bisect(lambda r: sum(kept(r)) < total, 0.0, 1.0)
     return [Fraction(count) for count in kept(r)]
