@@ -24,7 +24,7 @@ if not find_spec("ticketlib"):
     for _name, _package in {packages}.items():
         if not find_spec(_name):
             subprocess.run([sys.executable, "-m", "pip", "install", "-q", _package], check=True)"""
-PACKAGES = {name: name for name in ("torch", "scipy", "numba", "pandas", "pyarrow", "safetensors", "tqdm", "seaborn")}
+PACKAGES = {name: name for name in ("torch", "scipy", "numba", "pyarrow", "safetensors", "tqdm", "seaborn")}
 PACKAGES |= {"torchvision": "torchvision", "sklearn": "scikit-learn", "PIL": "pillow"}
 
 

@@ -10,6 +10,7 @@ import re
 import socket
 import sys
 import types
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,23 @@ def test_every_dependency_is_pinned_and_states_its_licence():
     assert len(pinned) == len(lines) > 20
     assert all(licence for _, _, licence in faults.licence_lines()[1])
     assert list(faults.requirements("requirements-ray.txt")) == ["ray"]
+
+
+def imported(path):
+    """Names of the top modules that a Python file imports."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    found = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    found += [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in found}
+
+
+def test_every_package_that_is_imported_is_pinned():
+    packages, pinned = packages_distributions(), set()
+    for path in ROOT.glob("requirements*.txt"):
+        pinned |= {name.lower() for name in faults.requirements(path.name)}
+    folders = ("ticketlib", "book/_ext", "tests", "benchmarks")
+    names = set().union(*(imported(path) for folder in folders for path in (ROOT / folder).rglob("*.py")))
+    assert {packages[name][0].lower() for name in names & packages.keys()} <= pinned | {"ticketlib"}
 
 
 def test_every_promise_names_a_test_that_is_there():
