@@ -1,5 +1,7 @@
 """What chapters share: rows read or made, the pilot's numbers and words, keep counts side by side."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -318,8 +320,9 @@ def test_keep_ratios_follow_the_layers_not_the_order_of_the_counts():
 
 def test_depth_and_size_of_layers_that_only_grow():
     sizes = [3, 4, 5, 6]
-    model = torch.nn.Sequential(*[torch.nn.Conv2d(a, b, 1) for a, b in zip(sizes, sizes[1:], strict=False)])
-    assert shares.depth_and_size(model) == pytest.approx(1) and shares.depth_and_size(model[::-1]) == pytest.approx(-1)
+    layers = ratios.layers(torch.nn.Sequential(*[torch.nn.Conv2d(a, b, 1) for a, b in itertools.pairwise(sizes)]))
+    assert shares.depth_and_size(layers) == pytest.approx(1)
+    assert shares.depth_and_size(layers[::-1]) == pytest.approx(-1)
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ def test_the_seeds_parameter_limits_the_rows(tmp_path):
 
 
 def test_longer_runs_have_a_name_of_their_own_and_are_paired_on_purpose(tmp_path):
-    assert checks.total_of("laptop") == 35
+    assert grids.total_epochs("laptop") == 35
     longer = [row("smart@0.9", 0, 82.0, changes={"epochs": 35}), row("lrr@0.9", 0, 83.0), row("smart@0.9", 0, 81.0)]
     found = checks.rows(notebook(tmp_path, longer), ())["resnet20"]
     assert {arm: of[0]["accuracy"] for arm, of in found.items()} == {

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from IPython.display import DisplayHandle, Markdown
 
-from ticketlib import campaign, data, evidence, experiment, grids, nb, plots, runs, train, verdicts
+from ticketlib import campaign, data, evidence, experiment, grids, nb, plots, probes, runs, train, verdicts
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.machine import threads
@@ -106,6 +106,14 @@ def _speed(config, dataset, device):
     for _ in range(2):  # the first one warms up
         result = train.fit(net, short, tiny, runs.streams(short), progress=False)
     return result.images / result.train_seconds
+
+
+def make_probes(run, configs, dataset, seconds=None):
+    """Make the probes that the ledger lacks; arguments as `work_off` has them."""
+    prober, there = probes.Prober(dataset), set(Ledger(run.ledger).names())
+    jobs = [(config, partial(prober.measure, config)) for config in configs if probes.name(config) not in there]
+    with one_thread():
+        work_off(run, jobs, "masks", seconds)
 
 
 def work_off(run, jobs, what, seconds=None):

@@ -13,7 +13,6 @@ from ticketlib.claims import Comparison
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, Row
 from ticketlib.sources import signed, title
-from ticketlib.tickets import REWIND_TO
 
 STEPS = ("step1", "step2", "step3", "step4")  # the grids whose rows these chapters show
 SPARSITIES = ("0.9", "0.98", "0.995")  # decimal text
@@ -54,22 +53,17 @@ def label(arm):
     return words
 
 
-def total_of(profile):
-    """Epochs of a random ticket that trains as long as a dense net and a rewound ticket together, a whole number."""
-    return round(runs.PROFILES[profile].training["epochs"] * (2 - float(REWIND_TO)))
-
-
 def rows(run, arms, longer=()):
     """A chapter's rows; with source "run" those of the arms named are carried out first, on the residual network.
 
     Arguments: run, nb.NotebookRun; arms, names with sparsity, those that others start from first; longer, names of
-        random tickets that train for `total_of` epochs, shown as "smart+epochs=35@0.9".
+        random tickets that train for `grids.total_epochs` epochs, shown as "smart+epochs=35@0.9".
     Returns: dict network -> {arm: {seed: Row}}, all arms of the ledger, not only the named ones.
     """
     there = None
     if run.source == "run":
         chapters.ticket_rows(run, arms)
-        dataset, total = chapters.images(run), total_of(run.profile)
+        dataset, total = chapters.images(run), grids.total_epochs(run.profile)
         own = range(chapters.seeds(run))
         extra = [grids.arm(run.profile, arm, seed, dataset, epochs=total) for seed in own for arm in longer]
         chapters.make_runs(run, campaign.missing(extra, Ledger(run.ledger)), dataset)
@@ -80,7 +74,7 @@ def rows(run, arms, longer=()):
 
 def by_network(found, profile):
     """Rows as `rows` gives them: dict network -> {arm: {seed: Row}}."""
-    total = total_of(profile)
+    total = grids.total_epochs(profile)
     return {
         name: evidence.select(found, profile, short)
         | {arm.replace("@", f"+epochs={total}@"): of for arm, of in at_length(found, profile, total, short).items()}

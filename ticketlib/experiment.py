@@ -126,12 +126,9 @@ _loaded = functools.cache(data.load)
 
 def build(config, dataset):
     """The configuration's network with its initial weights."""
-    options = {"width": config.width} if config.width is not None else {}
-    if config.network.startswith("resnet"):
-        options["stem_stride"] = config.stem_stride
     return models.build(
         config.network, len(dataset.classes), dataset.train.images.shape[1],
-        generator=streams(config)("init"), **options,
+        generator=streams(config)("init"), width=config.width, stem_stride=config.stem_stride,
     )  # fmt: skip
 
 

@@ -21,8 +21,7 @@ def training_flops(network, width, stem_stride):
 
     Source: torch.utils.flop_counter, which counts a multiplication and an addition as two.
     """
-    options = {"stem_stride": stem_stride} if network.startswith("resnet") else {}
-    net = models.build(network, CLASSES, 3, generator=torch.Generator().manual_seed(0), width=width, **options)
+    net = models.build(network, CLASSES, width=width, stem_stride=stem_stride)
     with FlopCounterMode(display=False) as counter:
         net(torch.zeros(2, 3, SIDE, SIDE)).sum().backward()
     return counter.get_total_flops() / 2

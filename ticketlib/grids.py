@@ -6,11 +6,12 @@ import functools
 import re
 
 from ticketlib import models, ratios
+from ticketlib.campaign import cost
 from ticketlib.claims import CLAIMS
 from ticketlib.corrupt import KINDS
 from ticketlib.errors import TicketError, one_of
 from ticketlib.runs import PROFILES, config
-from ticketlib.tickets import CHECKS, REWIND_TO, TICKETS
+from ticketlib.tickets import CHECKS, REWIND_TO
 
 PILOT_ARMS = ("dense", "lt@0.9", "lt+rearranged@0.9", "snip@0.9", "snip+rearranged@0.9", "smart@0.9", "uniform@0.9")
 PROBED, SPARSE_END = ("0.9", "0.95", "0.98"), ("0.99", "0.995", "0.999")  # sparsities of the probes
@@ -60,13 +61,14 @@ def claim_arms():
     return list(dict.fromkeys(arms))
 
 
-def step1(profile, dataset):
-    """What the verdicts read, and beside it ERK, OMP, magnitude at init, and random tickets at equal total training.
+def total_epochs(profile):
+    """Epochs that went into a rewound ticket: the dense net's and three quarters of them again, a whole number."""
+    return round(PROFILES[profile].training["epochs"] * (2 - float(REWIND_TO)))
 
-    A ticket of a trained net has had the dense net's epochs and three quarters of them again; random tickets get as
-    many in one run.
-    """
-    total = round(PROFILES[profile].training["epochs"] * (2 - float(REWIND_TO)))
+
+def step1(profile, dataset):
+    """What the verdicts read, and beside it ERK, OMP, magnitude at init, and random tickets at equal total training."""
+    total = total_epochs(profile)
     beside, equal = ("erk@0.98", "omp@0.98", "magnitude@0.98"), ("smart@0.9", "smart@0.98", "uniform@0.98")
     return [
         run
@@ -211,6 +213,4 @@ def units(configs, profile):
     """
     if not configs:
         raise TicketError("an empty grid has no cost; it needs at least one run.")
-    shares = [1 if TICKETS[c.ticket].schedule == "full" else 1 - float(REWIND_TO) for c in configs]
-    epochs = PROFILES[profile].training["epochs"]
-    return sum(share * c.epochs / epochs for share, c in zip(shares, configs, strict=True))
+    return sum(map(cost, configs)) / PROFILES[profile].training["epochs"]

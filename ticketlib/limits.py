@@ -1,6 +1,5 @@
 """How far masks go before they break: weights on no live path, empty layers, what rearranging can move, on paper."""
 
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -92,14 +91,11 @@ def _cell(rows, profile, network, method, sparsity):
 
 
 def _make(run):
-    dataset, ledger = chapters.images(run), Ledger(run.ledger)
+    dataset = chapters.images(run)
     network = runs.PROFILES[run.profile].networks["resnet"][0]
     wanted = [*grids.probes(run.profile, dataset, 1), *grids.sparse_probes(run.profile, dataset, 1)]
-    prober, there = probes.Prober(dataset), ledger.names()
-    jobs = [(config, partial(prober.measure, config)) for config in wanted
-            if config.network == network and config.corruption == "none" and probes.name(config) not in there]
-    with chapters.one_thread():
-        chapters.work_off(run, jobs, "masks")
+    clean = [config for config in wanted if config.network == network and config.corruption == "none"]
+    chapters.make_probes(run, clean, dataset)
 
 
 def from_rows(rows):

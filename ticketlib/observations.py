@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 from scipy.stats import spearmanr
 
-from ticketlib import evidence, grids, imagenet, limits, models, overlaps, ratios, shapes, shares, verdicts
+from ticketlib import evidence, grids, imagenet, limits, overlaps, ratios, shapes, shares, verdicts
 from ticketlib.answers import Piece
 from ticketlib.claims import CLAIMS
 from ticketlib.plots import style
@@ -182,9 +182,8 @@ def _moved(of):
 def confounded(facts):
     """How closely place and size go together in the profile's networks, and what methods follow where they part."""
     said = []
-    for network, (name, width, stride) in PROFILES[facts.profile].networks.items():
-        options = {"stem_stride": stride} if network == "resnet" else {}
-        far = shares.depth_and_size(models.build(name, 10, width=width, **options))
+    for network, (name, *_) in PROFILES[facts.profile].networks.items():
+        far = shares.depth_and_size(grids.layers(facts.profile, network))
         said.append(f"{decimal(far)} in {title(name)}")
     text = f"rank correlation of a layer's place with its size: {', '.join(said)}"
     found = shapes.found_in(facts.rows)

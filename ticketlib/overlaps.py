@@ -1,7 +1,6 @@
 """How far a mask moves when the data that find it are spoilt: between chance and the masks of two clean batches."""
 
 from collections import defaultdict
-from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -52,14 +51,11 @@ def pairs_of(rows):
 
 
 def _make(run):
-    dataset, ledger = chapters.images(run), Ledger(run.ledger)
+    dataset = chapters.images(run)
     network = runs.PROFILES[run.profile].networks["resnet"][0]
     configs = [config for config in grids.probes(run.profile, dataset, chapters.seeds(run))
                if config.ticket in TICKETS and config.network == network]  # fmt: skip
-    prober, there = probes.Prober(dataset), ledger.names()
-    jobs = [(config, partial(prober.measure, config)) for config in configs if probes.name(config) not in there]
-    with chapters.one_thread():
-        chapters.work_off(run, jobs, "masks")
+    chapters.make_probes(run, configs, dataset)
 
 
 def sizes_of(row):

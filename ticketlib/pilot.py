@@ -152,10 +152,7 @@ def cells(curve):
 
 def drawn(curve):
     """As `cells`, for `plots.curves`: without the intervals of two seeds, which are wider than any figure."""
-    return {
-        epochs: (values, replace(found, low=None, high=None) if found.n < 3 else found)
-        for epochs, (values, found) in cells(curve).items()
-    }
+    return {epochs: (values, checks.without_wide(found)) for epochs, (values, found) in cells(curve).items()}
 
 
 def steps(curve):

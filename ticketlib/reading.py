@@ -1,8 +1,9 @@
 """What pages beside the chapters show: pictures, a map of the paper, data sources, how references were checked."""
 
-import re
 from dataclasses import replace
 from importlib.metadata import version
+
+import pybtex.database
 
 from ticketlib import baselines, board, drawings, evidence, grids, nb, pages, pipeline, runs, spent, verdicts
 from ticketlib.data import CLASSES
@@ -55,8 +56,6 @@ DATA = {  # data set -> (source, what is stated of its licence, where that was r
         "parquet files in a folder `tiny-imagenet/data`",
     ),
 }  # fmt: skip
-ENTRY = re.compile(r"@\w+\{(\w+),(.*?)\n\}", re.S)
-FIELD = re.compile(r"^\s*(\w+)\s*=\s*\{(.*)\},?$", re.M)
 
 
 def substitutions(rows, beside):
@@ -145,12 +144,11 @@ def recipe_versions(rows):
 
 
 def references():
-    """Entries of the bibliography: dict key -> {field: text}."""
-    text = (nb.ROOT / "book" / "references.bib").read_text(encoding="utf-8")
-    return {key: dict(FIELD.findall(body)) for key, body in ENTRY.findall(text)}
+    """Entries of the bibliography: dict key -> pybtex.database.Entry."""
+    return dict(pybtex.database.parse_file(nb.ROOT / "book" / "references.bib").entries)
 
 
 def references_checked():
     """How each entry of the bibliography was checked, as a Markdown table."""
-    lines = [[f"{{cite:t}}`{key}`", entry["annote"]] for key, entry in references().items()]
+    lines = [[f"{{cite:t}}`{key}`", entry.fields["annote"]] for key, entry in references().items()]
     return pages.table(["entry", "checked against"], lines)

@@ -1,13 +1,12 @@
 """What the paper's three reviewers asked, in our own words, and what settles each question."""
 
-from ticketlib import observations, published
+from ticketlib import grids, observations, published
 from ticketlib.answers import COMPUTED, EDITORIAL, MEASURED, Item, Need, Pair
 from ticketlib.plots import style
 from ticketlib.runs import PROFILES
-from ticketlib.tickets import REWIND_TO
 
 EPOCHS = PROFILES["laptop"].training["epochs"]
-TOTAL = round(EPOCHS * (2 - float(REWIND_TO)))  # what a ticket of a trained net has had: the dense net's and its own
+TOTAL = grids.total_epochs("laptop")
 BOTH, SPARSE, ONE = ("0.9", "0.98"), ("0.98",), ("0.9",)
 HYBRID = (Pair("hybrid over LRR", "hybrid", "lrr"),)
 DATA, BUDGET = "claims/02_data_checks", "claims/05_budget"

@@ -1,6 +1,5 @@
 """Does a layer's keep-ratio follow its place or its size? Networks in which the two part tell."""
 
-from functools import partial
 
 import numpy as np
 
@@ -42,13 +41,10 @@ def found_in(rows, seeds=0):
 
 
 def _make(run):
-    dataset, ledger = chapters.images(run), Ledger(run.ledger)
+    dataset = chapters.images(run)
     widths = DIGITS if run.profile == "smoke" else grids.SHAPES
     configs = grids.shape_probes(run.profile, dataset, chapters.seeds(run), widths)
-    prober, there = probes.Prober(dataset), ledger.names()
-    jobs = [(config, partial(prober.measure, config)) for config in configs if probes.name(config) not in there]
-    with chapters.one_thread():
-        chapters.work_off(run, jobs, "masks")
+    chapters.make_probes(run, configs, dataset)
 
 
 def inner(model):

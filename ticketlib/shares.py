@@ -2,7 +2,6 @@
 
 import textwrap
 from collections import defaultdict
-from functools import partial
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -75,9 +74,12 @@ def _distance(counts, rule):
     return f"{distance(counts[rule], counts['smart']):.2f}"
 
 
-def depth_and_size(model):
-    """Rank correlation, -1 to 1, of a convolution's place in the network and the number of its weights."""
-    sizes = [layer.size for layer in ratios.layers(model) if not layer.linear]
+def depth_and_size(layers):
+    """Rank correlation, -1 to 1, of a convolution's place in the network and the number of its weights.
+
+    Arguments: layers, list of ratios.Layer in forward order.
+    """
+    sizes = [layer.size for layer in layers if not layer.linear]
     return float(spearmanr(range(len(sizes)), sizes).statistic)
 
 
@@ -154,9 +156,7 @@ def _make(run, dataset):
     parents = {p.name: p for p in map(runs.parent, wanted) if p and checkpoints.load(p.name) is None}
     chapters.make_runs(run, list(parents.values()), dataset)
     seconds = _seconds(wanted, there + chapters.book_rows(run))
-    prober = probes.Prober(dataset)
-    with chapters.one_thread():
-        chapters.work_off(run, [(config, partial(prober.measure, config)) for config in wanted], "masks", seconds)
+    chapters.make_probes(run, wanted, dataset, seconds)
 
 
 def _seconds(wanted, rows):
@@ -242,6 +242,6 @@ def panels(found):
 def network_of(row):
     """The network, with fresh weights, whose mask a probe row describes."""
     values = row["config"]
-    options = {"stem_stride": values["stem_stride"]} if values["network"].startswith("resnet") else {}
     channels = 1 if values["dataset"] == "digits" else 3
-    return models.build(values["network"], data.CLASSES[values["dataset"]], channels, width=values["width"], **options)
+    size = {what: values[what] for what in ("width", "stem_stride")}
+    return models.build(values["network"], data.CLASSES[values["dataset"]], channels, **size)

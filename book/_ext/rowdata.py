@@ -72,9 +72,8 @@ def line(row, profile, pages):
 def _forward(network, width, stem_stride, dataset):  # layers as (name, size), in forward order
     if dataset == imagenet.DATASET:
         return [(layer.name, layer.size) for layer in imagenet.layers(network)]
-    stem = {"stem_stride": stem_stride} if network.startswith("resnet") else {}
     channels = 1 if dataset == "digits" else 3
-    model = models.build(network, CLASSES[dataset], channels, width=width, **stem)
+    model = models.build(network, CLASSES[dataset], channels, width=width, stem_stride=stem_stride)
     return [(layer.name, layer.size) for layer in ratios.layers(model)]
 
 
