@@ -229,6 +229,18 @@ def test_a_rule_of_one_s_own_is_registered_by_one_decorator():
         del ratios.RULES["last_only"]
 
 
+def test_why_a_rule_cannot_be_met_and_what_leaves_a_layer_empty():
+    assert ratios.why_not(table(10, 10), "uniform", "0.5") == ""
+    assert ratios.defined_counts(table(10, 10), "uniform", "0.5") == {"0": 5, "1": 5}
+    assert ratios.why_not(table(10, 10), "uniform", "0.99") == "sparsity 0.99 keeps none of the weights."
+    assert ratios.defined_counts(table(10, 10), "uniform", "0.99") is None
+    resnet = build("resnet32", 10)
+    assert ratios.why_not(resnet, "ascending", "0.98") == ""  # it empties the first layer
+    assert ratios.defined_counts(resnet, "ascending", "0.98") is None
+    with pytest.raises(TicketError, match="'ascendingly' is not known"):
+        ratios.why_not(resnet, "ascendingly", "0.98")
+
+
 def test_a_smart_ratio_mask_has_the_smart_ratio_s_counts(nets):
     counts = keep_counts(nets["resnet32"], "smart", 0.98)
     mask = masks.random_mask(prunable(nets["resnet32"]), counts, generator=torch.Generator().manual_seed(0))

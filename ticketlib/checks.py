@@ -10,7 +10,6 @@ import numpy as np
 
 from ticketlib import campaign, chapters, evidence, grids, pages, plots, ratios, runs, stats, verdicts
 from ticketlib.claims import Comparison
-from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, Row
 from ticketlib.sources import signed, title
 
@@ -209,10 +208,7 @@ def cannot_be_met(profile, network, arm, sparsity):
     if ticket not in ratios.RULES or any(option.startswith("min_per_layer") for option in options):
         return False
     family = next(short for short, (name, *_) in runs.PROFILES[profile].networks.items() if name == network)
-    try:
-        return 0 in ratios.keep_counts(grids.layers(profile, family), ticket, sparsity, family=family).values()
-    except TicketError:
-        return True
+    return ratios.defined_counts(grids.layers(profile, family), ticket, sparsity, family=family) is None
 
 
 def effect(estimate):

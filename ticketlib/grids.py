@@ -1,6 +1,5 @@
 """The book's grids of runs, in the order in which they are carried out: seed by seed, every arm of a seed together."""
 
-import contextlib
 import dataclasses
 import functools
 import re
@@ -142,8 +141,7 @@ def _defined(profile, network):
     """Arms of the rules that can be met on a network of a profile, at all sparsities of the probes."""
     for rule in ratios.RULES:
         for sparsity in (*PROBED, *SPARSE_END):
-            with contextlib.suppress(TicketError):
-                ratios.keep_counts(layers(profile, network), rule, sparsity, family=network)
+            if not ratios.why_not(layers(profile, network), rule, sparsity, family=network):
                 yield f"{rule}@{sparsity}"
 
 

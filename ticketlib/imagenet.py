@@ -10,7 +10,7 @@ import torchvision
 from matplotlib.colors import LogNorm
 
 from ticketlib import limits, machine, masks, paths, pruners, ratios, verdicts
-from ticketlib.errors import TicketError, one_of
+from ticketlib.errors import one_of
 from ticketlib.ledger import Ledger, Row, name_of
 from ticketlib.models import prunable
 from ticketlib.nb import book_ledger
@@ -55,11 +55,7 @@ def reason(network, method, sparsity):
     """Why a method is not defined on a network at a sparsity; "" where it is."""
     if method not in ratios.RULES:
         return ""
-    try:
-        ratios.keep_counts(layers(network), method, sparsity, family=FAMILIES[network])
-    except TicketError as error:
-        return str(error).removeprefix(f"{verdicts.NOT_DEFINED}: ")
-    return ""
+    return ratios.why_not(layers(network), method, sparsity, family=FAMILIES[network])
 
 
 def wanted(network, methods=METHODS):

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ticketlib import chapters, evidence, grids, nb, overlaps, pages, probes, ratios, runs, verdicts
-from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.plots import kept_axis, style
 
@@ -83,11 +82,8 @@ def _cell(rows, profile, network, method, sparsity):
         return from_rows(list(rows.values()))
     if method not in ratios.RULES:
         return None
-    try:
-        ratios.keep_counts(grids.layers(profile, network), method, sparsity, family=network)
-    except TicketError as error:
-        return Cell(reason=str(error).removeprefix(f"{verdicts.NOT_DEFINED}: "))
-    return None
+    why = ratios.why_not(grids.layers(profile, network), method, sparsity, family=network)
+    return Cell(reason=why) if why else None
 
 
 def _make(run):

@@ -15,7 +15,12 @@ from ticketlib.ranking import nearest
 FAMILIES = ("resnet", "vgg")
 RULES = {}  # name -> function (layers, total, family) -> real-valued keep counts, up to a common factor
 FIXES_LINEAR = set()  # the rules that fix linear layers at a keep_ratio and share out the rest
+NOT_DEFINED = "not defined here: "  # before the reason why a rule cannot be met
 BUDGET = "; the budget is "  # in the reason why a rule is not defined, before the number of weights that may stay
+
+
+class NotDefined(TicketError):
+    """A rule cannot be met on this network at this sparsity."""
 
 
 class Layer(NamedTuple):
@@ -75,13 +80,13 @@ def keep_counts(model, rule, sparsity, *, linear_keep_ratio=0.3, family=None, mi
         min_per_layer: each layer keeps at least this many weights (all, if it has fewer); layers that would fall
             below are held there, and the rest is shared out again among the others.
     Returns: dict from name to int, in forward order.
-    Raises: TicketError for an unknown rule or option, or where the rule is "not defined here".
+    Raises: TicketError for an unknown rule or option; NotDefined where the rule cannot be met.
     Source: each rule's in its own docstring; overflow in the order of the paper's code (`fill`).
     """
     table = model if isinstance(model, list) else layers(model)
     total = asked_total(sum(_sizes(table)), sparsity)
     if not total:
-        raise TicketError(f"not defined here: sparsity {sparsity} keeps none of the weights.")
+        raise NotDefined(f"{NOT_DEFINED}sparsity {sparsity} keeps none of the weights.")
     if family is not None:
         one_of("family", family, FAMILIES)
     function = RULES[one_of("rule", rule, RULES)]
@@ -90,6 +95,23 @@ def keep_counts(model, rule, sparsity, *, linear_keep_ratio=0.3, family=None, mi
     shares = function(table, total, family)
     held = _held(table, rule, total, linear_keep_ratio)
     return _guarded(table, shares, total, held, min_per_layer)
+
+
+def why_not(model, rule, sparsity, *, family=None):
+    """Why a rule cannot be met on a network at a sparsity, in words; "" where it can. Arguments as `keep_counts`."""
+    try:
+        keep_counts(model, rule, sparsity, family=family)
+    except NotDefined as error:
+        return str(error).removeprefix(NOT_DEFINED)
+    return ""
+
+
+def defined_counts(model, rule, sparsity, *, family=None):
+    """`keep_counts` of a rule; None where it cannot be met or leaves a layer empty."""
+    if why_not(model, rule, sparsity, family=family):
+        return None
+    counts = keep_counts(model, rule, sparsity, family=family)
+    return counts if all(counts.values()) else None
 
 
 @rule("smart", fixes_linear=True)
@@ -139,8 +161,8 @@ def uniform_plus(table, total, family):
         held[last.name] = ceil(Fraction(last.size, 5))
         keep_ratio = _spread(table, held, total)
     if keep_ratio is None or keep_ratio < 0:
-        raise TicketError(
-            f"not defined here: uniform_plus needs {sum(held.values()):,} weights for "
+        raise NotDefined(
+            f"{NOT_DEFINED}uniform_plus needs {sum(held.values()):,} weights for "
             f"{' and '.join(called(table, name) for name in held)}{BUDGET}{total:,}."
         )
     return [held.get(layer.name, keep_ratio * layer.size) for layer in table]
@@ -209,10 +231,10 @@ def _held(table, rule, total, keep_ratio):  # -> counts of the linear layers und
         raise TicketError(f"linear_keep_ratio {keep_ratio!r} is not allowed; it must be a number from 0 to 1.")
     held = {layer.name: nearest(Decimal(str(keep_ratio)), layer.size) for layer in table if layer.linear}
     if len(held) == len(table):
-        raise TicketError(f"not defined here: {rule} fixes linear layers, and they are all there is.")
+        raise NotDefined(f"{NOT_DEFINED}{rule} fixes linear layers, and they are all there is.")
     if sum(held.values()) > total:
-        raise TicketError(
-            f"not defined here: {rule} keeps {keep_ratio} of the linear layers, {sum(held.values()):,} weights"
+        raise NotDefined(
+            f"{NOT_DEFINED}{rule} keeps {keep_ratio} of the linear layers, {sum(held.values()):,} weights"
             f"{BUDGET}{total:,}."
         )
     sizes = {layer.name: layer.size for layer in table}
@@ -230,7 +252,7 @@ def _guarded(table, shares, total, held, minimum):
     least = {layer.name: min(minimum, layer.size) for layer in table}
     held = {name: max(count, least[name]) for name, count in held.items()}
     if sum((least | held).values()) > total:
-        raise TicketError(f"not defined here: min_per_layer {minimum} needs more than the budget of {total} weights.")
+        raise NotDefined(f"{NOT_DEFINED}min_per_layer {minimum} needs more than the budget of {total} weights.")
     while True:
         free = [i for i, layer in enumerate(table) if layer.name not in held]
         sizes = [table[i].size for i in free]

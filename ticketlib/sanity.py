@@ -80,7 +80,8 @@ class Plan:
     def undefined(self):
         """The rules that cannot be met here, or leave a layer empty."""
         model = experiment.build(self.config("magnitude", self.sparsities[0], 0), self.dataset)
-        return {rule for rule in ("smart", "uniform") for s in self.sparsities if not _is_defined(model, rule, s)}
+        return {rule for rule in ("smart", "uniform") for s in self.sparsities
+                if ratios.defined_counts(model, rule, s) is None}  # fmt: skip
 
     @functools.cached_property
     def average_counts(self):
@@ -105,13 +106,6 @@ class Plan:
             tickets.TICKETS[key] = tickets.Recipe(key, "global")
             tickets.TICKETS[f"{key}-mean"] = tickets.Recipe("random", key)
             yield
-
-
-def _is_defined(model, rule, sparsity):
-    try:
-        return all(ratios.keep_counts(model, rule, sparsity).values())
-    except TicketError:
-        return False
 
 
 def sanity_check(

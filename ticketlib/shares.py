@@ -7,7 +7,6 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from ticketlib import chapters, checkpoints, data, models, probes, ratios, runs, verdicts
-from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.plots import style
 from ticketlib.sources import title
@@ -27,16 +26,7 @@ def rule_counts(model, sparsity):
     Arguments: model, or a list of ratios.Layer; sparsity, fraction removed.
     Returns: dict rule -> {layer: count} or None.
     """
-    found = {}
-    for rule in ratios.RULES:
-        try:
-            counts = ratios.keep_counts(model, rule, sparsity)
-        except TicketError as error:
-            if verdicts.NOT_DEFINED not in str(error):
-                raise
-            counts = {}
-        found[rule] = counts if min(counts.values(), default=0) > 0 else None
-    return found
+    return {rule: ratios.defined_counts(model, rule, sparsity) for rule in ratios.RULES}
 
 
 def keep_ratios(counts, model):
