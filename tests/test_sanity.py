@@ -385,6 +385,21 @@ def test_a_name_is_the_same_in_another_process(tmp_path, monkeypatch):
     assert scorers.identity(mine.pruner) == there
 
 
+def test_a_module_imported_inside_counts_by_its_text(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def inside(model, images, labels):
+        import a_helper_of_mine  # noqa: F401
+
+    found = [scorers.identity(inside)]  # there is none: what the function has to live with
+    for text in ("POWER = 1", "POWER = 2"):
+        (tmp_path / "a_helper_of_mine.py").write_text(text)
+        importlib.invalidate_caches()
+        found.append(scorers.identity(inside))
+        del sys.modules["a_helper_of_mine"]
+    assert len(set(found)) == 3
+
+
 def test_what_cannot_be_read_is_refused():
     lock = __import__("threading").Lock()
     with pytest.raises(TicketError, match="holds a lock"):

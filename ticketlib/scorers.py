@@ -1,9 +1,11 @@
 """Score functions from outside: called on a copy of the model, checked, and named by what they compute."""
 
+import contextlib
 import copy
 import dis
 import functools
 import hashlib
+import importlib
 import pickle
 import re
 import sys
@@ -112,8 +114,9 @@ def scorer(function, name=None):
 def identity(function):
     """Twelve hexadecimal digits of what a function computes with.
 
-    Bytecode, constants and defaults; what it closes over, and the globals it reads, wherever these are defined in
-    Python outside the installed packages. Comments and layout do not count; what is installed counts by name.
+    Bytecode, constants and defaults; what it closes over, the globals it reads and the modules it imports, wherever
+    these are defined in Python outside the installed packages. Comments and layout do not count, but in the files of
+    modules. What is installed counts by name. What such a module imports in its turn is not looked at.
 
     Raises: TicketError if it holds something whose content cannot be read, such as a torch.Generator.
     """
@@ -157,14 +160,21 @@ def _function_parts(function):
     """Code, defaults, closure, and the globals that the code and the functions in it read."""
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     known = function.__globals__
-    named = [part for name in sorted(_globals(function.__code__)) if name in known for part in (name, known[name])]
+    named = [part for name in sorted(_names(function.__code__)) if name in known for part in (name, known[name])]
+    named += map(_module, sorted(_names(function.__code__, "IMPORT_NAME")))
     return [function.__code__, function.__defaults__, function.__kwdefaults__, *cells, *named]
 
 
-def _globals(code):
-    """Names of the globals that code reads, functions inside it included."""
-    own = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
-    return own.union(*(_globals(const) for const in code.co_consts if isinstance(const, types.CodeType)))
+def _names(code, step="LOAD_GLOBAL"):
+    """Names of the globals that code reads, or with "IMPORT_NAME" of what it imports, functions inside it included."""
+    own = {found.argval for found in dis.get_instructions(code) if found.opname == step}
+    return own.union(*(_names(const, step) for const in code.co_consts if isinstance(const, types.CodeType)))
+
+
+def _module(name):
+    """A module that a function imports, as it will find it; None where there is none, which it has to live with."""
+    with contextlib.suppress(ImportError, ValueError):
+        return importlib.import_module(name)
 
 
 def _class_parts(value):
