@@ -115,7 +115,7 @@ def test_profiles_differ_in_what_the_table_says_and_in_nothing_else():
     table = pages.recipe_differences()
     smoke = runs.PROFILES["smoke"].training
     assert f"| epochs | {smoke['epochs']} | {a['epochs']} | {b['epochs']} |" in table and "| momentum |" not in table
-    assert "| random horizontal flips | no | yes | yes | only `smoke` differs" in table
+    assert "| random horizontal flips | no | yes | yes | it does not; `smoke` does" in table
 
 
 def test_all_that_the_pages_compute_is_there():

@@ -117,11 +117,14 @@ def comparison_table():
     return table(["claim", "in words", "difference", "asked", "interval before Holm"], lines)
 
 
+TITLES = ("setting", *(f"`{name}`" for name in PROFILES))  # of the two tables of recipes
+
+
 def recipe_table():
     """Every value of every profile's recipe."""
     profiles = PROFILES.values()
     lines = [[said, *(_value(profile.training[what]) for profile in profiles)] for what, said in RECIPE.items()]
-    return table(["", *PROFILES], [["networks", *map(_networks, profiles)], *lines])
+    return table(TITLES, [["networks", *map(_networks, profiles)], *lines])
 
 
 def recipe_differences():
@@ -134,13 +137,13 @@ def recipe_differences():
     for what, said in RECIPE.items():
         values = [_value(profile.training[what]) for profile in profiles]
         if len(set(values)) > 1:
-            lines.append([said, *values, REASONS.get(what, "only `smoke` differs: its digits are small")])
+            lines.append([said, *values, REASONS.get(what, "it does not; `smoke` does, whose digits are small")])
     scoring = [runs.config(name, "snip", "0.9", 0, dataset=NO_IMAGES) for name in PROFILES]
     said_of = {"default": "as published", "book": "as published", "authors": "as in the paper's code"}
     for what, said in (("variant", "arithmetic of SNIP and GraSP"), ("scoring", "their scoring batch")):
         why = "the authors' quirks are tried where the authors' scale is"
         lines.append([said, *(said_of[getattr(config, what)] for config in scoring), why])
-    return table(["", *PROFILES, "why `laptop` differs from `paper`"], lines)
+    return table([*TITLES, "why `laptop` differs from `paper`"], lines)
 
 
 def _value(value):
