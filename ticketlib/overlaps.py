@@ -164,6 +164,9 @@ def draw(ax, found, network):
         dots = [row["overlap"] - row["chance"] for _, row in of.values()]
         ax.plot([place] * len(of), dots, look.marker, color=look.colour)
     ax.axhline(0, color="0.4", linewidth=0.8)
-    ax.set_xticks(range(len(cells)), [f"{style(ticket).label}\n{sparsity}" for (_, ticket, sparsity), _ in cells])
+    tickets = [key[1] for key, _ in cells]
+    middle = {ticket: tickets.index(ticket) + (tickets.count(ticket) - 1) // 2 for ticket in tickets}
+    labels = [f"{s}\n{style(t).label if middle[t] == place else ''}" for place, ((_, t, s), _) in enumerate(cells)]
+    ax.set_xticks(range(len(cells)), labels, fontsize=9)
     ax.set_title(title(network))
     return ax
