@@ -1,10 +1,8 @@
 """Trained networks between two runs: a cache outside the repository, checked by digest, never unpickled."""
 
-import contextlib
 import hashlib
 import os
 import tempfile
-import time
 from pathlib import Path
 
 import torch
@@ -13,10 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from ticketlib.data import cache_folder
 from ticketlib.errors import TicketError
-from ticketlib.ledger import NAME
+from ticketlib.ledger import NAME, sweep
 from ticketlib.masks import Mask
 
-ABANDONED = 3600  # seconds after which a file that was never moved into place is swept away
 MASK = "mask/"  # prefix of the mask's tensors in the file
 
 
@@ -54,7 +51,7 @@ def save(name, model, mask, folder=None):
 
 def _write(tensors, path, found):
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path.parent)
+    sweep(path.parent)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     os.close(handle)
     try:
@@ -62,14 +59,6 @@ def _write(tensors, path, found):
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
-
-
-def _sweep(folder):
-    """Remove what a process that was killed while it wrote a checkpoint has left behind."""
-    for path in folder.glob(".*.part"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                path.unlink()
 
 
 def load(name, folder=None):

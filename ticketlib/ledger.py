@@ -230,10 +230,15 @@ class Ledger:
 
     def sweep(self):
         """Remove what a process that was killed while it wrote a row has left behind."""
-        for path in self.folder.glob(".*.part") if self.folder.is_dir() else ():
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > ABANDONED:
-                    path.unlink()
+        sweep(self.folder)
+
+
+def sweep(folder):
+    """Remove the unfinished files, `.NAME.part`, that killed processes have left in a folder."""
+    for path in folder.glob(".*.part") if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
 
 
 def _settle(temporary, path):
