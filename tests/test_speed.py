@@ -76,9 +76,10 @@ def test_the_verdict_says_pays_only_where_a_step_is_faster(stored, found, words)
     assert words in said and said.endswith("Of 3 goals set, 2 were reached.")
 
 
-def test_the_verdict_warns_where_others_used_the_machine(stored):
+def test_a_warning_where_others_used_the_machine_stands_once(stored):
     stored["dense"]["busy"] = 0.6
-    assert "up to 60 % of the machine" in speed.verdict(stored)
+    assert "up to 60 % of the machine" in speed.busy(stored)
+    assert speed.in_short(stored).count("of the machine") == 1 and "of the machine" not in speed.verdict(stored)
 
 
 CROSSINGS = [  # seconds an image are a straight line over weights kept: 1 / speed
