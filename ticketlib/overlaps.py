@@ -97,11 +97,16 @@ def beyond_chance(pair):
     return spoilt["overlap"] - spoilt["chance"], spoilt["ceiling"] - chance
 
 
-def left(pairs):
-    """How much of the agreement of two clean masks corruption leaves: a share of its mean; nan where none is known."""
+def agreement(pairs):
+    """Means of `beyond_chance` over the pairs that have it: (float, float), nan where none has."""
     known = list(filter(None, map(beyond_chance, pairs)))
-    ours, clean = np.mean(known, axis=0) if known else (np.nan, np.nan)
-    return float(ours / clean)
+    return tuple(map(float, np.mean(known, axis=0))) if known else (np.nan, np.nan)
+
+
+def left(pairs):
+    """How much of the agreement of two clean masks corruption leaves, a share of its mean; nan where none is known."""
+    spoilt, clean = agreement(pairs)
+    return spoilt / clean if clean else np.nan
 
 
 def table(found):
@@ -139,7 +144,7 @@ def reading(found):
     said += [f"It leaves {span(shares_left, 0)} % of the agreement of two clean masks."] if shares_left else []
     little = defaultdict(list)
     for (network, ticket, sparsity), of in found.items():
-        if _agree_little(of.values()):
+        if agreement(of.values())[1] <= LITTLE:
             little[f"{style(ticket).label} on {title(network)}"].append(sparsity)
     where = "; ".join(f"{name} at {', '.join(at)}" for name, at in little.items())
     said += [f"With {where}, two clean masks agree by {LITTLE:g} beyond chance or less. So there the percentage is one "
@@ -148,19 +153,12 @@ def reading(found):
     return " ".join(said)
 
 
-def _agree_little(pairs):
-    known = list(filter(None, map(beyond_chance, pairs)))
-    return bool(known) and np.mean([clean for _, clean in known]) <= LITTLE
-
-
 def draw(ax, found, network):
     """Draw one network: for each method and sparsity each seed's overlap beyond chance a dot, the ceiling a bar."""
     cells = [(key, of) for key, of in found.items() if key[0] == network]
     for place, ((_, ticket, _), of) in enumerate(cells):
         look = style(ticket)
-        known = list(filter(None, map(beyond_chance, of.values())))
-        if known:
-            ax.bar(place, np.mean([clean for _, clean in known]), width=0.8, color="0.85", zorder=0)
+        ax.bar(place, agreement(of.values())[1], width=0.8, color="0.85", zorder=0)
         dots = [row["overlap"] - row["chance"] for _, row in of.values()]
         ax.plot([place] * len(of), dots, look.marker, color=look.colour)
     ax.axhline(0, color="0.4", linewidth=0.8)

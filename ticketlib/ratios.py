@@ -108,9 +108,10 @@ def why_not(model, rule, sparsity, *, family=None):
 
 def defined_counts(model, rule, sparsity, *, family=None):
     """`keep_counts` of a rule; None where it cannot be met or leaves a layer empty."""
-    if why_not(model, rule, sparsity, family=family):
+    try:
+        counts = keep_counts(model, rule, sparsity, family=family)
+    except NotDefined:
         return None
-    counts = keep_counts(model, rule, sparsity, family=family)
     return counts if all(counts.values()) else None
 
 
