@@ -7,6 +7,8 @@
 # make faults     try every fault and write the table that the book shows
 # make test-ray   the tests of the Ray engine, which is installed for them; writes the log that the book shows
 # make bench      speed figures, for the book and README; some minutes on an idle machine
+# make gpu-test   what only a machine with a CUDA GPU can show
+# make gpu-bench  how fast its GPU trains the paper's networks; writes the figures that the book shows
 # make clean      remove what the commands above made, the environment included
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -14,7 +16,7 @@ TWO_NODES := tests/faults/two_nodes.py
 export TQDM_DISABLE := 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: book test test-all site-test pdf screenshots faults test-ray bench clean
+.PHONY: book test test-all site-test pdf screenshots faults test-ray bench gpu-test gpu-bench clean
 
 book: .venv/ready
 	$(BIN)/python book/_ext/make_book.py
@@ -43,6 +45,12 @@ test-ray: .venv/ray
 bench: .venv/ready
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python -m ticketlib readme
+
+gpu-test: .venv/ready
+	$(BIN)/python -m pytest tests/on_gpu.py
+
+gpu-bench: .venv/ready
+	$(BIN)/python benchmarks/gpu.py
 
 .venv/ready: requirements.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11, or name one with make PYTHON=..." >&2; exit 1; }

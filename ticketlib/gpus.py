@@ -7,9 +7,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ticketlib import campaign, grids, models
 from ticketlib.claims import CLAIMS
+from ticketlib.nb import ROOT
 from ticketlib.runs import PROFILES, lineage
 from ticketlib.sources import title
 
+PACES = ROOT / "book" / "reference" / "gpu.json"  # written by `make gpu-bench`
 PEAK = 19.5e12  # float32 operations a second of an NVIDIA A100 without its tensor cores, from its data sheet
 UTILISATION = (0.1, 0.3)  # shares of the peak: one small network alone on a GPU, several that share it; assumed
 IMAGES, SIDE, CLASSES = 50_000, 32, 10  # of CIFAR-10

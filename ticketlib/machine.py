@@ -30,6 +30,15 @@ def keep_memory():
     return bool(set_option(M_MMAP_THRESHOLD, ONE_GIBIBYTE) and set_option(M_TRIM_THRESHOLD, ONE_GIBIBYTE))
 
 
+def exact_gpu():
+    """Let cuDNN repeat itself to the last digit, and compute float32 in float32.
+
+    Without this it adds in another order each time, and rounds the factors of a convolution to ten bits (TF32).
+    """
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
 @contextlib.contextmanager
 def threads(number):
     """Compute on so many threads; afterwards on as many as before."""

@@ -25,6 +25,8 @@ class DenseNet:
 
     def __init__(self, model, mask, *, device="cpu", precision="float32"):
         self.device = torch.device(device)
+        if self.device.type == "cuda":
+            machine.exact_gpu()
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.weights = list(prunable(self.model).values())
         self.keep = [mask[name].to(self.device).to(torch.float32) for name in prunable(self.model)]
