@@ -8,7 +8,7 @@ import pytest
 import torch
 from synthetic import CIFAR
 
-from ticketlib import batches, chapters, data, experiment, grids, masks, models, nb, ratios, train
+from ticketlib import batches, chapters, data, experiment, graphs, grids, masks, models, nb, ratios, train
 from ticketlib.__main__ import main
 from ticketlib.ledger import Ledger
 
@@ -31,7 +31,7 @@ def trained(device, precision, network, steps=3):
     mask.apply(net)
     trainer, split, losses = train.DenseNet(net, mask, device=device, precision=precision), images().train, []
     for step in range(steps):
-        chosen = slice(64 * step, 64 * (step + 1))
+        chosen = slice(30 * step, 30 * step + 30)
         batch = batches.plain(split.images[chosen].copy(), CIFAR)
         losses.append(float(trainer.step(batch, torch.tensor(split.labels[chosen]))))
         trainer.update(0.1, 0.9, 5e-4)
@@ -51,8 +51,17 @@ def test_it_learns_what_the_cpu_learns(network):
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("network", ["resnet20", "vgg16"])
 def test_it_repeats_itself_to_the_last_digit(network, precision):
-    first, second = (trained("cuda", precision, network, steps=4) for _ in range(2))
+    first, second = (trained("cuda", precision, network, steps=8) for _ in range(2))
     assert first[0] == second[0] and all(torch.equal(first[1][name], second[1][name]) for name in first[1])
+
+
+@pytest.mark.parametrize("network", ["resnet32", "vgg11"])
+def test_a_recorded_step_does_what_the_step_itself_does(network, monkeypatch):
+    recorded = trained("cuda", "bf16", network, steps=9)
+    monkeypatch.setattr(graphs, "EAGER", 9)
+    plain = trained("cuda", "bf16", network, steps=9)
+    assert recorded[0] == plain[0] and all(torch.equal(recorded[1][name], plain[1][name]) for name in plain[1])
+    assert len(set(plain[0])) == 9
 
 
 def test_a_run_repeats_itself_and_names_the_gpu(tmp_path):

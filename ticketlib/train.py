@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from ticketlib import batches, machine
+from ticketlib import batches, graphs, machine
 from ticketlib.models import prunable
 from ticketlib.tickets import REWIND_TO
 
@@ -25,8 +25,6 @@ class DenseNet:
 
     def __init__(self, model, mask, *, device="cpu", precision="float32"):
         self.device = torch.device(device)
-        if self.device.type == "cuda":
-            machine.exact_gpu()
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.weights = list(prunable(self.model).values())
         self.keep = [mask[name].to(self.device).to(torch.float32) for name in prunable(self.model)]
@@ -34,14 +32,20 @@ class DenseNet:
         self.autocast = (
             torch.autocast(self.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
         )
-        self.sgd = None
+        self.sgd, self.passes = None, self._pass
+        if self.device.type == "cuda":
+            machine.exact_gpu()
+            self.passes = graphs.Recorder(self._pass, self.model.parameters())
 
     def step(self, batch, labels):
         """One forward and backward pass: batch, batches.Batch; labels (B,); returns the mean loss."""
         self.model.train()
         images = batch.tensor().to(self.device, memory_format=torch.channels_last)
+        return self.passes(images, labels.to(self.device))
+
+    def _pass(self, images, labels):
         with self.autocast:
-            loss = F.cross_entropy(self.model(images), labels.to(self.device))
+            loss = F.cross_entropy(self.model(images), labels)
         loss.backward()
         if self.masked:
             torch._foreach_mul_([w.grad for w in self.weights], self.keep)
