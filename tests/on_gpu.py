@@ -61,7 +61,7 @@ def test_a_recorded_step_does_what_the_step_itself_does(network, monkeypatch):
     monkeypatch.setattr(graphs, "EAGER", 9)
     plain = trained("cuda", "bf16", network, steps=9)
     assert recorded[0] == plain[0] and all(torch.equal(recorded[1][name], plain[1][name]) for name in plain[1])
-    assert len(set(plain[0])) == 9
+    assert len(set(plain[0])) > 1
 
 
 def test_a_run_repeats_itself_and_names_the_gpu(tmp_path):
@@ -83,11 +83,11 @@ def test_arms_of_the_paper_profile_run_two_steps(network):
 
 def test_a_campaign_shares_the_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "cache"))
-    options = ["--profile", "smoke", "--grid", "core", "--only", "0.98", "--ledger", str(tmp_path / "rows")]
+    options = ["--profile", "smoke", "--grid", "step3", "--only", "lrr", "--ledger", str(tmp_path / "rows")]
     assert not main(["run", *options, "--device", "cuda", "--per-gpu", "4"])
     rows = Ledger(tmp_path / "rows").rows()
     assert {row["device"] for row in rows} == {torch.cuda.get_device_name()}
-    assert {row["arm"] for row in rows} >= {"lt@0.98", "lt+rearranged@0.98", "smart@0.98"}
+    assert {row["arm"] for row in rows} == {"dense@0", "lrr@0.995", "lrr+rearranged@0.995"}
 
 
 def test_a_chapter_takes_the_gpu_by_itself(tmp_path, monkeypatch):

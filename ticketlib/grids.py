@@ -108,12 +108,6 @@ def step5(profile, dataset):
     return _seed_by_seed(profile, dataset, range(3), arms, epochs=2 * PROFILES[profile].training["epochs"])
 
 
-def core(profile, dataset):
-    """The core of claims A, B and C at 98 %: few arms, for a machine that is lent for minutes."""
-    arms = ["dense", *(f"snip{of}@0.98" for of in ("", "+both", "+rearranged")), "smart@0.98", "uniform@0.98"]
-    return _seed_by_seed(profile, dataset, range(5), [*arms, "lt@0.98", "lt+rearranged@0.98"])
-
-
 def probes(profile, dataset, seeds=10):
     """Masks of every method that looks at data or weights, on both networks: clean, and found on corrupted data.
 
@@ -192,12 +186,10 @@ def engines(profile, dataset):
 
 GRIDS = {
     "pilot": pilot, "engines": engines, "step1": step1, "step2": step2, "step3": step3, "step4": step4, "step5": step5,
-    "core": core,
 }  # fmt: skip
 TITLES = {  # what pages call them
     "pilot": "the pilot", "engines": "engine comparison", "step1": "the claims", "step2": "more checks",
     "step3": "extreme sparsity", "step4": "second network", "step5": "twice the length",
-    "core": "the core of the claims",
 }  # fmt: skip
 
 

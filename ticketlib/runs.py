@@ -206,14 +206,6 @@ PROFILES = {
              eval_every=2, precision="bf16", engine="sparse", recipe=RECIPE),
         dict(epochs=(5, 10, 20), seeds=(1000, 1001, 1002), held_out=5000),
     ),
-    "short": Profile(
-        "cifar10",
-        {"resnet": ("resnet32", 32, 1), "vgg": ("vgg19", 1, 1)},
-        5,
-        dict(epochs=20, batch=128, lr=0.1, momentum=0.9, weight_decay=5e-4, drops=("0.5", "0.75"), padding=4, flip=True,
-             eval_every=2, precision="bf16", engine="dense", recipe=RECIPE),
-        dict(epochs=(5, 10, 20), seeds=(1000, 1001, 1002), held_out=5000),
-    ),
     "paper": Profile(
         "cifar10",
         {"resnet": ("resnet32", 32, 1), "vgg": ("vgg19", 1, 1)},
