@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from ticketlib import experiment, journal, machine, runs
+from ticketlib import evidence, experiment, journal, machine, runs
 from ticketlib.data import Dataset, cache_folder
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, Row, name_of
@@ -17,6 +17,8 @@ MACHINE = ("device", "threads", "versions")  # where these differ, the last digi
 NOT_COMPARED = (*MACHINE, "code", "seconds", "train_seconds", "eval_seconds", "images_per_second")
 EQUAL, DIFFERS, ELSEWHERE = OUTCOMES = ("equal to the last digit", "differs", "made on another machine")
 SPREAD = "other arithmetic"  # the outcome of a run that was changed on purpose
+ON_GPU = {"engine": "dense"}  # what must change for a run of the sparse engine to be made on a GPU
+GPU_ARMS, GPU_SEEDS = ("snip@0.98", "snip+rearranged@0.98", "smart@0.98", "uniform@0.98"), range(3)
 CHANGES = (("dense", {"threads": 2}), ("dense", {"precision": "float32"}), ("sparse", {"threads": 2}))
 
 
@@ -128,6 +130,14 @@ def spread_jobs(ledger, rows):
     return found
 
 
+def gpu_jobs(ledger, rows, profile):
+    """What is not made again on a GPU yet, of a few tickets that say most at least cost: (Config, dict), as above."""
+    done = {row["config"]["audit"] for row in folder(ledger).rows() if row["config"]["changes"] == ON_GPU}
+    usual = evidence.select(rows, profile)
+    found = [usual[arm][seed] for seed in GPU_SEEDS for arm in GPU_ARMS if seed in usual.get(arm, {})]
+    return [(row.config, ON_GPU) for row in found if row["name"] not in done]
+
+
 # carried out again, and compared
 
 
@@ -143,7 +153,8 @@ class Again:
     def row(self, config, changes=None):
         """Carry one run out again, unless this audit has, and compare.
 
-        Arguments: config, of a row of the ledger; changes, for the spread: {"threads": int} or {"precision": str}.
+        Arguments: config, of a row of the ledger; changes, for the spread: "threads", int, or fields of the
+            configuration, str.
         Returns: Row of kind "audit", which is in the ledger's folder of audits by then.
         """
         changes, audits = changes or {}, folder(self.ledger)

@@ -170,7 +170,7 @@ def audit(options):
     ledger, dataset = _ledger(options), data.load(runs.PROFILES[options.profile].dataset, options.data_root)
     rows = [row for row in ledger.rows() if row["config"].get("fingerprint") == dataset.fingerprint]
     if options.spread:
-        found, jobs = audits.Draw(machine.code_version(), audits.today(), ()), audits.spread_jobs(ledger, rows)
+        found, jobs = audits.Draw(machine.code_version(), audits.today(), ()), _spread(options, ledger, rows)
     else:
         found = audits.begin(ledger, rows, machine.code_version(), options.others)
         jobs = [(config, {}) for config in audits.jobs(ledger, found)]
@@ -185,6 +185,12 @@ def audit(options):
         print(f"[{done}/{len(jobs)}] {config.arm} (seed {config.seed}): {audits.sentence(row)}", flush=True)
     audits.end(ledger, found)
     return 1 if audits.DIFFERS in outcomes else 0
+
+
+def _spread(options, ledger, rows):
+    if options.device == "cpu":
+        return audits.spread_jobs(ledger, rows)
+    return audits.gpu_jobs(ledger, rows, options.profile)
 
 
 def show(options):
