@@ -167,8 +167,11 @@ def test_notes_cut_short_are_no_notes(ledger):
         assert audit.begin(ledger, rows, "tag-1").rows == first.rows
 
 
-def test_the_spread_is_measured_once_and_on_one_and_the_same_run(ledger, made, capsys):
-    fill(ledger, made)
+def test_the_spread_is_measured_once(ledger, made, capsys):
+    digits = data.load("digits")
+    half = grids.arm("smoke", "smart@0.9", 0, digits, epochs=1, precision="bf16")
+    with machine.threads(1):
+        fill(ledger, [*made, experiment.execute(half, digits, progress=False)])
     assert call(ledger, "--spread") == 0
     found = audit.folder(ledger).rows()
     assert [row["config"]["changes"] for row in found] in (
@@ -176,11 +179,51 @@ def test_the_spread_is_measured_once_and_on_one_and_the_same_run(ledger, made, c
     )  # fmt: skip
     assert {row["outcome"] for row in found} == {audit.SPREAD}
     assert {row["arm"] for row in found} <= {"dense@0", "smart@0.9"}
-    assert found[0]["elsewhere"] == [] and len({row["config"]["audit"] for row in found}) == 1
+    assert all(row["elsewhere"] == [] for row in found)
+    assert half.name in [row["config"]["audit"] for row in found if "precision" in row["config"]["changes"]]
     capsys.readouterr()
     assert call(ledger, "--spread") == 0 and capsys.readouterr().out.startswith("0 runs")
     said = repeats.substitutions(ledger, ledger.rows())
     assert said["audit_status"] == "**No audit has been made yet.**" and "threads: 2" in said["spread_table"]
+
+
+def test_a_change_must_change_something(ledger):
+    slow, fast = (row("smart@0.98", 0, 60.0, changes={"engine": "dense", "precision": p, "epochs": e})
+                  for p, e in (("float32", 5), ("bf16", 10)))  # fmt: skip
+    fill(ledger, [slow, fast])
+    jobs = audit.spread_jobs(ledger, ledger.rows())
+    assert [(c.epochs, changes) for c, changes in jobs] == [(5, {"threads": 2}), (10, {"precision": "float32"})]
+    void = {"audit": slow["name"], "code": "c", "date": "d", "changes": {"precision": "float32"}}
+    found = audit.compared(slow, slow, void["changes"])
+    audit.folder(ledger).add(Row(kind="audit", name=audit.name_of(void), config=void) | found)
+    assert audit.spread_jobs(ledger, ledger.rows()) == jobs
+    assert "measures nothing" in repeats.substitutions(ledger, ledger.rows())["spread_table"]
+
+
+def on_gpu(ledger, accuracies):
+    """Audits of the tickets that are made again on a GPU: {arm: accuracy there}, on record 60 %."""
+    for arm, accuracy in accuracies.items():
+        for seed in audit.GPU_SEEDS:
+            made = row(f"{arm}@0.98", seed, 60.0, mask_digest="m", changes={"engine": "sparse"})
+            ledger.add(made)
+            again = Row(made | {"accuracy": accuracy + seed, "device": "a GPU", "versions": {"torch": "3"}})
+            facts = {"audit": made["name"], "code": "c", "date": "d", "changes": audit.ON_GPU}
+            found = audit.compared(made, again, audit.ON_GPU) | {"answers": 100 * (seed + 1), "num_test": 1000}
+            audit.folder(ledger).add(Row(kind="audit", name=audit.name_of(facts), config=facts) | found)
+
+
+def test_tickets_made_again_on_a_gpu(ledger):
+    fill(ledger, [row("snip@0.98", seed, 60.0) for seed in range(4)] + [row("smart@0.9", 0, 60.0)])
+    jobs = audit.gpu_jobs(ledger, ledger.rows(), "laptop")
+    assert [(c.arm, c.seed, changes) for c, changes in jobs] == [("snip@0.98", s, audit.ON_GPU) for s in range(3)]
+    on_gpu(ledger, {"snip": 61.0, "smart": 60.5, "lt": 60.0})
+    assert audit.gpu_jobs(ledger, ledger.rows(), "laptop") == []
+    said = repeats.substitutions(ledger, ledger.rows())
+    assert "| SNIP | 0.98 | 3 | 60.00 | 62.00 | +2.00 | +1.00, +2.00, +3.00 |" in said["gpu_again"]
+    assert "| smart ratio − SNIP | 0.98 | 3 | 0.00 | −0.50 | −0.50 | −0.50, −0.50, −0.50 |" in said["gpu_again"]
+    assert "Every mask came out the same" in said["gpu_again"] and "10 to 30 %" in said["gpu_again"]
+    assert "uniform" not in said["gpu_again"] and "moved by 0.50 points" in said["gpu_moved"]
+    assert "0.98" not in said["spread_table"] and said["audit_status"] == "**No audit has been made yet.**"
 
 
 # on pages
@@ -189,6 +232,7 @@ def test_the_spread_is_measured_once_and_on_one_and_the_same_run(ledger, made, c
 def test_pages_of_a_ledger_without_audits(tmp_path):
     said = repeats.substitutions(Ledger(tmp_path), [])
     assert said["audit_table"] == "Nothing has been carried out again." and "audit --spread" in said["spread_table"]
+    assert "--device cuda" in said["gpu_again"] and said["gpu_moved"] == ""
     assert said["audit_reasons"] == "No run has come out otherwise."
     assert "trained net that has a row of its own: 0." in said["lineage"]
 

@@ -117,17 +117,26 @@ def jobs(ledger, found):
 def spread_jobs(ledger, rows):
     """What of the spread is not measured yet: the shortest run of an engine, and what to change: (Config, dict).
 
-    Only runs that start from no trained net are taken, so that nothing else can differ.
+    Only runs that start from no trained net are taken, so that nothing else can differ; and only those in which the
+    change changes something.
     """
-    measured = [(row["engine"], row["config"]["changes"]) for row in folder(ledger).rows()]
+    audits = [row for row in folder(ledger).rows() if row["config"]["audit"] in ledger]
+    measured = [(row["engine"], row["config"]["changes"]) for row in audits
+                if has_changed(ledger[row["config"]["audit"]], row["config"]["changes"])]  # fmt: skip
     found = []
     for engine, changes in CHANGES:
         alone = [row for row in rows if row["kind"] == "run" and not row["diverged"] and row.config.engine == engine
-                 and runs.parent(row.config) is None]  # fmt: skip
+                 and runs.parent(row.config) is None and has_changed(row, changes)]  # fmt: skip
         if alone and (engine, changes) not in measured:
             short = min(alone, key=lambda row: (row.config.epochs, row["name"]))
             found.append((short.config, changes))
     return found
+
+
+def has_changed(row, changes):
+    """Whether changes make of a row's run another one; asking for what it had already does not."""
+    before = {"threads": row["threads"]} | row["config"]
+    return any(before[what] != value for what, value in changes.items())
 
 
 def gpu_jobs(ledger, rows, profile):
