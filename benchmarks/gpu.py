@@ -16,7 +16,7 @@ import torch
 from ticketlib import batches, gpus, machine, masks, models, ratios, runs, train
 
 IMAGES = SimpleNamespace(mean=(0.5,) * 3, std=(0.25,) * 3)
-CELLS = (("paper", "resnet"), ("paper", "vgg"))  # profile and network
+PAPER = runs.PROFILES["paper"]
 SHARED = (1, 8)  # runs at once
 WARM, COUNTED = 3.5, 3.5  # seconds
 
@@ -26,23 +26,23 @@ def main():
     facts = {"date": datetime.date.today().isoformat(), "machine": machine.facts("cuda"), "paces": []}
     with multiprocessing.get_context("spawn").Pool(max(SHARED), _one_thread) as pool:
         pool.map(_wake, range(max(SHARED)), chunksize=1)
-        for (profile, network), at_once in itertools.product(CELLS, SHARED):
-            found = pool.starmap(pace, [(profile, network, time.time())] * at_once, chunksize=1)
-            one = dict(profile=profile, network=network, at_once=at_once, images_per_second=sum(found))
+        for network, at_once in itertools.product(PAPER.networks, SHARED):
+            found = pool.starmap(pace, [(network, time.time())] * at_once, chunksize=1)
+            one = dict(network=network, at_once=at_once, images_per_second=sum(found))
             facts["paces"].append(one)
             print(one, flush=True)
     gpus.PACES.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def pace(profile, network, began):
+def pace(network, began):
     """Images a second that one of several runs trains with, counted in the same seconds in all of them."""
-    chosen, stream = runs.PROFILES[profile], torch.Generator().manual_seed(0)
-    name, width, stem_stride = chosen.networks[network]
+    stream = torch.Generator().manual_seed(0)
+    name, width, stem_stride = PAPER.networks[network]
     net = models.build(name, 10, width=width, stem_stride=stem_stride)
     counts = ratios.keep_counts(net, "uniform", "0.98")
     mask = masks.random_mask(models.prunable(net), counts, generator=stream)
-    trainer = train.DenseNet(net, mask, device="cuda", precision=chosen.training["precision"])
-    batch = chosen.training["batch"]
+    trainer = train.DenseNet(net, mask, device="cuda", precision=PAPER.training["precision"])
+    batch = PAPER.training["batch"]
     pixels = np.random.default_rng(0).integers(0, 256, (50 * batch, 3, 32, 32), np.uint8)
     labels, steps = torch.arange(batch) % 10, 0
     while time.time() < began + WARM + COUNTED:

@@ -1,4 +1,6 @@
-"""GPU-hours: operations counted by hand on a small network, runs of a claim counted once."""
+"""GPU-hours: images of runs, runs of a claim counted once, and paces as they are stored."""
+
+import json
 
 import pytest
 from synthetic import CIFAR
@@ -6,18 +8,6 @@ from synthetic import CIFAR
 from ticketlib import faults, gpus, grids
 from ticketlib.claims import CLAIMS
 from ticketlib.runs import parent
-
-
-def test_operations_of_a_training_step_against_the_layers_by_hand():
-    """ResNet-8 of width 8 on 32 x 32: a multiply-add is two operations; the first layer needs no input gradient."""
-    stem = 3 * 8 * 9 * 32**2
-    blocks = (8 * 8 * 9 * 2) * 32**2 + (8 * 16 * 9 + 16 * 16 * 9 + 8 * 16) * 16**2
-    blocks += (16 * 32 * 9 + 32 * 32 * 9 + 16 * 32) * 8**2
-    assert gpus.training_flops("resnet8", 8, 1) == 2 * (2 * stem + 3 * (blocks + 32 * 10))
-
-
-def test_a_wider_net_costs_about_four_times_as_much():
-    assert gpus.training_flops("resnet32", 32, 1) / gpus.training_flops("resnet32", 16, 1) == pytest.approx(4, rel=0.05)
 
 
 def test_a_claim_brings_its_parents_and_counts_each_run_once():
@@ -30,14 +20,30 @@ def test_a_claim_brings_its_parents_and_counts_each_run_once():
         assert names <= planned
 
 
-def test_hours():
-    assert gpus.hours(gpus.PEAK * 3600, 1) == 1
-    assert gpus.hours(gpus.PEAK * 3600, 0.1, 5) == pytest.approx(2)
+def test_images_are_those_of_all_epochs():
+    dense, ticket, rewound = (grids.arm("paper", key, 0, CIFAR) for key in ("dense", "snip@0.9", "lrr@0.9"))
+    assert gpus.images([dense, ticket]) == 2 * 160 * 50_000 and gpus.images([rewound]) == 120 * 50_000
+
+
+def test_hours_and_days_follow_from_the_stored_paces(tmp_path, monkeypatch):
+    paces = [dict(network="resnet", at_once=n, images_per_second=pace) for n, pace in ((1, 1000.0), (8, 4000.0))]
+    stored = dict(date="2026-01-02", machine=dict(device="a GPU", versions=dict(torch="2")), paces=paces)
+    monkeypatch.setattr(gpus, "PACES", tmp_path / "gpu.json")
+    gpus.PACES.write_text(json.dumps(stored))
+    titles, lines = gpus.hours_lines(CIFAR)
+    assert titles[-2:] == ["GPU-hours, 1 run at once", "GPU-hours, 8 runs at once"] and len(lines) == len(CLAIMS) + 1
+    name, network, count, images, alone, shared = lines[0]
+    assert (name, network, count > 1) == ("A", "ResNet-32", True)
+    assert float(images.replace(",", "")) * 1e6 / 1000 / 3600 == pytest.approx(int(alone), abs=1)
+    assert int(alone) / int(shared) == pytest.approx(4, rel=0.05)
+    _, ((_, one, *_, many),) = gpus.wall_lines(CIFAR)
+    assert float(one) / float(many) == pytest.approx(32, rel=0.2)
+    assert "one a GPU (torch 2, 2026-01-02) trained ResNet-32 at 1,000 images/s with 1 run" in gpus.pace_sentence()
 
 
 def test_the_pages_tables_are_whole():
     found = faults.substitutions()
     assert found["gpu_hours_table"].count("\n") == 1 + 2 * (len(CLAIMS) + 1)
-    assert "GPU" in found["gpu_days_table"] and "A100" in found["gpu_pace"]
+    assert "GPU" in found["gpu_days_table"] and "images/s with" in found["gpu_pace"]
     assert "two nodes" in found["two_nodes"] and found["licence_table"].count("|") > 100
     assert found["fault_table"].startswith("| fault |")

@@ -69,12 +69,11 @@ def licence_lines():
 def substitutions():
     """Names that pages may write as {{ name }}: dict from name to Markdown."""
     dataset = pages.NO_IMAGES
-    pace = " and ".join(f"{100 * share:g} %" for share in gpus.UTILISATION)
     return {
         "fault_table": pages.table(*fault_lines()),
         "two_nodes": two_nodes(),
         "licence_table": pages.table(*licence_lines()),
         "gpu_hours_table": pages.table(*gpus.hours_lines(dataset)),
         "gpu_days_table": pages.table(*gpus.wall_lines(dataset)),
-        "gpu_pace": f"{pace} of {gpus.PEAK / 1e12:g} float32 TFLOP/s, the data-sheet peak of an NVIDIA A100",
+        "gpu_pace": gpus.pace_sentence(),
     }

@@ -1,32 +1,28 @@
-"""What the claims cost at the paper's own scale: operations counted on the networks, hours at a stated pace."""
+"""What the claims cost at the paper's own scale: the images their runs see, and how fast a GPU takes them."""
 
-import functools
+import json
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from ticketlib import campaign, grids, models
+from ticketlib import campaign, grids
 from ticketlib.claims import CLAIMS
 from ticketlib.nb import ROOT
 from ticketlib.runs import PROFILES, lineage
 from ticketlib.sources import title
 
 PACES = ROOT / "book" / "reference" / "gpu.json"  # written by `make gpu-bench`
-PEAK = 19.5e12  # float32 operations a second of an NVIDIA A100 without its tensor cores, from its data sheet
-UTILISATION = (0.1, 0.3)  # shares of the peak: one small network alone on a GPU, several that share it; assumed
-IMAGES, SIDE, CLASSES = 50_000, 32, 10  # of CIFAR-10
+IMAGES = 50_000  # of CIFAR-10's training set
 
 
-@functools.cache
-def training_flops(network, width, stem_stride):
-    """Floating-point operations of one training step, forward and backward, for one image: counted, not estimated.
+def measured():
+    """What the benchmark stored: dict of date, machine and paces, as benchmarks/gpu.py writes it."""
+    return json.loads(PACES.read_text(encoding="utf-8"))
 
-    Source: torch.utils.flop_counter, which counts a multiplication and an addition as two.
-    """
-    net = models.build(network, CLASSES, width=width, stem_stride=stem_stride)
-    with FlopCounterMode(display=False) as counter:
-        net(torch.zeros(2, 3, SIDE, SIDE)).sum().backward()
-    return counter.get_total_flops() / 2
+
+def paces():
+    """Images a second that one GPU trains with, all runs on it together: dict network -> {runs at once: images/s}."""
+    found = {}
+    for one in measured()["paces"]:
+        found.setdefault(one["network"], {})[one["at_once"]] = one["images_per_second"]
+    return found
 
 
 def claim_runs(claim_id, profile, dataset, network="resnet"):
@@ -40,37 +36,50 @@ def claim_runs(claim_id, profile, dataset, network="resnet"):
     return list(found.values())
 
 
-def flops(configs):
-    """Floating-point operations that runs train with; evaluation and scoring are left out."""
-    return sum(campaign.cost(c) * IMAGES * training_flops(c.network, c.width, c.stem_stride) for c in configs)
-
-
-def hours(operations, utilisation, count=1):
-    """Hours that `count` GPUs need at a share of the peak."""
-    return operations / (PEAK * utilisation * count) / 3600
+def images(configs):
+    """Images that runs train with; evaluation and scoring are left out."""
+    return sum(map(campaign.cost, configs)) * IMAGES
 
 
 def hours_lines(dataset, profile="paper"):
-    """(column titles, lines) of a table: runs, operations and GPU-hours of each claim and of all, for each network."""
-    titles = ["claim", "network", "runs", "operations, in 10¹⁸"]
-    titles += [f"GPU-hours at {100 * share:g} %" for share in UTILISATION]
+    """(column titles, lines) of a table: runs, images and GPU-hours of each claim and of all, for each network."""
     lines = []
-    for network, (name, _, _) in PROFILES[profile].networks.items():
+    for network, at_once in paces().items():
         of_claims = {claim: claim_runs(claim, profile, dataset, network) for claim in CLAIMS}
-        together = {config.name: config for configs in of_claims.values() for config in configs}
-        for claim, configs in [*of_claims.items(), ("all, shared runs once", list(together.values()))]:
-            total = flops(configs)
-            figures = [f"{hours(total, share):.0f}" for share in UTILISATION]
-            lines.append([claim, title(name), len(configs), f"{total / 1e18:.1f}", *figures])
-    return titles, lines
+        for claim, configs in [*of_claims.items(), ("all, shared runs once", _together(of_claims))]:
+            total = images(configs)
+            spans = [f"{total / pace / 3600:.0f}" for pace in at_once.values()]
+            lines.append([claim, _network(profile, network), len(configs), f"{total / 1e6:,.0f}", *spans])
+    numbers = next(iter(paces().values()))
+    titles = [f"GPU-hours, {number} run{'s' * (number > 1)} at once" for number in numbers]
+    return ["claim", "network", "runs", "images, in millions", *titles], lines
 
 
 def wall_lines(dataset, profile="paper", counts=(1, 8, 32)):
     """(column titles, lines): days until all claims' runs of a network are made, on some numbers of GPUs."""
     lines = []
-    for network, (name, _, _) in PROFILES[profile].networks.items():
-        runs = {c.name: c for claim in CLAIMS for c in claim_runs(claim, profile, dataset, network)}
-        total = flops(runs.values())
-        spans = (" to ".join(f"{hours(total, share, n) / 24:.1f}" for share in reversed(UTILISATION)) for n in counts)
-        lines.append([title(name), *spans])
+    for network, at_once in paces().items():
+        total = images(_together({claim: claim_runs(claim, profile, dataset, network) for claim in CLAIMS}))
+        days = (f"{total / max(at_once.values()) / n / 86400:.1f}" for n in counts)
+        lines.append([_network(profile, network), *days])
     return ["network", *(f"days on {n} GPU{'s' * (n > 1)}" for n in counts)], lines
+
+
+def pace_sentence(profile="paper"):
+    """Where, when and how fast the paces were measured, in words."""
+    facts = measured()
+    said = [
+        f"{_network(profile, network)} at " + " and ".join(
+            f"{pace:,.0f} images/s with {number} run{'s' * (number > 1)} at once" for number, pace in at_once.items()
+        ) for network, at_once in paces().items()
+    ]  # fmt: skip
+    made = facts["machine"]
+    return f"one {made['device']} (torch {made['versions']['torch']}, {facts['date']}) trained {'; '.join(said)}"
+
+
+def _together(of_claims):
+    return list({config.name: config for configs in of_claims.values() for config in configs}.values())
+
+
+def _network(profile, network):
+    return title(PROFILES[profile].networks[network][0])
