@@ -4,7 +4,8 @@ The modules, in the order in which to read them:
 
 - a ticket: models, pruners, flow, ranking, ratios, quotas, masks, tickets, corrupt, paths
 - its images: data, batches, store, images, archives
-- its training: train, graphs, sparse (and below it plans, layout, kernels, convolutions, tiles, norms, pools, heads, vectors)
+- its training: train, graphs, sparse (and below it plans, layout, kernels, convolutions, tiles, norms, pools, heads,
+  vectors)
 - its use: inference, flat
 - its row: runs, ledger, experiment, checkpoints, machine, probes, imagenet
 - many runs: grids, campaign, backends, journal, progress, audit, commands
