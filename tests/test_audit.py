@@ -222,6 +222,7 @@ def test_tickets_made_again_on_a_gpu(ledger):
     assert "| SNIP | 0.98 | 3 | 60.00 | 62.00 | +2.00 | +1.00, +2.00, +3.00 |" in said["gpu_again"]
     assert "| smart ratio − SNIP | 0.98 | 3 | 0.00 | −0.50 | −0.50 | −0.50, −0.50, −0.50 |" in said["gpu_again"]
     assert "Every mask came out the same" in said["gpu_again"] and "10 to 30 %" in said["gpu_again"]
+    assert "In a single seed, a difference moved by 0.50 points." in said["gpu_again"]
     assert "uniform" not in said["gpu_again"] and "moved by 0.50 points" in said["gpu_moved"]
     assert "0.98" not in said["spread_table"] and said["audit_status"] == "**No audit has been made yet.**"
 

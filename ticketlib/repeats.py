@@ -131,7 +131,7 @@ def gpu_again(audits):
                    for (s, a, b), of in _differences(audits).items()]  # fmt: skip
     titles = ["removed", "seeds", "on record", "on the GPU", "change", "change in each seed"]
     return "\n\n".join([_how(audits), pages.table(["accuracy, %", *titles], accuracies),
-                        pages.table(["difference, points", *titles], differences)])  # fmt: skip
+                        pages.table(["difference, points", *titles], differences), _in_one_seed(audits)])  # fmt: skip
 
 
 def gpu_moved(audits):
@@ -139,6 +139,12 @@ def gpu_moved(audits):
     moved = [abs(float(np.mean([after - before for before, after in of.values()])))
              for of in _differences(audits).values()]  # fmt: skip
     return f"Made again on a GPU, mean differences of a few tickets moved by {span(moved)} points." if moved else ""
+
+
+def _in_one_seed(audits):
+    """How little one seed's difference says by itself, as a sentence; "" without any."""
+    moved = [abs(float(after - before)) for of in _differences(audits).values() for before, after in of.values()]
+    return f"In a single seed, a difference moved by {span(moved)} points." if moved else ""
 
 
 def _twice(audits):
