@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from ticketlib import batches, gpus, machine, masks, models, ratios, runs, train
+from ticketlib import backends, batches, gpus, machine, masks, models, ratios, runs, train
 
 IMAGES = SimpleNamespace(mean=(0.5,) * 3, std=(0.25,) * 3)
 PAPER = runs.PROFILES["paper"]
@@ -22,7 +22,8 @@ WARM, COUNTED = 3.5, 3.5  # seconds
 
 
 def main():
-    """Measure each network, and store the images a second."""
+    """Measure each network, and store the images a second. Raises: TicketError where there is no GPU."""
+    backends.gpu_slots(1)
     facts = {"date": datetime.date.today().isoformat(), "machine": machine.facts("cuda"), "paces": []}
     with multiprocessing.get_context("spawn").Pool(max(SHARED), _one_thread) as pool:
         pool.map(_wake, range(max(SHARED)), chunksize=1)

@@ -16,6 +16,13 @@ TIMED = {"seconds", "train_seconds", "eval_seconds", "images_per_second"}
 ARMS = ("snip+both@0.98", "grasp@0.98", "lrr+rearranged@0.9", "hybrid@0.98", "omp@0.98")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def gpu():
+    """Ends at once, in one sentence, where there is no GPU."""
+    if not torch.cuda.is_available():
+        pytest.exit("device 'cuda' is not on this machine; these tests need one.", 1)
+
+
 def images():
     """Noise in CIFAR's shape: enough to see that a run works, not that it learns."""
     draw = np.random.default_rng(0)
