@@ -76,4 +76,5 @@ def substitutions():
         "gpu_hours_table": pages.table(*gpus.hours_lines(dataset)),
         "gpu_days_table": pages.table(*gpus.wall_lines(dataset)),
         "gpu_pace": gpus.pace_sentence(),
+        "gpu_total": gpus.total_sentence(dataset),
     }

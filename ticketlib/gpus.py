@@ -77,6 +77,15 @@ def pace_sentence(profile="paper"):
     return f"one {made['device']} (torch {made['versions']['torch']}, {facts['date']}) trained {'; '.join(said)}"
 
 
+def total_sentence(dataset, profile="paper"):
+    """GPU-hours of all claims' runs, for each network at its best pace, in words."""
+    said = []
+    for network, at_once in paces().items():
+        total = images(_together({claim: claim_runs(claim, profile, dataset, network) for claim in CLAIMS}))
+        said.append(f"{total / max(at_once.values()) / 3600:.0f} hours for {_network(profile, network)}")
+    return f"about {' and '.join(said)} on one {measured()['machine']['device']}"
+
+
 def _together(of_claims):
     return list({config.name: config for configs in of_claims.values() for config in configs}.values())
 
