@@ -200,31 +200,58 @@ def test_a_change_must_change_something(ledger):
     assert "measures nothing" in repeats.substitutions(ledger, ledger.rows())["spread_table"]
 
 
-def on_gpu(ledger, accuracies):
-    """Audits of the tickets that are made again on a GPU: {arm: accuracy there}, on record 60 %."""
+def made_again(ledger, accuracies, where="a GPU"):
+    """Audits of tickets made again in the dense engine: {arm: accuracy there}, on record 60 %; None diverges."""
     for arm, accuracy in accuracies.items():
-        for seed in audit.GPU_SEEDS:
+        for seed in audit.DENSE_SEEDS:
             made = row(f"{arm}@0.98", seed, 60.0, mask_digest="m", changes={"engine": "sparse"})
             ledger.add(made)
-            again = Row(made | {"accuracy": accuracy + seed, "device": "a GPU", "versions": {"torch": "3"}})
-            facts = {"audit": made["name"], "code": "c", "date": "d", "changes": audit.ON_GPU}
-            found = audit.compared(made, again, audit.ON_GPU) | {"answers": 100 * (seed + 1), "num_test": 1000}
+            again = Row(made | {"device": where, "versions": {"torch": "3"}, "diverged": accuracy is None})
+            again |= {"accuracy": (accuracy or 0) + seed}
+            facts = {"audit": made["name"], "code": where, "date": "d", "changes": audit.DENSE}
+            found = audit.compared(made, again, audit.DENSE) | {"answers": 100 * (seed + 1), "num_test": 1000}
             audit.folder(ledger).add(Row(kind="audit", name=audit.name_of(facts), config=facts) | found)
 
 
-def test_tickets_made_again_on_a_gpu(ledger):
-    fill(ledger, [row("snip@0.98", seed, 60.0) for seed in range(4)] + [row("smart@0.9", 0, 60.0)])
-    jobs = audit.gpu_jobs(ledger, ledger.rows(), "laptop")
-    assert [(c.arm, c.seed, changes) for c, changes in jobs] == [("snip@0.98", s, audit.ON_GPU) for s in range(3)]
-    on_gpu(ledger, {"snip": 61.0, "smart": 60.5, "lt": 60.0})
-    assert audit.gpu_jobs(ledger, ledger.rows(), "laptop") == []
+def arms_of(ledger):
+    return [(c.arm, c.seed) for c, _ in audit.dense_jobs(ledger, ledger.rows(), "laptop", "cpu")]
+
+
+def test_a_few_tickets_are_made_again_in_the_dense_engine_once_a_device(ledger):
+    fill(ledger, [row("snip@0.98", seed, 60.0, changes={"engine": "sparse"}) for seed in range(4)])
+    fill(ledger, [row("smart@0.9", 0, 60.0), row("smart@0.98", 0, 60.0, changes={"engine": "dense"})])
+    fill(ledger, [row("uniform@0.98", 0, 60.0, diverged=True)])
+    assert arms_of(ledger) == [("snip@0.98", seed) for seed in range(3)]
+    made_again(ledger, {"snip": 61.0})
+    assert len(arms_of(ledger)) == 3  # what a GPU has made, this device has not
+    made_again(ledger, {"snip": 61.0}, machine.processor())
+    assert arms_of(ledger) == []
+
+
+def test_what_another_arithmetic_did_is_shown_and_what_moved_far_is_named(ledger):
+    made_again(ledger, {"snip": 61.0, "smart": 60.5, "lt": 60.0, "uniform": 59.0})
     said = repeats.substitutions(ledger, ledger.rows())
-    assert "| SNIP | 0.98 | 3 | 60.00 | 62.00 | +2.00 | +1.00, +2.00, +3.00 |" in said["gpu_again"]
-    assert "| smart ratio − SNIP | 0.98 | 3 | 0.00 | −0.50 | −0.50 | −0.50, −0.50, −0.50 |" in said["gpu_again"]
-    assert "Every mask came out the same" in said["gpu_again"] and "10 to 30 %" in said["gpu_again"]
-    assert "In a single seed, a difference moved by 0.50 points." in said["gpu_again"]
-    assert "uniform" not in said["gpu_again"] and "moved by 0.50 points" in said["gpu_moved"]
+    shown = said["dense_again"]
+    assert "| SNIP | 0.98 | 3 | 60.00 | 62.00 | +2.00 | +1.00, +2.00, +3.00 |" in shown
+    assert "| smart ratio − SNIP | 0.98 | 3 | 0.00 | −0.50 | −0.50 | −0.50, −0.50, −0.50 |" in shown
+    assert "Every mask came out the same" in shown and "for 10 to 30 % of the test images" in shown
+    assert "*smart ratio − uniform* moved by more than the margin of 1 point: +1.50 (+1.50 to +1.50, n = 3)" in shown
+    assert "*smart ratio − SNIP*" not in shown and "across zero" not in shown
+    assert "moved by 0.50 to 1.50 points; the margin is 1 point" in said["dense_moved"]
     assert "0.98" not in said["spread_table"] and said["audit_status"] == "**No audit has been made yet.**"
+
+
+def test_machines_are_not_mixed_and_a_diverged_run_is_left_out(ledger):
+    made_again(ledger, {"snip": 61.0, "smart": None})
+    made_again(ledger, {"snip": 60.0}, "a CPU")
+    shown = repeats.substitutions(ledger, ledger.rows())["dense_again"]
+    assert shown.index("**a CPU, torch 3.**") < shown.index("**a GPU, torch 3.**")
+    assert "left out: 3." in shown and "smart ratio" not in shown
+
+
+def test_a_device_that_is_not_there_is_refused(ledger, capsys):
+    fill(ledger, population())
+    assert call(ledger, "--dense", "--device", "tpu") and "'tpu'" in capsys.readouterr().err
 
 
 # on pages
@@ -233,7 +260,7 @@ def test_tickets_made_again_on_a_gpu(ledger):
 def test_pages_of_a_ledger_without_audits(tmp_path):
     said = repeats.substitutions(Ledger(tmp_path), [])
     assert said["audit_table"] == "Nothing has been carried out again." and "audit --spread" in said["spread_table"]
-    assert "--device cuda" in said["gpu_again"] and said["gpu_moved"] == ""
+    assert "audit --dense" in said["dense_again"] and said["dense_moved"] == ""
     assert said["audit_reasons"] == "No run has come out otherwise."
     assert "trained net that has a row of its own: 0." in said["lineage"]
 

@@ -16,8 +16,10 @@ def replays(monkeypatch):
     graph = type("Graph", (), {"replay": lambda self: noted.append(self)})
     monkeypatch.setattr(torch.cuda, "CUDAGraph", graph)
     monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: contextlib.nullcontext())
-    for name in ("Stream", "set_stream", "current_stream"):
-        monkeypatch.setattr(torch.cuda, name, lambda *_: None)
+    stream = type("Stream", (), {"wait_stream": lambda self, other: None})
+    monkeypatch.setattr(torch.cuda, "Stream", stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", stream)
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda _: None)
     return noted
 
 
@@ -30,14 +32,15 @@ def test_a_step_is_recorded_once_a_shape_and_then_replayed(replays):
         loss.backward()
         return loss.detach()
 
-    recorder, labels = graphs.Recorder(step, [weight]), torch.zeros(1)
+    recorder, labels, losses = graphs.Recorder([weight]), torch.zeros(1), []
     for value in range(1, 6):
-        loss = recorder(torch.full((2,), float(value)), labels)
+        losses.append(recorder(step, torch.full((2,), float(value)), labels))
         gradient, weight.grad = weight.grad.clone(), None
     assert len(seen) == graphs.EAGER + 1 and len(replays) == 2  # three as they come, one recorded; two replayed
     assert seen[-1].tolist() == [5.0, 5.0]  # the recording reads what it is given last
-    assert (float(loss), float(gradient)) == (8.0, 8.0)  # a graph that computes nothing keeps what was recorded
-    recorder(torch.ones(3), labels)
+    assert (float(losses[-1]), float(gradient)) == (8.0, 8.0)  # a graph that computes nothing keeps what was recorded
+    assert losses[-1].data_ptr() != losses[-2].data_ptr()  # a loss stays what it was
+    recorder(step, torch.ones(3), labels)
     assert len(seen) == graphs.EAGER + 2 and len(replays) == 2  # another shape begins anew
     assert float(weight.grad) == 3.0
 

@@ -15,7 +15,7 @@ The modules, in the order in which to read them:
 - pages on claims: judging, controls, pilot, budget, spent, learning, seconds, speed, timings
 - pages on masks: shares, overlaps, drifts, shapes, limits
 - other pages: pipeline, reading, sources, published, reviewers, replies, answers, observations, baselines, repeats,
-  faults, gpus
+  arithmetic, faults, gpus
 """
 
 

@@ -166,18 +166,18 @@ def probe(options):
 
 def audit(options):
     """Carry out some rows again, drawn by lot, and compare to the last digit."""
+    if one_of("device", options.device, DEVICES) == "cuda":
+        backends.gpu_slots(1)  # refused now if there is none
     _refuse_dirty(options)
     ledger, dataset = _ledger(options), data.load(runs.PROFILES[options.profile].dataset, options.data_root)
     rows = [row for row in ledger.rows() if row["config"].get("fingerprint") == dataset.fingerprint]
-    if options.spread:
-        found, jobs = audits.Draw(machine.code_version(), audits.today(), ()), _spread(options, ledger, rows)
-    else:
-        found = audits.begin(ledger, rows, machine.code_version(), options.others)
-        jobs = [(config, {}) for config in audits.jobs(ledger, found)]
-    again = audits.Again(ledger, dataset, found, options.device)
-    speeds = campaign.speeds(rows)
-    seconds = sum(campaign.estimate(config, speeds, len(dataset.train)) or 0 for config, _ in jobs)
-    print(f"{len(jobs)} runs to carry out again, about {seconds / 60:.0f} min of one core", flush=True)
+    found, jobs = _audit_jobs(options, ledger, rows)
+    again, speeds = audits.Again(ledger, dataset, found, options.device), campaign.speeds(rows)
+    seconds = [campaign.estimate(replace(c, engine=changes.get("engine", c.engine)), speeds, len(dataset.train))
+               for c, changes in jobs]  # fmt: skip
+    known = options.device == "cpu" and None not in seconds
+    expected = f", about {sum(seconds) / 60:.0f} min of one core" if known else ""
+    print(f"{len(jobs)} runs to carry out again{expected}", flush=True)
     outcomes = []
     for done, (config, changes) in enumerate(jobs, 1):
         row = again.row(config, changes)
@@ -187,10 +187,15 @@ def audit(options):
     return 1 if audits.DIFFERS in outcomes else 0
 
 
-def _spread(options, ledger, rows):
-    if options.device == "cpu":
-        return audits.spread_jobs(ledger, rows)
-    return audits.gpu_jobs(ledger, rows, options.profile)
+def _audit_jobs(options, ledger, rows):
+    """The draw in whose name runs are carried out again; and the runs with what is changed: list of (Config, dict)."""
+    unchosen = audits.Draw(machine.code_version(), audits.today(), ())
+    if options.spread:
+        return unchosen, audits.spread_jobs(ledger, rows)
+    if options.dense:
+        return unchosen, audits.dense_jobs(ledger, rows, options.profile, options.device)
+    found = audits.begin(ledger, rows, machine.code_version(), options.others)
+    return found, [(config, {}) for config in audits.jobs(ledger, found)]
 
 
 def show(options):

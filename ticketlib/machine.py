@@ -30,11 +30,13 @@ def keep_memory():
     return bool(set_option(M_MMAP_THRESHOLD, ONE_GIBIBYTE) and set_option(M_TRIM_THRESHOLD, ONE_GIBIBYTE))
 
 
-def exact_gpu():
-    """Let cuDNN repeat itself to the last digit, and compute float32 in float32.
+def use_gpu(device):
+    """Compute on a CUDA device from now on; let cuDNN repeat itself to the last digit, and float32 be float32.
 
     Without this it adds in another order each time, and rounds the factors of a convolution to ten bits (TF32).
     """
+    if device.index is not None:
+        torch.cuda.set_device(device)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 

@@ -1,12 +1,10 @@
 """What pages say of audits: every run that was carried out again, and what other arithmetic does to one."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 
-import numpy as np
-
-from ticketlib import campaign, checks, pages
-from ticketlib.audit import DIFFERS, ELSEWHERE, EQUAL, ON_GPU, folder, has_changed
-from ticketlib.sources import signed, span, title
+from ticketlib import arithmetic, campaign, checks, pages
+from ticketlib.audit import DENSE, DIFFERS, ELSEWHERE, EQUAL, folder, has_changed
+from ticketlib.sources import title
 
 CAME_OUT = {EQUAL: f"came out {EQUAL}", DIFFERS: "came out otherwise", ELSEWHERE: "ran on another machine"}
 
@@ -14,14 +12,14 @@ CAME_OUT = {EQUAL: f"came out {EQUAL}", DIFFERS: "came out otherwise", ELSEWHERE
 def substitutions(ledger, rows):
     """Names that pages may write as {{ name }}: dict from name to Markdown. Arguments: a ledger, and its rows."""
     audits = folder(ledger).rows()
-    plain, on_gpu = ([row for row in audits if row["config"]["changes"] == of] for of in ({}, ON_GPU))
+    plain, dense = ([row for row in audits if row["config"]["changes"] == of] for of in ({}, DENSE))
     return {
         "audit_status": status(plain),
         "audit_table": table(plain),
         "audit_reasons": reasons(plain),
-        "spread_table": spread_table(ledger, [row for row in audits if row["config"]["changes"] not in ({}, ON_GPU)]),
-        "gpu_again": gpu_again(on_gpu),
-        "gpu_moved": gpu_moved(on_gpu),
+        "spread_table": spread_table(ledger, [row for row in audits if row["config"]["changes"] not in ({}, DENSE)]),
+        "dense_again": arithmetic.again(dense),
+        "dense_moved": arithmetic.moved(dense),
         "lineage": lineage(rows),
     }
 
@@ -54,7 +52,7 @@ def table(audits):
 def _line(row):
     name, answers = row["config"]["audit"], _answers(row)
     run = f'<a href="run.html#{name}">{name}</a>'
-    outcome = row["outcome"] + (f"; test answers that changed: {answers}" if answers else "")
+    outcome = row["outcome"] + (f"; test answers that turned: {answers}" if answers else "")
     return [run, _run(row), *map(_accuracy, (row["recorded"], row["again"])), outcome]
 
 
@@ -104,7 +102,7 @@ def spread_table(ledger, audits):
     """
     if not audits:
         return "Not measured yet: `python -m ticketlib audit --spread` measures it."
-    titles = ["changed", "engine", "run", "accuracy on record, %", "again, %", "test answers that changed", "machine"]
+    titles = ["changed", "engine", "run", "accuracy on record, %", "again, %", "test answers that turned", "machine"]
     lines = []
     for row in sorted(audits, key=_when):
         changed = ", ".join(f"{what}: {value}" for what, value in row["config"]["changes"].items())
@@ -115,70 +113,6 @@ def spread_table(ledger, audits):
         accuracies = map(_accuracy, (row["recorded"], row["again"]))
         lines.append([changed, row["engine"], run, *accuracies, _answers(row), where])
     return pages.table(titles, lines)
-
-
-GPU_PAIRS = (("snip+rearranged", "snip"), ("smart", "snip"), ("smart", "uniform"))
-BOTH = ("recorded", "again")
-
-
-def gpu_again(audits):
-    """What came of a few tickets on a GPU, in the dense engine: sentences, accuracies and differences, as Markdown."""
-    if not audits:
-        return "Not measured yet: `python -m ticketlib audit --spread --device cuda` measures it, where there is a GPU."
-    accuracies = [_on_both(checks.label(ticket), s, of, "{:.2f}".format)
-                  for (s, ticket), of in sorted(_twice(audits).items())]  # fmt: skip
-    differences = [_on_both(f"{checks.label(a)} − {checks.label(b)}", s, of, signed)
-                   for (s, a, b), of in _differences(audits).items()]  # fmt: skip
-    titles = ["removed", "seeds", "on record", "on the GPU", "change", "change in each seed"]
-    return "\n\n".join([_how(audits), pages.table(["accuracy, %", *titles], accuracies),
-                        pages.table(["difference, points", *titles], differences), _in_one_seed(audits)])  # fmt: skip
-
-
-def gpu_moved(audits):
-    """How far the differences moved, as a sentence; "" without any."""
-    moved = [abs(float(np.mean([after - before for before, after in of.values()])))
-             for of in _differences(audits).values()]  # fmt: skip
-    return f"Made again on a GPU, mean differences of a few tickets moved by {span(moved)} points." if moved else ""
-
-
-def _in_one_seed(audits):
-    """How little one seed's difference says by itself, as a sentence; "" without any."""
-    moved = [abs(float(after - before)) for of in _differences(audits).values() for before, after in of.values()]
-    return f"In a single seed, a difference moved by {span(moved)} points." if moved else ""
-
-
-def _twice(audits):
-    """Accuracies on record and again, in percent: dict (sparsity, ticket) -> {seed: array of two}."""
-    found = defaultdict(dict)
-    for row in sorted(audits, key=lambda row: row["seed"]):
-        ticket, _, sparsity = row["arm"].partition("@")
-        found[sparsity, ticket][row["seed"]] = np.array([row[which]["accuracy"] for which in BOTH])
-    return found
-
-
-def _differences(audits):
-    """Differences of the pairs on record and again, in points: dict (sparsity, a, b) -> {seed: array of two}."""
-    of = _twice(audits)
-    return {(s, a, b): {seed: of[s, a][seed] - of[s, b][seed] for seed in of[s, a] if seed in of[s, b]}
-            for s in sorted({s for s, _ in of}) for a, b in GPU_PAIRS if {(s, a), (s, b)} <= set(of)}  # fmt: skip
-
-
-def _on_both(label, sparsity, of, write):
-    """One line of a table: means on record and on the GPU, and what changed, in the mean and in each seed."""
-    means, changes = np.mean(list(of.values()), axis=0), [signed(after - before) for before, after in of.values()]
-    return [label, sparsity, len(of), *map(write, means), signed(means[1] - means[0]), ", ".join(changes)]
-
-
-def _how(audits):
-    """What was changed, what stayed, and how many test answers came out otherwise."""
-    before, after = (audits[0][which] for which in BOTH)
-    same = not any("mask_digest" in row["differs"] for row in audits)
-    shares = [100 * row["answers"] / row["num_test"] for row in audits]
-    return (
-        f"On record: {before['device']}, torch {before['versions']['torch']}. Again: {after['device']}, torch "
-        f"{after['versions']['torch']}. {'Every mask' if same else 'Not every mask'} came out the same, bit by bit. "
-        f"After training, {span(shares, 0)} % of the test images get another answer."
-    )
 
 
 def lineage(rows):

@@ -24,7 +24,9 @@ class DenseNet:
     """
 
     def __init__(self, model, mask, *, device="cpu", precision="float32"):
-        self.device = torch.device(device)
+        self.device, self.recorder, self.sgd = torch.device(device), None, None
+        if self.device.type == "cuda":
+            machine.use_gpu(self.device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.weights = list(prunable(self.model).values())
         self.keep = [mask[name].to(self.device).to(torch.float32) for name in prunable(self.model)]
@@ -32,16 +34,15 @@ class DenseNet:
         self.autocast = (
             torch.autocast(self.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
         )
-        self.sgd, self.passes = None, self._pass
         if self.device.type == "cuda":
-            machine.exact_gpu()
-            self.passes = graphs.Recorder(self._pass, self.model.parameters())
+            self.recorder = graphs.Recorder(self.model.parameters())
 
     def step(self, batch, labels):
         """One forward and backward pass: batch, batches.Batch; labels (B,); returns the mean loss."""
         self.model.train()
         images = batch.tensor().to(self.device, memory_format=torch.channels_last)
-        return self.passes(images, labels.to(self.device))
+        inputs = images, labels.to(self.device)
+        return self.recorder(self._pass, *inputs) if self.recorder else self._pass(*inputs)
 
     def _pass(self, images, labels):
         with self.autocast:
