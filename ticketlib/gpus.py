@@ -55,8 +55,8 @@ def hours_lines(dataset, profile="paper"):
     return ["claim", "network", "runs", "images, in millions", *titles], lines
 
 
-def wall_lines(dataset, profile="paper", counts=(1, 8, 32)):
-    """(column titles, lines): days until all claims' runs of a network are made, on some numbers of GPUs."""
+def wall_lines(dataset, profile="paper", counts=(1, 8)):
+    """(column titles, lines): days until all claims' runs of a network are made at its best pace, on some GPUs."""
     lines = []
     for network, at_once in paces().items():
         total = images(_together({claim: claim_runs(claim, profile, dataset, network) for claim in CLAIMS}))
@@ -78,12 +78,13 @@ def pace_sentence(profile="paper"):
 
 
 def total_sentence(dataset, profile="paper"):
-    """GPU-hours of all claims' runs, for each network at its best pace, in words."""
+    """GPU-hours of training all claims' runs, for each network at its best pace, in words."""
     said = []
     for network, at_once in paces().items():
         total = images(_together({claim: claim_runs(claim, profile, dataset, network) for claim in CLAIMS}))
         said.append(f"{total / max(at_once.values()) / 3600:.0f} hours for {_network(profile, network)}")
-    return f"about {' and '.join(said)} on one {measured()['machine']['device']}"
+    where = measured()["machine"]["device"]
+    return f"about {' and '.join(said)} on one {where}, with {PROFILES[profile].seeds} seeds and on one data set"
 
 
 def _together(of_claims):
