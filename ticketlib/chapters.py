@@ -100,12 +100,18 @@ def _speed(config, dataset, device):
     part = data.Split(dataset.train.images[few], dataset.train.labels[few])
     tiny, any_ticket = replace(dataset, train=part, test=part), "dense" if config.sparsity == "0" else "uniform"
     short = replace(config, epochs=1, ticket=any_ticket, check="none", corruption="none")
-    model = experiment.build(config, dataset)
+    result = timed(short, tiny, device)
+    return result.images / result.train_seconds
+
+
+def timed(short, tiny, device):
+    """What a short training takes once it is warm: train.Result. Arguments: short, Config; tiny, data.Dataset."""
+    model = experiment.build(short, tiny)
     mask, _ = experiment.ticket_mask(short, tiny, model)
     net = experiment.engine(short, model, mask, tiny, device)
     for _ in range(2):  # the first one warms up
         result = train.fit(net, short, tiny, runs.streams(short), progress=False)
-    return result.images / result.train_seconds
+    return result
 
 
 def make_probes(run, configs, dataset, seconds=None):

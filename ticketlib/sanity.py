@@ -190,10 +190,9 @@ def _expected(plan, to_do, scoring):
     few = slice(0, TIMED_STEPS * config.batch)
     part = data.Split(train.images[few], train.labels[few])
     tiny, short = replace(plan.dataset, train=part, test=part), replace(config, epochs=1)
-    for _ in range(2):  # the first one warms up
-        row = experiment.execute(short, tiny, device=plan.device, progress=False)
+    took = chapters.timed(short, tiny, plan.device)
     tests = math.ceil(config.epochs / config.eval_every)
-    images = config.epochs * len(train) * row["train_seconds"] + tests * len(test) * row["eval_seconds"]
+    images = config.epochs * len(train) * took.train_seconds + tests * len(test) * took.eval_seconds
     own = sum(c.ticket == plan.scorer.key for c in to_do)
     others = len(RATIO_SEEDS) * len(plan.sparsities) * any(c.ticket.endswith("-mean") for c in to_do)
     return len(to_do) * images / len(part) + (own + others) * scoring
