@@ -57,11 +57,8 @@ def hours_lines(dataset, profile="paper"):
 
 def wall_lines(dataset, profile="paper", counts=(1, 8)):
     """(column titles, lines): days until all claims' runs of a network are made at its best pace, on some GPUs."""
-    lines = []
-    for network, at_once in paces().items():
-        total = images(_together({claim: claim_runs(claim, profile, dataset, network) for claim in CLAIMS}))
-        days = (f"{total / max(at_once.values()) / n / 86400:.1f}" for n in counts)
-        lines.append([_network(profile, network), *days])
+    found = _hours(dataset, profile)
+    lines = [[network, *(f"{hours / n / 24:.1f}" for n in counts)] for network, hours in found.items()]
     return ["network", *(f"days on {n} GPU{'s' * (n > 1)}" for n in counts)], lines
 
 
@@ -79,12 +76,18 @@ def pace_sentence(profile="paper"):
 
 def total_sentence(dataset, profile="paper"):
     """GPU-hours of training all claims' runs, for each network at its best pace, in words."""
-    said = []
-    for network, at_once in paces().items():
-        total = images(_together({claim: claim_runs(claim, profile, dataset, network) for claim in CLAIMS}))
-        said.append(f"{total / max(at_once.values()) / 3600:.0f} hours for {_network(profile, network)}")
+    said = [f"{hours:.0f} hours for {network}" for network, hours in _hours(dataset, profile).items()]
     where = measured()["machine"]["device"]
     return f"about {' and '.join(said)} on one {where}, with {PROFILES[profile].seeds} seeds and on one data set"
+
+
+def _hours(dataset, profile):
+    """GPU-hours of training all claims' runs, shared ones once, at the best pace: dict network -> hours."""
+    found = {}
+    for network, at_once in paces().items():
+        total = images(_together({claim: claim_runs(claim, profile, dataset, network) for claim in CLAIMS}))
+        found[_network(profile, network)] = total / max(at_once.values()) / 3600
+    return found
 
 
 def _together(of_claims):
