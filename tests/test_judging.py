@@ -100,7 +100,7 @@ def test_an_empty_layer_is_told_from_a_run_near_guessing(tmp_path):
     said = page(tmp_path, rows, "B")
     assert "*Holds*: GraSP, LT. *Undecided*: SNIP." in said and "a collapse bars that word; collapsed runs: 24" in said
     assert "Collapsed runs: 24 (an empty layer), of 72 in all. A run with an empty layer counts as collapsed" in said
-    assert "whatever its accuracy" in said and "Such runs reach 79." in said
+    assert "whatever its accuracy" in said and "The runs with an empty layer ended at 79." in said
     near = [Row(one | {"accuracy": 10.0}) if one["arm"] == "lt@0.98" and one.config.seed == 1 else one
             for one in arms(FOUND | MOVED)]  # fmt: skip
     said = page(tmp_path / "near", near, "B")

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ticketlib import pages, pilot, runs, stats
+from ticketlib import findings, pages, pilot, runs, stats
 
 
 class Baseline(NamedTuple):
@@ -64,8 +64,12 @@ def sentence(rows, profile="laptop"):
         return "The pilot has no spread over seeds yet, so no number of seeds can be planned."
     worst = max(asked, key=asked.get)
     plan = stats.seeds_needed(asked[worst], pilot.margin())
+    family = len(findings.CHECKS.comparisons)
+    strictest = stats.seeds_needed(asked[worst], pilot.margin(), family=family).strictest
     return (
         f"**Plan {max(plan.asked, plan.n)} seeds**, for a margin of {pages.points(pilot.margin())} on a network like "
         f"ours. The largest spread decides: {asked[worst]:.2f} points ({worst.like}). With {plan.n} seeds the chance "
-        f"to show that a true zero is zero is {100 * plan.power:.0f} %."
+        f"to show that a true zero is zero is {100 * plan.power:.0f} % for one comparison alone. "
+        f"`sanity_check` judges {family} together; at the strictest level of Holm's method it is "
+        f"{100 * strictest:.0f} %. So plan more, or name beforehand the one comparison that matters."
     )

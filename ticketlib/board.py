@@ -48,7 +48,7 @@ def drawn(rows, chapters, profile="laptop", network="resnet"):
     """
     judgements, words = judged(rows, profile, network), found(rows, profile, network)
     arms = evidence.select(rows, profile, network)
-    lines = ["| what the paper says, and the verdict | effect, in points | seeds, device |", "| --- | --- | --- |"]
+    lines = ["| what the paper says, and the verdict | comparisons, effects in points | seeds, device |", "| --- | --- | --- |"]
     for name, claim in CLAIMS.items():
         word, sentence = words[name]
         says = f"[{claim.sentence}](claims/{claim.notebook})" if claim.notebook in chapters else claim.sentence
@@ -66,6 +66,19 @@ def summary(rows):
     words = [word for word, _ in found(rows).values()]
     counted = [f"{words.count(word)} *{word}*" for word in (*verdicts.WORDS, *verdicts.NO_VERDICT) if word in words]
     return f"**Of {len(words)} claims: {', '.join(counted)}.**"
+
+
+def barred(rows, profile="laptop"):
+    """What collapsed runs rule out while seeds are still to come, in two sentences; "" where they rule out nothing."""
+    still_open = [one for one in judged(rows, profile).values() if one.word == verdicts.PROVISIONAL]
+    compared = [row for one in still_open for row in one.rows]
+    collapsed = sum(row.collapsed > 0 for row in compared)
+    if not collapsed:
+        return ""
+    best = {word: [one.claim.id for one in still_open if verdicts.at_best(one) == word] for word in verdicts.WORDS[1:]}
+    can_be = "; ".join(f"{', '.join(ids)} *{word}*" for word, ids in best.items() if ids)
+    said = f"Collapsed runs bar *holds* for {collapsed} of {len(compared)} comparisons, whatever seeds are still to come."
+    return f"{said} At best the words will be: {can_be}." if can_be else said
 
 
 def behind(judged_claim, arms):
@@ -114,7 +127,9 @@ def effect_picture(judged_claim, sentence):
 def _effect(row, y, margin):
     """The drawing of one comparison, its words beneath its label."""
     if not row.ready:
-        return [drawings.text(0, y + 25, textwrap.shorten(row.verdict.sentence, 50, placeholder=" ..."), size=11)]
+        _, _, more = row.verdict.sentence.partition("; ")  # the seeds stand beside the picture
+        said = more or "no collapsed runs" if row.verdict.word == verdicts.PROVISIONAL else row.verdict.sentence
+        return [drawings.text(0, y + 25, textwrap.shorten(said, 50, placeholder=" ..."), size=11)]
     low, point, high = (_x(value, margin) for value in (row.adjusted.low, row.adjusted.point, row.adjusted.high))
     ends = f"{signed(row.adjusted.low)} to {signed(row.adjusted.high)}"
     barred = " (collapse)" * (verdicts.BARRED in row.verdict.sentence)
@@ -134,7 +149,9 @@ def table(rows, profile="laptop"):
     lines = ["| claim | what the paper says | what we found |", "| --- | --- | --- |"]
     for claim, (_, sentence) in found(rows, profile).items():
         lines.append("| " + " | ".join([claim, CLAIMS[claim].sentence, sentence.replace("|", "/")]) + " |")
-    return "\n".join([*lines, *scope(profile), *no_words([word for word, _ in found(rows, profile).values()])])
+    words = [word for word, _ in found(rows, profile).values()]
+    no_more = barred(rows, profile)
+    return "\n".join([*lines, *scope(profile), *no_words(words), *(["", no_more] if no_more else [])])
 
 
 def no_words(words):

@@ -50,9 +50,9 @@ _FOUND = (("snip", "SNIP"), ("grasp", "GraSP"), ("lt", "LT"))
 _SMART_OVER_FOUND = tuple(Comparison(m, f"smart ratio over {label}", "smart", m) for m, label in _FOUND)
 _SMART_OVER_UNIFORM = (Comparison("uniform", "smart ratio over uniform", "smart", "uniform"),)
 _LRR_OVER_CONTROLS = (
-    Comparison("half", "LRR over half the data", "lrr", "lrr+half"),
-    Comparison("shuffled", "LRR over shuffled weights", "lrr", "lrr+shuffled"),
-    Comparison("rearranged", "LRR over rearranged masks", "lrr", "lrr+rearranged"),
+    Comparison("half", "LRR over LRR on half the data", "lrr", "lrr+half"),
+    Comparison("shuffled", "LRR over LRR with shuffled weights", "lrr", "lrr+shuffled"),
+    Comparison("rearranged", "LRR over LRR rearranged", "lrr", "lrr+rearranged"),
 )
 CLAIMS = {claim.id: claim for claim in (
     Claim("A", "Initial tickets hardly use the data", "02_data_checks",

@@ -144,17 +144,27 @@ def answer(found):
             for word in dict.fromkeys(words.values())]  # fmt: skip
     lines = [_line(*each) for each in cells.items()]
     moved = ", ".join(f"{span} % for {label}" for label, span, *_ in lines if span != verdicts.NOT_RUN)
-    return (f"**{' '.join(said)}** Spoilt data move some kept weights to other layers: {moved}.\n\n"
+    far = [times for beside in YARDSTICKS.items() if (times := _times_as_far(cells, *beside))]
+    measured = f"By their divergence, in the median, keep-ratios move {'; '.join(far)}. " if far else ""
+    return (f"**{' '.join(said)}** {measured}Spoilt data move some kept weights to other layers: {moved}.\n\n"
             f"{pages.table(TITLES, lines)}")  # fmt: skip
 
 
+def _times_as_far(cells, yardstick, said):
+    """How many times as far as a yardstick each method's keep-ratios move, in words; "" where there is none."""
+    found = {ticket: times for ticket, of in cells.items() if (times := _times(of, yardstick))}
+    each = ", ".join(f"{np.median(times):.1f} ({style(ticket).label})" for ticket, times in found.items())
+    return f"{each} times as far as with {said}" if each else ""
+
+
+YARDSTICKS = {"other seed": "another seed", "second batch": "another clean batch"}
 TITLES = ["method", "moved to other layers by spoilt data, %", "moved by another seed, %",
           "divergence ÷ that of another seed", "divergence ÷ that of another batch", "cells"]  # fmt: skip
 
 
 def _line(ticket, of):
     moved = [_span(100 * cell[what][0] for cell in of if cell[what]) for what in ("spoilt", "other seed")]
-    times = [_counted(_times(of, what)) for what in ("other seed", "second batch")]
+    times = [_counted(_times(of, what)) for what in YARDSTICKS]
     return [style(ticket).label, *moved, *times, len(of)]
 
 

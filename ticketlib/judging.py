@@ -63,6 +63,8 @@ def _judged(found, arms, profile):
     lines = [(pair.label, findings.told(row.verdict, row.estimate))
              for pair, row in zip(checks.minus(found.claim.comparisons), found.rows, strict=True)]  # fmt: skip
     made = f"Made with {board.count_and_device(found, arms)}. {_collapsed(board.behind(found, arms))}".strip()
+    if found.word == verdicts.PROVISIONAL and len(lines) > 1:
+        made += " The intervals shown so far are those before Holm's method, which only ever widens them."
     return f"{text}\n\n{pages.table(('difference', 'what we found'), lines)}\n\n{made}"
 
 
@@ -83,7 +85,7 @@ def _collapsed(rows):
     if thin:
         text += (
             "A run with an empty layer counts as collapsed, whatever its accuracy, and bars the word *holds*. "
-            f"Such runs reach {span(thin)} % here."
+            f"The runs with an empty layer ended at {span(thin)} %."
         )
     return text
 

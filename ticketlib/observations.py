@@ -174,8 +174,10 @@ def _spoilt_pairs(facts, method, place):
 
 def _moved(of):
     far = [100 * np.mean([shares.distance(a["keep_counts"], b["keep_counts"]) for a, b in pairs]) for pairs in of]
-    left = [overlaps.left([pair for pair in pairs if "overlap" in pair[1]]) for pairs in of]
-    known = [100 * share for share in left if not np.isnan(share)]
+    overlapped = [[pair for pair in pairs if "overlap" in pair[1]] for pairs in of]
+    known = [100 * overlaps.left(pairs) for pairs in overlapped if overlaps.agreement(pairs)[1] > overlaps.LITTLE]
+    if not known and any(overlaps.agreement(pairs)[1] <= overlaps.LITTLE for pairs in overlapped):
+        return f"{span(far, 0)} % (two clean masks hardly agree)"
     return f"{span(far, 0)} % and {f'{span(known, 0)} %' if known else verdicts.NOT_RUN}"
 
 

@@ -16,7 +16,7 @@ LITTLE = 0.05  # an agreement beyond chance of which a percentage says little
 BELOW = (  # the table of overlaps
     "*Change of layer* is the share of the kept weights that change layer; *two clean seeds*, the same between two "
     "clean masks. In brackets stands what chance gives. *Agreement left* is taken over the seeds of which the counts "
-    "of the second clean mask are known."
+    "of the second clean mask are known. *Seeds* are those whose masks were compared, for LT fewer than have runs."
 )
 
 
@@ -139,7 +139,7 @@ def reading(found):
     if not found:
         return ""
     moved = [100 * np.mean([far(pair) for pair in of.values()]) for of in found.values()]
-    shares_left = [100 * share for of in found.values() if not np.isnan(share := left(of.values()))]
+    shares_left = [100 * left(of.values()) for of in found.values() if agreement(of.values())[1] > LITTLE]
     said = [f"Over the {len(found)} cells, corruption moves {span(moved, 1)} % of the kept weights to other layers."]
     said += [f"It leaves {span(shares_left, 0)} % of the agreement of two clean masks."] if shares_left else []
     little = defaultdict(list)
@@ -148,7 +148,7 @@ def reading(found):
             little[f"{style(ticket).label} on {title(network)}"].append(sparsity)
     where = "; ".join(f"{name} at {', '.join(at)}" for name, at in little.items())
     said += [f"With {where}, two clean masks agree by {LITTLE:g} beyond chance or less. So there the percentage is one "
-             "of next to nothing."] if little else []  # fmt: skip
+             "of next to nothing, and is left out of this."] if little else []  # fmt: skip
     said += [] if any(key[1] == "lt" for key in found) else ["LT is not in this table: its ceiling has not been run."]
     return " ".join(said)
 

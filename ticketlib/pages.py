@@ -19,7 +19,7 @@ RECIPE = {
 REASONS = {  # why `laptop` differs from `paper` in a field of the recipe
     "epochs": "a run takes minutes on a processor; the pilot shows what that changes",
     "batch": "fewer, larger steps are faster on a processor",
-    "weight_decay": "short training takes more; parts of a reproduction at full scale took as much",
+    "weight_decay": "our choice for short training; parts of a reproduction at full scale took as much",
     "precision": "faster where the processor has it; dense networks only",
     "engine": "skips the zeros; tested against the masked dense network",
     "eval_every": "saves time; the last epoch counts in both",

@@ -80,6 +80,7 @@ def substitutions(rows, beside):
         "references_checked": references_checked(),
         "board_summary": board.summary(rows),
         "board_progress": board_progress(rows),
+        "board_barred": board_barred(rows),
         "board_reading": board_reading(rows),
         "scope_words": evidence.scope("laptop"),
         "version": version("ticketlib"),
@@ -96,6 +97,12 @@ def board_progress(rows):
     planned = {replace(config, fingerprint="") for config in grids.grid("step1", "laptop", pages.NO_IMAGES)}
     made = {replace(row.config, fingerprint="") for row in rows if row["kind"] == "run"}
     return f"Of the {len(planned)} runs planned for the claims, {len(planned & made)} are made."
+
+
+def board_barred(rows):
+    """What collapsed runs rule out, with a link to the reason; "" where they rule out nothing."""
+    said = board.barred(rows)
+    return f"{said} [Why such runs count as collapsed](threats.md)." if said else ""
 
 
 def board_reading(rows):

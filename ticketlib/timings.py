@@ -163,7 +163,7 @@ def why_break_even(stored):
             lines.append(
                 f"- {network}: the dense loop does {dense:,.0f} GFLOP/s. At 90 % removed the sparse engine does "
                 f"{sparse:,.0f}. So it has to leave out {100 * (1 - sparse / dense):.0f} % of the arithmetic to be as "
-                f"fast; at 90 % of the weights it leaves out {100 * (1 - left / whole):.0f} %."
+                f"fast; with 90 % of the weights removed it leaves out {100 * (1 - left / whole):.0f} %."
             )
     return "\n".join(lines)
 

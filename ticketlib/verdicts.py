@@ -43,6 +43,7 @@ class Row(NamedTuple):
     adjusted: stats.Estimate  # at the level Holm read it: this one decides
     holm: stats.Holm
     ready: bool  # nothing stands before the interval: the protocol's seeds are there and comparable
+    collapsed: int  # runs in either arm
 
 
 class Judged(NamedTuple):
@@ -180,6 +181,18 @@ def combine(parts):
     return min(map(_part_word, filter(None, defined)), key=STRENGTH.index)
 
 
+def at_best(judged):
+    """The strongest word that a judged claim can still get: seeds to come cannot undo that a collapse bars *holds*."""
+    reach = {row.comparison: UNDECIDED if row.collapsed else HOLDS for row in judged.rows}
+    given = {row.comparison: row.verdict.word for row in judged.rows if row.verdict.word not in (PROVISIONAL, NOT_RUN)}
+    return _of_parts(judged.claim, reach | given)
+
+
+def _of_parts(claim, words):
+    """Combine the words of a claim's comparisons, {Comparison: word}, part by part."""
+    return combine([[words[comparison] for comparison in part.comparisons] for part in claim.parts])
+
+
 def _part_word(words):
     """Give the word of one part of a claim."""
     if len(set(words)) == 1:
@@ -239,8 +252,9 @@ def judge(claim, differences, margin, n_required, flags=None):
                 for kind, values, holm in zip(kinds, arrays, levels, strict=True)]
     verdicts = [verdict(kind, estimate, margin, n_required, flag)
                 for kind, estimate, flag in zip(kinds, adjusted, flags, strict=True)]
-    rows = tuple(map(Row, claim.comparisons, kinds, verdicts, plain, adjusted, levels, ready))
-    word = combine([[row.verdict.word for row in rows if row.comparison in part.comparisons] for part in claim.parts])
+    collapsed = [flag.collapsed for flag in flags]
+    rows = tuple(map(Row, claim.comparisons, kinds, verdicts, plain, adjusted, levels, ready, collapsed))
+    word = _of_parts(claim, {row.comparison: row.verdict.word for row in rows})
     return Judged(claim, word, _board_sentence(word, rows, n_required), rows)
 
 
