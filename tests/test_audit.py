@@ -156,6 +156,7 @@ def test_other_code_draws_anew(ledger, monkeypatch):
     first = audit.begin(ledger, rows, "tag-1")
     assert audit.begin(ledger, rows[:1], "tag-1") == first
     assert audit.begin(ledger, rows, "tag-2").code == "tag-2"
+    assert len(audit.begin(ledger, rows, "tag-2", others=0).rows) < len(first.rows)  # fewer are asked for
 
 
 def test_notes_cut_short_are_no_notes(ledger):

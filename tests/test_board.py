@@ -111,6 +111,24 @@ def test_the_front_page_counts_the_words(fixed):
     assert board.summary(arms({"hybrid": 84.0, "lrr": 84.0}, seeds=[0])).endswith("1 *provisional*, 4 *not run*.**")
 
 
+def test_what_collapsed_runs_bar_is_said_before_the_last_seed(fixed):
+    assert board.barred(arms(MEANS, seeds=range(3))) == "" == board.barred([])
+    some = arms({"hybrid": 84.0, "lrr": 84.0}, seeds=range(3), empty_layers=["conv.weight"])
+    assert board.barred(arms(MEANS, seeds=range(3)) + some) == (
+        "Collapsed runs bar *holds* for 1 of 5 comparisons, whatever seeds are still to come. "
+        "At best the words will be: D2 *undecided*."
+    )
+    assert board.barred(arms(MEANS) + some[:0]) == ""  # a word that is given says so itself
+
+
+def test_a_mean_that_hides_opposite_differences_is_named(fixed):
+    means = {"hybrid@0.9": 82.0, "lrr@0.9": 80.0, "hybrid@0.98": 70.0, "lrr@0.98": 72.0}
+    rows = [row(arm, seed, mean + seed / 10) for arm, mean in means.items() for seed in range(3)]
+    said = board.hidden(rows)
+    assert said.endswith("D2, hybrid − LRR is +2.00 with 0.9 removed and −2.00 with 0.98 removed.")
+    assert said in board.table(rows) and board.hidden(arms(MEANS)) == ""
+
+
 def test_claims_without_a_page_are_no_links_and_what_is_not_ready_has_words_for_a_dot(fixed):
     found = drawn(arms({"hybrid": 84.0, "lrr": 84.0}, seeds=range(3)))
     line, drawing = found["D2"]

@@ -8,7 +8,7 @@ import pytest
 from synthetic import CIFAR
 from synthetic import row as synthetic_row
 
-from ticketlib import campaign, grids
+from ticketlib import campaign, grids, journal
 from ticketlib.backends import Pool
 from ticketlib.ledger import Ledger, Row
 
@@ -136,6 +136,21 @@ def test_closing_the_generator_ends_the_workers():
     [worker] = pool.idle
     running.close()
     assert not pool.idle and not pool.busy and worker.process.exitcode is not None
+
+
+def test_a_lock_that_its_holder_has_removed_is_none(tmp_path, monkeypatch):
+    first, second, third = (journal.Desk(Ledger(tmp_path)) for _ in range(3))
+    config = arm("smart@0.9")
+    assert first.take(config)
+    opened = second._opened
+
+    def opened_just_before_the_release(config):
+        lock = opened(config)
+        first.release(config)
+        return lock
+
+    monkeypatch.setattr(second, "_opened", opened_just_before_the_release)
+    assert second.take(config) and not third.take(config)
 
 
 def test_a_trained_net_that_comes_out_otherwise_is_said(tmp_path):

@@ -10,6 +10,7 @@ from synthetic import CIFAR, arms, row
 from ticketlib import budget, chapters, data, experiment, masks, models, nb, pilot, plots, probes, ratios, runs, shares
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, Row
+from ticketlib.runs import parent
 
 LAYERS = [ratios.Layer(name, (3, 4), 12, name == "classifier") for name in ("first", "second", "classifier")]
 
@@ -66,6 +67,43 @@ def test_what_cannot_be_made_is_said_and_the_rest_is_made(tmp_path, monkeypatch,
     live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
     assert sorted(chapters.ticket_rows(live, ("smart@0.9", "uniform@0.9"))["uniform@0.9"]) == [0]
     assert "- smart@0.9, seed 0: no such ticket here." in shown[0]
+
+
+def test_a_dense_net_that_diverges_is_trained_once(tmp_path, monkeypatch, capsys):
+    made, shown = [], []
+
+    def execute(config, **given):
+        made.append(config.arm)
+        return Row(fake_execute(config, **given) | {"diverged": True})
+
+    monkeypatch.setattr(experiment, "execute", execute)
+    monkeypatch.setattr(chapters, "_speed", lambda *_: 1000.0)
+    monkeypatch.setattr(nb, "show_markdown", shown.append)
+    live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
+    chapters.ticket_rows(live, ("dense@0", "lt@0.9", "lrr@0.9"))
+    assert made == ["dense@0"] and "- lt@0.9, seed 0: " in shown[0] and "- lrr@0.9, seed 0: " in shown[0]
+
+
+def test_a_net_that_was_made_again_and_differs_is_said(tmp_path, monkeypatch, capsys):
+    def execute(config, **given):
+        facts = {"checkpoint": "a" * 64} if config.ticket == "dense" else {"parent_checkpoint": "b" * 64}
+        before = {} if config.ticket == "dense" else {"parent": parent(config).name}
+        return Row(fake_execute(config, **given) | facts | before)
+
+    shown = []
+    monkeypatch.setattr(experiment, "execute", execute)
+    monkeypatch.setattr(chapters, "_speed", lambda *_: 1000.0)
+    monkeypatch.setattr(nb, "show_markdown", shown.append)
+    chapters.ticket_rows(notebook(tmp_path, profile="smoke", source="run", seeds=1), ("dense@0", "lt@0.9"))
+    assert shown[0].startswith("Made, with a warning:") and "lt@0.9, seed 0: the trained net of " in shown[0]
+
+
+def test_rows_of_other_images_are_not_read_beside_a_run_of_ones_own(tmp_path):
+    own = data.load("digits")
+    fill(tmp_path, [row("smart@0.9", 0, 80.0), row("smart@0.9", 0, 90.0, changes={"fingerprint": own.fingerprint})])
+    live = notebook(tmp_path, profile="smoke", source="run")
+    assert [one["accuracy"] for one in chapters.rows_of(live)] == [90.0]
+    assert len(chapters.rows_of(notebook(tmp_path))) == 2
 
 
 def test_the_time_is_told_from_rows_and_where_there_is_none_from_a_few_steps(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from synthetic import row
 
 from ticketlib import __main__ as command_line
-from ticketlib import board, campaign, data, grids, journal, machine, nb, progress, speed
+from ticketlib import board, campaign, commands, data, grids, journal, machine, nb, progress, speed
 from ticketlib.ledger import Ledger, name_of
 
 
@@ -44,12 +44,38 @@ def test_data_says_what_is_found(tmp_path):
         (["run", "--profile", "smoke", "--device", "gpu"], "'gpu'"),
         (["run", "--profile", "smoke", "--backend", "dask"], "'dask'"),
         (["watch", "--profile", "smoky"], "'smoky'"),
+        (["run", "--profile", "smoke", "--only", "snpi"], "contains 'snpi'"),
+        (["plan", "--profile", "smoke", "--only", "snpi"], "contains 'snpi'"),
+        (["probe", "--profile", "smoke", "--seeds", "-3"], "seeds -3"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, said, capsys, tmp_path):
     assert command_line.main([*arguments, *(["--ledger", str(tmp_path)])]) == 2
     error = capsys.readouterr().err.strip()
     assert said in error and error.startswith("ticketlib: ") and "\n" not in error
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["watch", "--profile", "smoke", "--ledger", "nowhere"], "'nowhere' is not there"),
+        (["plan", "--profile", "smoke", "--ledger", "a_file"], "'a_file' is a file"),
+        (["commit-rows", "nowhere"], "'nowhere' is not there"),
+    ],
+)
+def test_a_folder_that_is_none_is_named(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").touch()
+    assert command_line.main(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_gpu_is_refused_where_an_engine_has_none(tmp_path, capsys, monkeypatch):
+    digits = data.load("digits")
+    monkeypatch.setattr(commands.backends, "gpu_slots", lambda per_gpu: ("0",))
+    monkeypatch.setitem(grids.GRIDS, "pilot", lambda *_: [grids.arm("smoke", "smart@0.9", 0, digits, engine="sparse")])
+    assert command_line.main(["run", "--profile", "smoke", "--device", "cuda", "--ledger", str(tmp_path)]) == 2
+    assert "sparse engine runs on the CPU" in capsys.readouterr().err and not Ledger(tmp_path).names()
 
 
 def test_run_resumes_and_plan_counts(tmp_path, monkeypatch):
@@ -85,14 +111,20 @@ def test_a_spoilt_row_stops_the_plan_by_name(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("command", ["run", "probe"])
-def test_code_that_is_no_commits_is_refused_where_rows_count(command, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(machine, "code_version", lambda: "v1-0-gabc-dirty")
+@pytest.mark.parametrize("version", ["v1-0-g0123456789ab-dirty", "0123456789ab-dirty", "0.1.0"])
+def test_code_that_is_no_commits_is_refused_where_rows_count(version, command, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(machine, "code_version", lambda: version)
     options = [command, "--profile", "paper", "--ledger", str(tmp_path), "--data-root", str(tmp_path)]
     assert command_line.main(options) == 2
-    assert "v1-0-gabc-dirty" in capsys.readouterr().err
+    assert version in capsys.readouterr().err
     assert command_line.main([*options, "--allow-dirty"]) == 2  # goes on, and finds no images
     assert "cifar10" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("version", ["v1-0-g0123456789ab", "0123456789ab"])
+def test_a_commits_code_is_known_as_such(version):
+    assert commands.COMMIT.fullmatch(version)
 
 
 def test_a_run_that_failed_twice_is_listed_and_not_tried_again(tmp_path, capsys, monkeypatch):
@@ -159,6 +191,9 @@ def test_commit_rows_takes_rows_and_nothing_else(tmp_path, monkeypatch, capsys):
     Ledger(made / "laptop" / "audits").add({"kind": "audit", "name": name_of(facts), "config": facts})
     assert command_line.main(["commit-rows", str(made)]) == 0 and "1 new rows" in capsys.readouterr().out
     assert Ledger(book / "laptop" / "audits").names() == [name_of(facts)] and Ledger(book / "laptop").names() == [name]
+    Ledger(tmp_path / "again" / "laptop").add(row("smart@0.9", 0, 70.0))
+    assert command_line.main(["commit-rows", str(tmp_path / "again")]) == 0
+    assert f"not copied: {name}" in capsys.readouterr().err
     other = row("smart@0.9", 1, 80.0)
     Ledger(book / "laptop").add(other)  # of a call that was cut short before it committed
     assert command_line.main(["commit-rows", str(made)]) == 0 and "1 new rows" in capsys.readouterr().out

@@ -60,14 +60,16 @@ def test_the_answer_has_a_word_for_each_method(spoilt, word, monkeypatch):
     found = {key: {i: pair(seed, counts if i == 0 else {n: seed[n] + counts[n] - seeds[0][n] for n in seed})
                    for i, seed in enumerate(seeds)} for key, counts in zip(KEYS, spoilt, strict=True)}  # fmt: skip
     said = drifts.answer(found | {("resnet20", "lt", "0.9"): {}})
-    assert said.startswith(f"**{word}** Spoilt data move some kept weights to other layers: ")
-    assert ticketbook.ANSWER.match(said)[2].endswith(" % for GraSP.")  # what the front page shows of it
+    assert said.startswith(f"**{word}** Spoilt data move keep-ratios, by their median divergence, ")
+    assert ticketbook.ANSWER.match(said)[2].endswith(" (GraSP) times as far as another seed does.")  # on the front page
+    assert " % for GraSP.\n" in said
     assert said.splitlines()[-1] == "| LT | not run | not run | not run | not run | 0 |"
     far = {id(NEAR): "1.0", id(BIT): "6.0", id(FAR): "20.0"}[id(spoilt[0])]
     assert f"| SNIP | {far} | 5.0 | " in said and "| not run | 1 |" in said
     for key in KEYS:
         found[key][0][0]["second_keep_counts"] = {"first": 51, "second": 49}
-    assert "| not run | 1 |" not in drifts.answer(found)
+    both = drifts.answer(found)
+    assert "| not run | 1 |" not in both and " (GraSP) times as far as another clean batch does. Kept weights" in both
     layers = [ratios.Layer(name, (size,), size, name == "second") for name, size in SIZES.items()]
     monkeypatch.setattr(drifts, "_layers", lambda row: layers)
     *table, _, below = drifts.table(found | {("resnet20", "lt", "0.9"): {}}).splitlines()

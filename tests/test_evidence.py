@@ -4,6 +4,7 @@ import pytest
 from synthetic import arms, row
 
 from ticketlib import evidence
+from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, Row
 
@@ -124,15 +125,6 @@ def test_tickets_of_a_net_that_diverged_count_as_diverged_and_no_seed_is_lost():
     assert evidence.accuracy(found["lrr@0.9"][2]) == 10.0
 
 
-def test_an_iterative_ticket_has_the_control_of_its_dense_net():
-    dense, names = row("dense+both", 0, 10.0), ("imp+both@0.9", "imp@0.9")
-    rows = [dense, row(names[0], 0, 80.0, control={}, parent="0" * 16), row(names[1], 0, 80.0)]
-    _, flags = evidence.compare(evidence.select(rows, "laptop"), "imp+both", "imp", ("0.9",))
-    assert not flags.control_did_nothing
-    _, flags = evidence.compare(evidence.select(rows[1:], "laptop"), "imp+both", "imp", ("0.9",))
-    assert flags.control_did_nothing
-
-
 def test_a_pretraining_on_spoilt_data_that_diverged_bars_holds():
     rows = one_diverged(FOUND | CORRUPTED, "dense+both")
     judged = judge(rows, "A")
@@ -144,6 +136,38 @@ def test_a_pretraining_on_spoilt_data_that_diverged_bars_holds():
 def test_a_ticket_that_has_a_row_keeps_it():
     rows = arms({"lt": 80.0}) + [row("dense", 0, 90.0, diverged=True)]
     assert not evidence.select(rows, "laptop")["lt@0.9"][0].get("not_made")
+
+
+def test_a_rearrangement_that_changed_the_keep_counts_did_something_else():
+    rows = arms(FOUND, keep_counts={"a": 5, "b": 5}) + arms(REARRANGED, keep_counts={"a": 6, "b": 4})
+    assert "control did nothing" in judge(rows).rows[0].verdict.sentence
+    rows = arms(FOUND, keep_counts={"a": 5, "b": 5}) + arms(REARRANGED, keep_counts={"a": 5, "b": 5})
+    assert judge(rows).word == "holds"
+
+
+@pytest.mark.parametrize("changed", [lambda one: one.config.seed > 2, lambda one: one.config.sparsity == "0.98"])
+def test_an_engine_that_changes_between_seeds_or_sparsities_is_refused(changed):
+    rows = [arms_of for arms_of in arms(FOUND | REARRANGED) if not changed(arms_of)]
+    rows += [one for one in arms(FOUND | REARRANGED, changes={"engine": "dense"}) if changed(one)]
+    judged = judge(rows)
+    assert judged.word == "undecided" and "they differ in engine" in judged.rows[0].verdict.sentence
+
+
+def test_two_rows_of_one_place_are_refused_by_name():
+    rows = arms({"snip": 80.0}, seeds=[0]) + arms({"snip": 79.0}, seeds=[0], changes={"per_class": 1})
+    with pytest.raises(TicketError, match=r"both snip@0.9, seed 0; they differ in per_class \(10, 1\)"):
+        evidence.select(rows, "laptop")
+
+
+def test_opposite_differences_behind_a_mean_are_found():
+    means = {"smart@0.9": 82.0, "snip@0.9": 80.0, "smart@0.98": 70.0, "snip@0.98": 72.0}
+    rows = [row(arm, seed, mean + seed / 10) for arm, mean in means.items() for seed in range(3)]
+    arms_there = evidence.select(rows, "laptop")
+    smart_over_snip = CLAIMS["C"].comparisons[0]
+    found = evidence.opposite(arms_there, smart_over_snip, ("0.9", "0.98"))
+    assert {s: round(one.point) for s, one in found.items()} == {"0.9": 2, "0.98": -2}
+    assert evidence.opposite(arms_there, smart_over_snip, ("0.9",)) == {}
+    assert evidence.opposite(evidence.select(rows[:6], "laptop"), smart_over_snip, ("0.9", "0.98")) == {}
 
 
 def test_a_corrupted_row_is_refused_before_anything_is_judged(tmp_path):

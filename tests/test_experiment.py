@@ -139,6 +139,11 @@ def test_kept_scores_change_no_probe(digits, cache):
         assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in once.items() if k != "seconds"}
 
 
+def test_an_iterative_ticket_has_no_probe(digits, cache):
+    with pytest.raises(TicketError, match="'imp' is not allowed in a probe"):
+        probes.Prober(digits, cache).measure(arm("imp@0.36", digits))
+
+
 def test_a_probe_of_trained_weights_needs_the_checkpoint(digits, tmp_path):
     with pytest.raises(TicketError, match="not in the cache"):
         probes.Prober(digits, tmp_path).measure(arm("lt@0.9", digits))

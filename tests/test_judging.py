@@ -1,9 +1,9 @@
 """The verdict at the top of a chapter: the words agree with the numbers in every branch, on synthetic rows."""
 
 import pytest
-from synthetic import arms, row
+from synthetic import CIFAR, arms, row
 
-from ticketlib import board, judging, nb
+from ticketlib import board, chapters, judging, nb
 from ticketlib.ledger import Ledger, Row
 
 FOUND = {"snip": 80.0, "grasp": 79.0, "lt": 81.0}
@@ -136,6 +136,7 @@ def test_the_verdict_is_shown_anew_in_its_place_once_runs_were_made(tmp_path, mo
             shown.append(["again", markdown.data])
 
     monkeypatch.setattr(judging, "DisplayHandle", Line)
+    monkeypatch.setattr(chapters, "images", lambda run: CIFAR)
     run = nb.NotebookRun(profile="laptop", source="run", ledger=tmp_path, seeds=0, device="auto", data_root="")
     again = judging.show_verdict(run, "B")
     for one in [*arms(FOUND | MOVED), row("dense", 0, 90.0)]:

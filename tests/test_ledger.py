@@ -39,8 +39,14 @@ def test_a_probe_row(tmp_path):
 
 
 def test_an_unmeasured_value_is_never_written_as_nan(tmp_path):
-    with pytest.raises(ValueError):
+    with pytest.raises(TicketError, match="holds nan or infinity"):
         Ledger(tmp_path).add(row(loss=float("nan")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_row_that_could_not_be_read_again_is_not_written(tmp_path):
+    with pytest.raises(TicketError, match="images_per_second 0.0"):
+        Ledger(tmp_path).add(row(images_per_second=0.0))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -104,6 +104,11 @@ def test_parents():
     assert parent(make("imp", "0.3", check="rearranged")) == make("imp", "0.2")
 
 
+def test_iterative_tickets_are_not_found_on_spoilt_data():
+    with pytest.raises(TicketError, match="corruption 'both' is not allowed with 'imp'"):
+        make("imp", "0.36", corruption="both")
+
+
 def test_streams_depend_on_seed_and_name_alone():
     draw = lambda c, name: torch.randint(1 << 30, (4,), generator=streams(c)(name)).tolist()  # noqa: E731
     assert draw(make(), "init") == draw(make("lt", check="rearranged"), "init")  # arms of a seed are paired

@@ -373,6 +373,34 @@ def test_a_name_follows_what_a_function_computes():
     assert len({identity()[1], identity(power=2)[1], identity(rate=2)[1]}) == 3
 
 
+RULES = """
+class Kind:
+    @staticmethod
+    def rule(w): return {static} * w
+    @classmethod
+    def of(cls, w): return {method} * w
+def pruner(model, images, labels): return Kind
+"""
+
+
+def test_what_hides_in_a_class_counts():
+    def named(**changes):
+        known = {"__name__": "__main__"}
+        exec(RULES.format(**{"static": 1, "method": 1} | changes), known)
+        return scorers.identity(known["pruner"])
+
+    assert len({named(), named(static=2), named(method=2)}) == 3 and named() == named()
+
+
+def test_a_global_read_in_a_class_made_inside_counts():
+    def named(power):
+        known = {"__name__": "__main__"}
+        exec(f"POWER = {power}\ndef pruner(*batch):\n    class Inner:\n        rate = POWER\n    return Inner", known)
+        return scorers.identity(known["pruner"])
+
+    assert named(1) != named(2)
+
+
 def test_a_name_is_the_same_in_another_process(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(SOURCE.format(**PLAIN))
     code = "import mine\nfrom ticketlib import scorers\nprint(scorers.identity(mine.pruner))"

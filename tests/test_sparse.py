@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -209,6 +210,35 @@ def test_bad_input_is_named():
         SparseNet(model, {**mask, "conv.weight": mask["conv.weight"].float()}, 16, (3, 8, 8))
     with pytest.raises(TicketError, match="Linear"):
         SparseNet(torch.nn.Linear(2, 2), {"weight": torch.ones(2, 2, dtype=torch.bool)}, 16, (3, 8, 8))
+
+
+def test_labels_that_are_no_classes_are_named():
+    model, mask, batch, labels = case("resnet8", (16, 3, 8, 8))
+    net = SparseNet(model, mask, 16, (3, 8, 8))
+    for wrong in (10, -100):
+        with pytest.raises(TicketError, match=f"{wrong}.* between 0 and 4"):
+            net.step(batch, torch.where(torch.arange(16) == 3, wrong, labels))
+
+
+def test_a_loss_too_large_for_its_share_is_finite():
+    model, mask, batch, labels = case("resnet8", (16, 3, 8, 8))
+    with torch.no_grad():
+        model.fc.bias[:] = torch.arange(5) * 450.0  # label 0 has a share of e^-1800, which is no number
+    exact, labels = copy.deepcopy(model).double(), torch.zeros_like(labels)
+    loss = SparseNet(model, mask, 16, (3, 8, 8)).step(batch, labels)
+    assert loss == pytest.approx(dense_step(exact, mask, batch.tensor().double(), labels), rel=1e-5) and loss > 1700
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["conv.weight", "bn.weight"])
+def test_what_is_no_number_reaches_the_loss(name, value):
+    model, mask, batch, labels = case("resnet8", (16, 3, 8, 8))
+    parameter = dict(model.named_parameters())[name]
+    place = tuple(mask[name].nonzero()[0]) if name in mask else (0,)
+    with torch.no_grad():
+        parameter[place] = value
+    net = SparseNet(model, mask, 16, (3, 8, 8))
+    assert not math.isfinite(net.step(batch, labels))
 
 
 def test_memory_does_not_grow():

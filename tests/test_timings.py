@@ -49,7 +49,7 @@ def test_the_bound_and_the_next_factor(stored):
 def test_why_the_break_even_lies_where_it_does(stored):
     assert timings.why_break_even(stored) == (  # 40 MFLOP 1,000 times a second; 4 of them 2,000 times
         "- laptop ResNet-20: the dense loop does 40 GFLOP/s. At 90 % removed the sparse engine does 8. So it has to "
-        "leave out 80 % of the arithmetic to be as fast; at 90 % of the weights it leaves out 90 %."
+        "leave out 80 % of the arithmetic to be as fast; with 90 % of the weights removed it leaves out 90 %."
     )
 
 
@@ -88,7 +88,7 @@ def test_sharing_is_counted(stored):
 
 
 def test_build_times_are_shown_slowest_first_and_read_where_they_are(stored, tmp_path, monkeypatch):
-    title = "Random tickets with smart ratios do as well as tickets found with care"  # of 01_smart_ratios
+    title = "Claim C: random tickets with smart ratios do as well as tickets found with care"  # of 01_smart_ratios
     assert timings.built(stored).splitlines()[2:] == ["| the site | 30 |", f"| {title} | 10 |"]
     monkeypatch.setattr(speed, "BUILT", tmp_path / "times.json")
     assert speed.build_times() == {}

@@ -79,10 +79,12 @@ def begin(ledger, rows, code, others=1):
     path = _notes(ledger)
     with contextlib.suppress(FileNotFoundError, ValueError, LookupError, TypeError):  # none, or spoilt
         noted = json.loads(path.read_text(encoding="utf-8"))
-        if noted["code"] == code and all(name in ledger for name in noted["rows"]):
+        same = noted["code"] == code and noted["others"] == others
+        if same and all(name in ledger for name in noted["rows"]):
             return Draw(code, noted["date"], tuple(noted["rows"]))
     found = draw(rows, code, today(), others)
-    path.write_text(json.dumps({"code": found.code, "date": found.date, "rows": found.rows}), encoding="utf-8")
+    facts = {"code": found.code, "others": others, "date": found.date, "rows": found.rows}
+    path.write_text(json.dumps(facts), encoding="utf-8")
     return found
 
 

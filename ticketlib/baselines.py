@@ -64,10 +64,10 @@ def sentence(rows, profile="laptop"):
         return "The pilot has no spread over seeds yet, so no number of seeds can be planned."
     worst = max(asked, key=asked.get)
     plan = stats.seeds_needed(asked[worst], pilot.margin())
-    family = len(findings.CHECKS.comparisons)
+    margin, family = pages.points(pilot.margin()), len(findings.CHECKS.comparisons)
     strictest = stats.seeds_needed(asked[worst], pilot.margin(), family=family).strictest
     return (
-        f"**Plan {max(plan.asked, plan.n)} seeds**, for a margin of {pages.points(pilot.margin())} on a network like "
+        f"**Plan {max(plan.asked, plan.n)} seeds** for a power of 80 %, with a margin of {margin} on a network like "
         f"ours. The largest spread decides: {asked[worst]:.2f} points ({worst.like}). With {plan.n} seeds the chance "
         f"to show that a true zero is zero is {100 * plan.power:.0f} % for one comparison alone. "
         f"`sanity_check` judges {family} together; at the strictest level of Holm's method it is "

@@ -5,7 +5,7 @@ import re
 import textwrap
 from collections import Counter
 
-from ticketlib import drawings, evidence, nb, verdicts
+from ticketlib import checks, drawings, evidence, nb, verdicts
 from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
@@ -48,7 +48,7 @@ def drawn(rows, chapters, profile="laptop", network="resnet"):
     """
     judgements, words = judged(rows, profile, network), found(rows, profile, network)
     arms = evidence.select(rows, profile, network)
-    lines = ["| what the paper says, and the verdict | comparisons, effects in points | seeds, device |", "| --- | --- | --- |"]
+    lines = ["| what the paper says, and the verdict | comparisons, in points | seeds, device |", "| --- | --- | --- |"]
     for name, claim in CLAIMS.items():
         word, sentence = words[name]
         says = f"[{claim.sentence}](claims/{claim.notebook})" if claim.notebook in chapters else claim.sentence
@@ -77,8 +77,27 @@ def barred(rows, profile="laptop"):
         return ""
     best = {word: [one.claim.id for one in still_open if verdicts.at_best(one) == word] for word in verdicts.WORDS[1:]}
     can_be = "; ".join(f"{', '.join(ids)} *{word}*" for word, ids in best.items() if ids)
-    said = f"Collapsed runs bar *holds* for {collapsed} of {len(compared)} comparisons, whatever seeds are still to come."
+    of = f"{collapsed} of {len(compared)} comparisons"
+    said = f"Collapsed runs bar *holds* for {of}, whatever seeds are still to come."
     return f"{said} At best the words will be: {can_be}." if can_be else said
+
+
+def opposites(judged_claim, arms):
+    """Every comparison whose sparsities point to opposite sides, with the difference at each, as phrases."""
+    claim, phrases = judged_claim.claim, []
+    for pair in checks.minus(claim.comparisons):
+        found = evidence.opposite(arms, pair, claim.sparsities, protocol()["seeds"])
+        at = " and ".join(f"{signed(one.point)} with {s} removed" for s, one in found.items())
+        phrases += [f"{pair.label} is {at}"] if found else []
+    return phrases
+
+
+def hidden(rows, profile="laptop"):
+    """Which means over sparsities hide opposite differences, as one sentence; "" where none does."""
+    arms = evidence.select(rows, profile)
+    said = [f"{claim}, {phrase}" for claim, one in judged(rows, profile).items() for phrase in opposites(one, arms)]
+    head = "Claims are judged on a mean over two sparsities. It hides opposite differences, in points"
+    return f"{head}: {'; '.join(said)}." if said else ""
 
 
 def behind(judged_claim, arms):
@@ -150,8 +169,8 @@ def table(rows, profile="laptop"):
     for claim, (_, sentence) in found(rows, profile).items():
         lines.append("| " + " | ".join([claim, CLAIMS[claim].sentence, sentence.replace("|", "/")]) + " |")
     words = [word for word, _ in found(rows, profile).values()]
-    no_more = barred(rows, profile)
-    return "\n".join([*lines, *scope(profile), *no_words(words), *(["", no_more] if no_more else [])])
+    more = [line for said in (barred(rows, profile), hidden(rows, profile)) if said for line in ("", said)]
+    return "\n".join([*lines, *scope(profile), *no_words(words), *more])
 
 
 def no_words(words):

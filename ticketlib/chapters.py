@@ -21,19 +21,26 @@ def ticket_rows(run, arms, network="resnet"):
     Arguments: run, nb.NotebookRun; arms, names with sparsity, as Config.arm; network, short name in the profile.
     Returns: dict arm -> {seed: Row}, an empty dict for an arm without rows.
     """
-    rows = Ledger(run.ledger).rows()
     if run.source == "run":
         dataset = images(run)
         configs = [
             grids.arm(run.profile, arm, seed, dataset, network=network) for seed in range(seeds(run)) for arm in arms
         ]
         make_runs(run, campaign.missing(configs, Ledger(run.ledger)), dataset)
-        rows = [row for row in Ledger(run.ledger).rows() if row["config"]["fingerprint"] == dataset.fingerprint]
-    found = evidence.select(rows, run.profile, network)
+    found = evidence.select(rows_of(run), run.profile, network)
     return {
         arm: {seed: row for seed, row in sorted(found.get(arm, {}).items()) if not run.seeds or seed < run.seeds}
         for arm in arms
     }
+
+
+def rows_of(run):
+    """The rows of a notebook's ledger; with source "run" those of its own images, as others may lie beside them."""
+    rows = Ledger(run.ledger).rows()
+    if run.source == "stored":
+        return rows
+    own = images(run).fingerprint
+    return [row for row in rows if row["config"]["fingerprint"] == own]
 
 
 def images(run):
@@ -130,7 +137,7 @@ def work_off(run, jobs, what, seconds=None):
     """
     if not jobs:
         return
-    ledger, began, failed = Ledger(run.ledger), time.perf_counter(), []
+    ledger, began, failed, warned = Ledger(run.ledger), time.perf_counter(), [], []
     guess = "the first one will tell" if seconds is None else f"about {_time(seconds)}"
     line = DisplayHandle()
     line.display(Markdown(f"{len(jobs)} {what} to carry out. Time expected: {guess}."))
@@ -139,14 +146,26 @@ def work_off(run, jobs, what, seconds=None):
             left = (time.perf_counter() - began) / done * (len(jobs) - done)
             said = f"{done} of {len(jobs)} {what} done, about {_time(left)} left (expected at the start: {guess})"
             line.update(Markdown(f"{said}. Now: {config.arm}, seed {config.seed}, {config.epochs} epochs."))
-        try:
-            ledger.add(job())
-        except TicketError as error:
-            failed.append(f"- {config.arm}, seed {config.seed}: {error}")
+        said = _done(ledger, config, job)
+        if said.reason:
+            failed.append(f"- {config.arm}, seed {config.seed}: {said.reason}")
+        if said.warning:
+            warned.append(f"- {config.arm}, seed {config.seed}: {said.warning}")
     took = _time(time.perf_counter() - began)
     line.update(Markdown(f"{len(jobs) - len(failed)} {what} carried out in {took} (expected: {guess})."))
-    if failed:
-        nb.show_markdown("\n".join(["Not made:\n", *failed]))
+    for head, lines in (("Not made:\n", failed), ("Made, with a warning:\n", warned)):
+        if lines:
+            nb.show_markdown("\n".join([head, *lines]))
+
+
+def _done(ledger, config, job):
+    """Do one job and add its row, unless what it starts from is on record as diverged: campaign.Outcome."""
+    for hopeless in campaign.blocked([config], ledger):
+        return hopeless
+    try:
+        return campaign.record(campaign.Outcome(config, job()), ledger)
+    except TicketError as error:
+        return campaign.Outcome(config, reason=str(error))
 
 
 def _time(seconds):

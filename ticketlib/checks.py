@@ -59,16 +59,14 @@ def rows(run, arms, longer=()):
         random tickets that train for `grids.total_epochs` epochs, shown as "smart+epochs=35@0.9".
     Returns: dict network -> {arm: {seed: Row}}, all arms of the ledger, not only the named ones.
     """
-    there = None
     if run.source == "run":
         chapters.ticket_rows(run, arms)
         dataset, total = chapters.images(run), grids.total_epochs(run.profile)
         own = range(chapters.seeds(run))
         extra = [grids.arm(run.profile, arm, seed, dataset, epochs=total) for seed in own for arm in longer]
         chapters.make_runs(run, campaign.missing(extra, Ledger(run.ledger)), dataset)
-        there = dataset.fingerprint
-    found = [row for row in Ledger(run.ledger).rows() if there in (None, row["config"]["fingerprint"])]
-    return by_network([row for row in found if not run.seeds or row["config"]["seed"] < run.seeds], run.profile)
+    found = [row for row in chapters.rows_of(run) if not run.seeds or row["config"]["seed"] < run.seeds]
+    return by_network(found, run.profile)
 
 
 def by_network(found, profile):

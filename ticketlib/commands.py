@@ -1,6 +1,7 @@
 """What the command line does: data, plan, run, watch, probe, audit, show, commit-rows, readme."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from ticketlib.tickets import TICKETS
 BACKENDS = ("pool", "ray")
 DEVICES = ("cpu", "cuda")
 MOST = 4096  # runs at once, and runs that share a GPU
-DIRTY = "-dirty"  # how a code version ends that is not a commit's
+COMMIT = re.compile(r"(.+-g)?[0-9a-f]{12,40}")  # a code version that is a commit's: no changed file, and git at hand
 
 
 def show_data(options):
@@ -27,6 +28,8 @@ def show_data(options):
 
 def _ledger(options):
     one_of("profile", options.profile, runs.PROFILES)
+    if options.ledger and options.ledger.exists() and not options.ledger.is_dir():
+        raise TicketError(f"ledger {str(options.ledger)!r} is a file; it must be a folder, which may still be missing.")
     return Ledger(options.ledger or nb.book_ledger() / options.profile)
 
 
@@ -34,7 +37,11 @@ def _grid(options):
     ledger = _ledger(options)
     dataset = data.load(runs.PROFILES[options.profile].dataset, options.data_root)
     configs = grids.grid(options.grid, options.profile, dataset)
-    return dataset, ledger, [c for c in configs if options.only in c.arm]
+    chosen = [config for config in configs if options.only in config.arm]
+    if not chosen:
+        arms = ", ".join(dict.fromkeys(config.arm for config in configs))
+        raise TicketError(f"no arm of grid {options.grid!r} contains {options.only!r}; its arms are {arms}.")
+    return dataset, ledger, chosen
 
 
 def plan(options):
@@ -77,11 +84,15 @@ def run(options):
     ledger.sweep()
     ledger.rows()  # an unsound one is named now, not when the book is built
     to_do, lost = _to_do(options, ledger, configs)
+    if options.device == "cuda" and any(config.engine == "sparse" for config in to_do):
+        raise TicketError(f"device 'cuda' is not allowed with profile {options.profile!r}, whose sparse engine runs on "
+                          "the CPU; allowed: cpu.")  # fmt: skip
     print(f"{len(to_do)} runs to carry out; rows go to {ledger.folder}", flush=True)
     for config in [config for config in to_do if config.name in ledger]:
         print(f"made again: {config.arm} (seed {config.seed}): its trained net is lost or damaged", flush=True)
-    for name, said in lost.items():
-        print(f"not tried: {name}: {said}", flush=True)
+    for config, said in lost.items():
+        where = f"seed {config.seed}, {config.epochs} epochs"
+        print(f"not tried: {config.arm} ({where}): {said}", flush=True)
     if not to_do:
         return 1 if lost else 0
     work = experiment.Work(dataset.name, options.data_root, options.device)
@@ -97,16 +108,15 @@ def run(options):
 
 
 def _to_do(options, ledger, configs):
-    """The runs to carry out; and those that are not tried, dict from their name to the reason."""
-    lost = {f"{o.config.arm} (seed {o.config.seed})": o.reason for o in campaign.blocked(configs, ledger)}
+    """The runs to carry out; and those that are not tried, dict from Config to the reason."""
+    lost = {o.config: o.reason for o in campaign.blocked(configs, ledger)}
     given_up = {} if options.retry_failed else journal.Journal(ledger).given_up()
     queue = campaign.Queue(campaign.missing(configs, ledger))
     for config in list(queue.waiting):
         if config.name in given_up and config in queue.waiting:
             queue.waiting.remove(config)
             reason = f"failed {TRIES} times with this code ({given_up[config.name]}); --retry-failed tries again"
-            lost |= {f"{config.arm} (seed {config.seed})": reason}
-            lost |= {f"{o.config.arm} (seed {o.config.seed})": o.reason for o in queue.lost_with(config, "failed")}
+            lost |= {config: reason} | {o.config: o.reason for o in queue.lost_with(config, "failed")}
     return queue.waiting, lost
 
 
@@ -125,7 +135,7 @@ def _backend(options):
 
 def _refuse_dirty(options):
     """Rows that count say which commit made them; a row of the smoke profile may come from code under change."""
-    if options.profile != "smoke" and not options.allow_dirty and machine.code_version().endswith(DIRTY):
+    if options.profile != "smoke" and not options.allow_dirty and not COMMIT.fullmatch(machine.code_version()):
         raise TicketError(
             f"code version {machine.code_version()} is not a commit's; commit first, run from a git worktree at a tag, "
             "or say --allow-dirty, which every row will show."
@@ -135,6 +145,8 @@ def _refuse_dirty(options):
 def watch(options):
     """Say how far the campaigns on a ledger are, from any terminal."""
     ledger = _ledger(options)
+    if not ledger.folder.is_dir():
+        raise TicketError(f"ledger {str(ledger.folder)!r} is not there; name the folder that `run` was given.")
     while True:
         found = journal.campaigns(ledger)
         print(f"{len(ledger.names())} rows in {ledger.folder}; campaigns: {len(found)}")
@@ -148,6 +160,8 @@ def watch(options):
 def probe(options):
     """Find the masks of the probe grid, and of the grid's own tickets where the cache has their trained nets."""
     _refuse_dirty(options)
+    if options.seeds < 1:
+        raise TicketError(f"seeds {options.seeds} is not allowed; it must be at least 1.")
     dataset, ledger, configs = _grid(options)
     prober, began = probes.Prober(dataset), time.time()
     found = grids.PROBES[one_of("kind of probes", options.masks, grids.PROBES)](options.profile, dataset, options.seeds)
@@ -211,12 +225,14 @@ def show(options):
 def commit_rows(options):
     """Copy finished rows into the book's ledger, refresh README's table, and commit both."""
     root, found = nb.book_ledger().parent.parent, {}
+    if not options.source.is_dir():
+        raise TicketError(f"folder {str(options.source)!r} is not there; it holds a folder of rows for each profile.")
     for path in sorted([*options.source.glob("*/*.json"), *options.source.glob("*/audits/*.json")]):
         place = path.relative_to(options.source).parent
         one_of("profile (the folder's name)", place.parts[0], runs.PROFILES)
         found[path] = place, read_row(path)  # an unsound one is refused before anything is copied
     for place, row in found.values():
-        Ledger(nb.book_ledger() / place).add(row)
+        _add(Ledger(nb.book_ledger() / place), row)
     rows = f"{nb.book_ledger().relative_to(root)}/*.json"  # git's own star, which crosses folders
     status = ["git", "status", "--porcelain", "--untracked-files=all", "--", rows]  # those of a call cut short as well
     added = len(subprocess.run(status, cwd=root, check=True, capture_output=True, text=True).stdout.splitlines())
@@ -230,6 +246,12 @@ def commit_rows(options):
     subprocess.run(["git", "add", *paths], cwd=root, check=True)
     subprocess.run(["git", "commit", "-q", "-m", f"Ledger: {added} rows", "--", *paths], cwd=root, check=True)
     print(f"{added} new rows committed")
+
+
+def _add(ledger, row):
+    """Add a row; say where one of the same name is there already, with another result."""
+    if not ledger.add(row) and ledger[row["name"]] != row:
+        print(f"not copied: {row['name']} ({row['arm']}): the book has this row with other results", file=sys.stderr)
 
 
 def readme(options):

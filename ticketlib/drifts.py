@@ -6,8 +6,7 @@ from itertools import combinations
 import numpy as np
 from scipy.special import entr
 
-from ticketlib import board, evidence, overlaps, pages, ratios, runs, shares, verdicts
-from ticketlib.ledger import Ledger
+from ticketlib import board, chapters, evidence, overlaps, pages, ratios, runs, shares, verdicts
 from ticketlib.plots import style
 from ticketlib.sources import span, title
 
@@ -21,7 +20,7 @@ def measured(run):
     Arguments: run, nb.NotebookRun; with source "run" the probes of the profile are made first, LT's runs never.
     Returns: dict (network, ticket, sparsity) -> {seed: (row of the clean mask, row of the other)}; LT's may be empty.
     """
-    arms = evidence.select(Ledger(run.ledger).rows(), run.profile)
+    arms = evidence.select(chapters.rows_of(run), run.profile)
     network = runs.PROFILES[run.profile].networks["resnet"][0]
     found = overlaps.measured(run)
     for sparsity in LT:
@@ -145,8 +144,8 @@ def answer(found):
     lines = [_line(*each) for each in cells.items()]
     moved = ", ".join(f"{span} % for {label}" for label, span, *_ in lines if span != verdicts.NOT_RUN)
     far = [times for beside in YARDSTICKS.items() if (times := _times_as_far(cells, *beside))]
-    measured = f"By their divergence, in the median, keep-ratios move {'; '.join(far)}. " if far else ""
-    return (f"**{' '.join(said)}** {measured}Spoilt data move some kept weights to other layers: {moved}.\n\n"
+    measured = f"Spoilt data move keep-ratios, by their median divergence, {'; '.join(far)}. " if far else ""
+    return (f"**{' '.join(said)}** {measured}Kept weights that move to other layers: {moved}.\n\n"
             f"{pages.table(TITLES, lines)}")  # fmt: skip
 
 
@@ -154,7 +153,7 @@ def _times_as_far(cells, yardstick, said):
     """How many times as far as a yardstick each method's keep-ratios move, in words; "" where there is none."""
     found = {ticket: times for ticket, of in cells.items() if (times := _times(of, yardstick))}
     each = ", ".join(f"{np.median(times):.1f} ({style(ticket).label})" for ticket, times in found.items())
-    return f"{each} times as far as with {said}" if each else ""
+    return f"{each} times as far as {said} does" if each else ""
 
 
 YARDSTICKS = {"other seed": "another seed", "second batch": "another clean batch"}
@@ -193,7 +192,7 @@ def _span(values):
 
 def explains(run):
     """What the counts have to do with the verdicts on claims A and B, as Markdown."""
-    judged = board.judged(Ledger(run.ledger).rows(), run.profile) if run.profile != "smoke" else {}
+    judged = board.judged(chapters.rows_of(run), run.profile) if run.profile != "smoke" else {}
     words = {claim: judged[claim].word if claim in judged else verdicts.NOT_RUN for claim in "AB"}
     return f"On this page's profile, claim A: **{words['A']}**; claim B: **{words['B']}**."
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ticketlib import grids, stats, verdicts
 from ticketlib.claims import CLAIMS
+from ticketlib.errors import TicketError
 from ticketlib.ledger import Row
 from ticketlib.ratios import RULES
 from ticketlib.runs import PROFILES, lineage
@@ -32,6 +33,7 @@ def select(rows, profile, network="resnet"):
     Rows of another recipe or recipe version, another length or held-out images (the pilot) are left out; engine and
     precision are compared within pairs. A ticket that could not be made since the net it starts from diverged has no
     row in a ledger; here it has one that is diverged too and carries `not_made`, so that no seed is lost unseen.
+    Raises: TicketError for two rows of one arm and seed, of which a verdict would have to choose one.
     """
     chosen = PROFILES[profile]
     name, width, stem_stride = chosen.networks[network]
@@ -40,6 +42,8 @@ def select(rows, profile, network="resnet"):
     found = defaultdict(dict)
     for row in rows:
         if row["kind"] == "run" and all(getattr(row.config, what) == value for what, value in wanted.items()):
+            if other := found[row.config.arm].get(row.config.seed):
+                raise TicketError(_twice(other, row))
             found[row.config.arm][row.config.seed] = row
     for before in [row for of in found.values() for row in of.values() if row["diverged"]]:
         dataset = SimpleNamespace(name=before.config.dataset, fingerprint=before.config.fingerprint)
@@ -48,6 +52,14 @@ def select(rows, profile, network="resnet"):
             if row := not_made(config, {before["name"]: before}):
                 found[arm].setdefault(config.seed, row)
     return dict(found)
+
+
+def _twice(a, b):
+    """Say that two rows have one place, and in which fields they differ."""
+    ours, theirs = a.config.as_dict(), b.config.as_dict()
+    fields = ", ".join(f"{what} ({ours[what]}, {theirs[what]})" for what in ours if ours[what] != theirs[what])
+    return (f"Rows {a['name']} and {b['name']} are both {a.config.arm}, seed {a.config.seed}; they differ in {fields}. "
+            "A ledger holds one row an arm and seed; keep the other in a folder of its own.")  # fmt: skip
 
 
 def not_made(config, diverged):
@@ -135,6 +147,18 @@ def differing(a, b):
     return tuple(found)
 
 
+def varying(rows):
+    """Names of what all rows of a comparison should share and do not, seeds and sparsities taken together."""
+    return tuple(what for what in SAME_IN_A_RECIPE if len({getattr(row.config, what) for row in rows}) > 1)
+
+
+def _lost_its_counts(a, b):
+    """Whether rearranging changed how many weights a layer keeps; it may change only which."""
+    rearranged = "rearranged" in (a.config.check, b.config.check) and a.config.ticket == b.config.ticket
+    made = not (a.get("not_made") or b.get("not_made"))
+    return rearranged and made and a.get("keep_counts") != b.get("keep_counts")
+
+
 def compare(arms, a, b, sparsities, limit=None):
     """Paired differences, arm a minus arm b, and what stands against reading them.
 
@@ -152,13 +176,26 @@ def compare(arms, a, b, sparsities, limit=None):
     both = [row for pair in pairs for row in pair]
     nets = {row["name"]: row for arm, of in arms.items() if arm.startswith("dense") for row in of.values()}
     flags = verdicts.Flags(
-        control_did_nothing=any(control_did_nothing(row, nets.get(dense_net(row))) for row in both),
+        control_did_nothing=any(control_did_nothing(row, nets.get(dense_net(row))) for row in both)
+        or any(_lost_its_counts(*pair) for pair in pairs),
         collapsed=sum(map(collapsed, both)),
         not_defined=any(row["empty_layers"] and row.config.ticket in RULES for row in both),
-        refused=tuple(sorted({what for pair in pairs for what in differing(*pair)})),
+        refused=tuple(sorted({what for pair in pairs for what in differing(*pair)} | set(varying(both)))),
     )
     half = len(sparsities)
     return stats.paired_difference(table[:, :half], table[:, half:]) if len(seeds) else np.array([]), flags
+
+
+def opposite(arms, comparison, sparsities, limit=None):
+    """Estimates of the single sparsities where two of them lie wholly on opposite sides of zero, else {}.
+
+    A claim is judged on the mean over sparsities, which hides such a pair. Each interval is a 95 % one of its own.
+    Returns: dict sparsity -> stats.Estimate, in points.
+    """
+    points = {s: compare(arms, comparison.a, comparison.b, (s,), limit)[0] for s in sparsities}
+    found = {s: stats.t_interval(values, 0.95) for s, values in points.items() if len(values) > 1}
+    sides = {1 if one.low > 0 else -1 for one in found.values() if one.low > 0 or one.high < 0}
+    return found if len(sides) == 2 else {}
 
 
 def judge(rows, claim_id, profile, margin, n_required, network="resnet"):

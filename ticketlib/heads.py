@@ -117,8 +117,8 @@ def cross_entropy(net, labels):
         label = start + labels[b] * LANES if b < batch else -1
         for i in places:
             share = np.exp(np.float64(net.logits[i] - largest)) / whole
-            if i == label:
-                loss -= np.log(share)
+            if i == label:  # a share too small for a number still has a loss
+                loss -= np.log(share) if share > 0 else np.float64(net.logits[i] - largest) - np.log(whole)
             net.logits[i] = (share - (i == label)) / batch if b < batch else 0.0
     return loss / batch
 

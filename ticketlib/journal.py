@@ -60,6 +60,9 @@ class Desk:
             return False
         except OSError:
             pass
+        if not _is_at_its_place(lock):  # its holder has removed it between our opening and our locking it
+            lock.close()
+            return self.take(config)
         self.held[config.name] = lock
         return True
 
@@ -85,6 +88,14 @@ class Desk:
             with contextlib.suppress(OSError):
                 Path(lock.name).unlink()
             lock.close()
+
+
+def _is_at_its_place(file):
+    """Whether an open file is still the one that its path leads to."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
+    except FileNotFoundError:
+        return False
 
 
 class Journal:

@@ -2,9 +2,8 @@
 
 from IPython.display import DisplayHandle, Markdown
 
-from ticketlib import board, checks, evidence, findings, pages, stats, verdicts
+from ticketlib import board, chapters, checks, evidence, findings, pages, stats, verdicts
 from ticketlib.claims import CLAIMS
-from ticketlib.ledger import Ledger
 from ticketlib.sources import span
 
 ORDER = (*verdicts.WORDS, *verdicts.NO_VERDICT)
@@ -31,7 +30,7 @@ def verdict(run, *claim_ids):
     fixed = board.protocol()
     if fixed is None:
         return f"**{names}: {verdicts.NOT_RUN}.** The protocol has not fixed a margin and a number of seeds."
-    rows = Ledger(run.ledger).rows()
+    rows = chapters.rows_of(run)
     found = [evidence.judge(rows, claim, run.profile, fixed["margin"], fixed["seeds"]) for claim in claim_ids]
     arms = evidence.select(rows, run.profile)
     said = [_judged(one, arms, run.profile) for one in found]
@@ -45,7 +44,7 @@ def beside_others(run, claim_id):
     fixed = board.protocol()
     if run.profile == "smoke" or fixed is None:
         return ""
-    found = evidence.judge(Ledger(run.ledger).rows(), claim_id, run.profile, fixed["margin"], fixed["seeds"])
+    found = evidence.judge(chapters.rows_of(run), claim_id, run.profile, fixed["margin"], fixed["seeds"])
     pairs = zip(checks.minus(found.claim.comparisons), found.rows, strict=True)
     said = "; ".join(f"{pair.label}: {verdicts.effect(row.estimate)}" for pair, row in pairs)
     return (
@@ -65,6 +64,8 @@ def _judged(found, arms, profile):
     made = f"Made with {board.count_and_device(found, arms)}. {_collapsed(board.behind(found, arms))}".strip()
     if found.word == verdicts.PROVISIONAL and len(lines) > 1:
         made += " The intervals shown so far are those before Holm's method, which only ever widens them."
+    if hidden := board.opposites(found, arms):
+        made += f" **The mean hides opposite differences**, in points: {'; '.join(hidden)}."
     return f"{text}\n\n{pages.table(('difference', 'what we found'), lines)}\n\n{made}"
 
 

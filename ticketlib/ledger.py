@@ -213,8 +213,11 @@ class Ledger:
         if row["kind"] not in KINDS:
             raise TicketError(f"row kind {row['kind']!r} is for no ledger; allowed: {', '.join(KINDS)}.")
         path = self.path(row["name"])
-        text = json.dumps(row, sort_keys=True, indent=0, allow_nan=False) + "\n"
-        _check_text(text)
+        try:
+            text = json.dumps(row, sort_keys=True, indent=0, allow_nan=False) + "\n"
+        except ValueError:
+            raise TicketError(f"row {row['name']} holds nan or infinity; leave out what is not a number.") from None
+        _checked(json.loads(text), text, row["name"])  # what could not be read again is never written
         self.folder.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")
         try:

@@ -38,7 +38,7 @@ def measured(run):
     """
     if run.source == "run":
         _make(run)
-    rows = Ledger(run.ledger).rows()
+    rows = chapters.rows_of(run)
     beside = Ledger(nb.book_ledger("paper")).rows() if run.profile not in ("smoke", "paper") else []
     profiles = dict.fromkeys(("paper" if beside else run.profile, run.profile))
     return cells_in([*beside, *rows], [(of, network) for of in profiles for network in runs.PROFILES[of].networks],

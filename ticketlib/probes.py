@@ -55,6 +55,8 @@ class Prober:
             of the latter stand with it.
         Raises: TicketError if a trained net is needed and the cache does not have it.
         """
+        if TICKETS[config.ticket].rounds:
+            raise TicketError(f"ticket {config.ticket!r} is not allowed in a probe; its mask takes rounds of training.")
         began, model = time.perf_counter(), experiment.build(config, self.dataset)
         mask, control = self._mask(config, model)
         values = configuration(config)

@@ -177,7 +177,7 @@ def _written(cell):
 
 
 def full_scale(claim_id):
-    """Independent full-scale evidence for a claim, as Markdown to print beside second: a table, and what is not there.
+    """Independent full-scale evidence for a claim, as Markdown to print beside second: a table, and what to mind of it.
 
     Raises: TicketError for a claim that is not known.
     """
@@ -186,7 +186,9 @@ def full_scale(claim_id):
     runs = sorted({cell.runs for contrast in contrasts for cell in cells(contrast)})
     said = f"Differences within one source; runs behind each accuracy: {' or '.join(runs)}; described, not judged."
     table = pages.table(*table_of(contrasts, COUNTING))
-    return f"{table}\n\n{said}{f' {DAGGER}' if '†' in table else ''} {SILENT[claim_id]}"
+    of = [SOURCES[name] for name in dict.fromkeys(contrast.source for contrast in contrasts)]
+    mind = "\n".join(f"- {source.label}: epoch: {source.epoch}; {source.caveat}." for source in of)
+    return f"{table}\n\n{said}{f' {DAGGER}' if '†' in table else ''} {SILENT[claim_id]} Mind:\n\n{mind}"
 
 
 def span(panel, dataset=None, source=None):

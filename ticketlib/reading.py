@@ -82,6 +82,7 @@ def substitutions(rows, beside):
         "board_progress": board_progress(rows),
         "board_barred": board_barred(rows),
         "board_reading": board_reading(rows),
+        "board_hidden": board.hidden(rows),
         "scope_words": evidence.scope("laptop"),
         "version": version("ticketlib"),
     }

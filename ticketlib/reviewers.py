@@ -31,7 +31,7 @@ RATES = tuple(
           Pair(f"smart ratio over LT at rate {lr:g}", "smart", "lt")), BOTH, seeds=5, changes=(("lr", lr),))
     for lr in (0.01, 0.03, 0.3)
 )  # fmt: skip
-IMP = Need(_against_itself("imp", checks=("rearranged", "both", "reinitialised")), BOTH, seeds=3)
+IMP = Need(_against_itself("imp", checks=("rearranged", "reinitialised")), BOTH, seeds=3)
 ITEMS = (
     Item("R1.1", "Does the hybrid ticket gain more than a little?", MEASURED, (TICKETS, OTHERS), claim="D2",
          others=((published.HYBRID,),)),

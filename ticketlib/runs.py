@@ -85,6 +85,9 @@ class Config:
             raise TicketError(f"sparsity {self.sparsity!r} must be in its shortest form, {shortest(self.sparsity)}.")
         if (self.ticket == "dense") != (self.sparsity == "0"):
             raise TicketError(f"sparsity {self.sparsity} does not fit {self.ticket!r}; only dense has sparsity 0.")
+        if TICKETS[self.ticket].rounds and self.corruption != "none":  # only its dense net would see such data
+            raise TicketError(f"corruption {self.corruption!r} is not allowed with {self.ticket!r}, whose rounds train "
+                              "on the data as they are; allowed: none.")  # fmt: skip
 
     @property
     def name(self):

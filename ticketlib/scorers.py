@@ -161,14 +161,14 @@ def _function_parts(function):
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     known = function.__globals__
     named = [part for name in sorted(_names(function.__code__)) if name in known for part in (name, known[name])]
-    named += map(_module, sorted(_names(function.__code__, "IMPORT_NAME")))
+    named += map(_module, sorted(_names(function.__code__, ("IMPORT_NAME",))))
     return [function.__code__, function.__defaults__, function.__kwdefaults__, *cells, *named]
 
 
-def _names(code, step="LOAD_GLOBAL"):
-    """Names of the globals that code reads, or with "IMPORT_NAME" of what it imports, functions inside it included."""
-    own = {found.argval for found in dis.get_instructions(code) if found.opname == step}
-    return own.union(*(_names(const, step) for const in code.co_consts if isinstance(const, types.CodeType)))
+def _names(code, steps=("LOAD_GLOBAL", "LOAD_NAME")):
+    """Names of the globals that code reads, or with ("IMPORT_NAME",) of what it imports; what it defines included."""
+    own = {found.argval for found in dis.get_instructions(code) if found.opname in steps}
+    return own.union(*(_names(const, steps) for const in code.co_consts if isinstance(const, types.CodeType)))
 
 
 def _module(name):
@@ -193,6 +193,7 @@ READERS = (
     (types.FunctionType, _function_parts),
     (types.CodeType, lambda code: [code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_consts]),
     (types.BuiltinFunctionType, lambda function: [str(function.__module__), function.__qualname__]),
+    (staticmethod | classmethod, lambda wrapped: [wrapped.__func__]),
     (types.MethodType, lambda method: [method.__func__, method.__self__]),
     (types.ModuleType, lambda module: [Path(module.__file__).read_bytes() if module.__name__ != "__main__" else None]),
     (functools.partial, lambda partial: [partial.func, partial.args, partial.keywords]),

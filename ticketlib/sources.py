@@ -93,7 +93,8 @@ SOURCES = {
     "renda2020": Source(
         "Renda et al. 2020",
         "best of ten retraining lengths, chosen on test",
-        "medians, so slightly optimistic; some test images were held out",
+        "medians, so slightly optimistic; some test images were held out; the two sides of a difference may have been "
+        "trained for different lengths",
     ),
     "comp6258": Source(
         "COMP6258 student re-run",

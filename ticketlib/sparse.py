@@ -143,6 +143,9 @@ class SparseNet:
         pixels = self._images(batch.pixels, torch.uint8)
         if labels.shape != pixels.shape[:1] or labels.dtype != torch.int64:
             raise TicketError(f"labels of {labels.dtype} {tuple(labels.shape)} do not fit {len(pixels)} images.")
+        (lowest, highest), classes = labels.aminmax(), self.places["fc.weight"][1].shape[0]
+        if not 0 <= lowest <= highest < classes:
+            raise TicketError(f"labels {lowest} to {highest} are not allowed; they lie between 0 and {classes - 1}.")
         self.steps += 1
         seen = Seen(pixels, batch.windows.numpy(), batch.scaling.numpy())
         return kernels.learn(self.net, seen, labels.numpy(), self.weight)

@@ -178,7 +178,8 @@ def holm(p_values, alpha=ALPHA):
     that is larger the rest stay undecided, and are read at that same level. So a comparison is decided *exactly* when
     its interval at its own level (confidence 1 - level, or 1 - 2 level for one-sided tests) is decisive: interval and
     decision cannot disagree. The unadjusted interval is narrower and may look decisive where the adjusted one is not;
-    the adjusted one decides. Holm bounds the chance of any false decision in the family. Each adjusted interval
+    the adjusted one decides. For tests in one direction Holm bounds the chance of any false decision in the family;
+    here the smaller p of two directions is read, so the bound is close to alpha and not exact. Each adjusted interval
     contains the unadjusted one, so by itself it covers at least as often; together they promise no joint coverage.
     Arguments: p_values, list of p, 0 to 1, None where there are too few seeds: never decided, yet counted in m.
     Returns: list of Holm, in the order given.

@@ -122,10 +122,10 @@ def fma(typing, a, b, c):
 
 @intrinsic
 def where_positive(typing, test, value):
-    """The lanes of value where test > 0, else 0."""
+    """The lanes of value where test > 0 or is no number, which has to be seen; else 0."""
 
     def code(context, builder, signature, args):
-        keep = builder.fcmp_ordered(">", args[0], ir.Constant(VECTOR, [0.0] * LANES))
+        keep = builder.fcmp_unordered(">", args[0], ir.Constant(VECTOR, [0.0] * LANES))
         return builder.select(keep, args[1], ir.Constant(VECTOR, [0.0] * LANES))
 
     return vector(vector, vector), code

@@ -224,9 +224,9 @@ def _short(row, head=""):
         return f"{label} ({rest})" if rest else label
     if not row.ready:
         return f"{label} ({said})"
-    point, low, high = map(signed, (row.adjusted.point, row.adjusted.low, row.adjusted.high))
+    point, ends = effect(row.adjusted).rpartition(", n = ")[0].split(" points, ")
     counted = "".join(said.partition("; collapsed")[1:])  # wherever a word is given
-    return f"{label} {row.verdict.word} ({point}, {low} to {high}{BARRED * (BARRED in said)}{counted})"
+    return f"{label} {row.verdict.word} ({point}, {ends}{BARRED * (BARRED in said)}{counted})"
 
 
 def judge(claim, differences, margin, n_required, flags=None):
