@@ -167,6 +167,8 @@ def test_opposite_differences_behind_a_mean_are_found():
     found = evidence.opposite(arms_there, smart_over_snip, ("0.9", "0.98"))
     assert {s: round(one.point) for s, one in found.items()} == {"0.9": 2, "0.98": -2}
     assert evidence.opposite(arms_there, smart_over_snip, ("0.9",)) == {}
+    mixed = [Row(one | {"threads": 2}) if one["arm"].startswith("snip") else one for one in rows]
+    assert evidence.opposite(evidence.select(mixed, "laptop"), smart_over_snip, ("0.9", "0.98")) == {}
     assert evidence.opposite(evidence.select(rows[:6], "laptop"), smart_over_snip, ("0.9", "0.98")) == {}
 
 

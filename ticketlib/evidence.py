@@ -192,8 +192,9 @@ def opposite(arms, comparison, sparsities, limit=None):
     A claim is judged on the mean over sparsities, which hides such a pair. Each interval is a 95 % one of its own.
     Returns: dict sparsity -> stats.Estimate, in points.
     """
-    points = {s: compare(arms, comparison.a, comparison.b, (s,), limit)[0] for s in sparsities}
-    found = {s: stats.t_interval(values, 0.95) for s, values in points.items() if len(values) > 1}
+    cells = {s: compare(arms, comparison.a, comparison.b, (s,), limit) for s in sparsities}
+    found = {s: stats.t_interval(points, 0.95) for s, (points, flags) in cells.items()
+             if len(points) > 1 and not (flags.refused or flags.control_did_nothing or flags.not_defined)}  # fmt: skip
     sides = {1 if one.low > 0 else -1 for one in found.values() if one.low > 0 or one.high < 0}
     return found if len(sides) == 2 else {}
 

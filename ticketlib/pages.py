@@ -159,9 +159,10 @@ def _networks(profile):
 
 def control_table():
     """What each control must have done before its pairs are read."""
+    floor = f"at least {100 * evidence.MOVED_FLOOR:g} % of the kept"
     lines = [
-        ["mask rearranged", f"at least {100 * evidence.MOVED_FLOOR:g} % of the kept places change"],
-        ["weights shuffled or drawn again", f"at least {100 * evidence.MOVED_FLOOR:g} % of the kept values change"],
+        ["mask rearranged", f"{floor} places change, and every layer keeps as many weights"],
+        ["weights shuffled or drawn again", f"{floor} values change"],
         ["labels at random", f"they agree with the true ones at 1 / classes, give or take {evidence.LABELS_SLACK:g}"],
         ["pixels shuffled", f"mean correlation with the true image at most {evidence.PIXELS_CEILING:g}"],
         ["half of the data, as many updates", f"half of the images, give or take {evidence.LABELS_SLACK:g}"],
