@@ -11,7 +11,6 @@ import torch
 from timing import busy_share
 
 from ticketlib import imagenet, machine
-from ticketlib.commands import DIRTY
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.nb import book_ledger
@@ -24,7 +23,7 @@ def main():
     parser.add_argument("--only", nargs="*", default=imagenet.METHODS, help="the methods to look at")
     parser.add_argument("--ledger", default=book_ledger("paper"), help="folder of rows (default: the book's own)")
     options = parser.parse_args()
-    if machine.code_version().endswith(DIRTY):
+    if not machine.is_commit():
         raise TicketError(f"code version {machine.code_version()} is not a commit's; commit first.")
     torch.set_num_threads(1)
     for network in options.networks:

@@ -146,10 +146,10 @@ def test_the_command_adds_what_is_missing_and_nothing_twice(monkeypatch, tmp_pat
     monkeypatch.setattr(command, "busy_share", lambda wait: None)
     asked = ["resnet50", "--only", "magnitude", "random", "--ledger", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["imagenet.py", *asked])
-    monkeypatch.setattr(machine, "code_version", lambda: "tag-0-gabc-dirty")
+    monkeypatch.setattr(machine, "code_version", lambda: "tag-0-g0123456789ab-dirty")
     with pytest.raises(TicketError, match="is not a commit's"):
         command.main()
-    monkeypatch.setattr(machine, "code_version", lambda: "tag-0-gabc")
+    monkeypatch.setattr(machine, "code_version", lambda: "tag-0-g0123456789ab")
     threads = torch.get_num_threads()
     command.main()
     assert set(imagenet.rows_in(Ledger(tmp_path).rows())) == {("resnet50", m, "0.9") for m in ("magnitude", "random")}

@@ -1,7 +1,6 @@
 """What the command line does: data, plan, run, watch, probe, audit, show, commit-rows, readme."""
 
 import json
-import re
 import subprocess
 import sys
 import time
@@ -17,7 +16,6 @@ from ticketlib.tickets import TICKETS
 BACKENDS = ("pool", "ray")
 DEVICES = ("cpu", "cuda")
 MOST = 4096  # runs at once, and runs that share a GPU
-COMMIT = re.compile(r"(.+-g)?[0-9a-f]{12,40}")  # a code version that is a commit's: no changed file, and git at hand
 
 
 def show_data(options):
@@ -135,7 +133,7 @@ def _backend(options):
 
 def _refuse_dirty(options):
     """Rows that count say which commit made them; a row of the smoke profile may come from code under change."""
-    if options.profile != "smoke" and not options.allow_dirty and not COMMIT.fullmatch(machine.code_version()):
+    if options.profile != "smoke" and not options.allow_dirty and not machine.is_commit():
         raise TicketError(
             f"code version {machine.code_version()} is not a commit's; commit first, run from a git worktree at a tag, "
             "or say --allow-dirty, which every row will show."

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import functools
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -82,3 +83,8 @@ def code_version():
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return version("ticketlib")
+
+
+def is_commit():
+    """Whether the code is a commit's, to the letter: no changed file, and git at hand to say so."""
+    return re.fullmatch(r"(.+-g)?[0-9a-f]{12,40}", code_version()) is not None
