@@ -187,8 +187,12 @@ def full_scale(claim_id):
     said = f"Differences within one source; runs behind each accuracy: {' or '.join(runs)}; described, not judged."
     table = pages.table(*table_of(contrasts, COUNTING))
     of = [SOURCES[name] for name in dict.fromkeys(contrast.source for contrast in contrasts)]
-    mind = "\n".join(f"- {source.label}: epoch: {source.epoch}; {source.caveat}." for source in of)
-    return f"{table}\n\n{said}{f' {DAGGER}' if '†' in table else ''} {SILENT[claim_id]} Mind:\n\n{mind}"
+    mind = "\n".join(f"- **{source.label}.** Epoch: {source.epoch}. {_sentence(source.caveat)}" for source in of)
+    return f"{table}\n\n{said}{f' {DAGGER}' if '†' in table else ''} {SILENT[claim_id]} What to mind:\n\n{mind}"
+
+
+def _sentence(words):
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def span(panel, dataset=None, source=None):
@@ -250,6 +254,6 @@ def source_list():
         runs = ", ".join(sorted({row["n_runs"] or "not known" for row in own}, key=lambda text: (len(text), text)))
         lines.append(
             f"- **{source.label}**: {len(own)} rows, {counted[name]} of them read here. Certainty: {sure}. Epoch: "
-            f"{source.epoch}. Runs behind a value: {runs}. {source.caveat[0].upper()}{source.caveat[1:]}."
+            f"{source.epoch}. Runs behind a value: {runs}. {_sentence(source.caveat)}"
         )
     return "\n".join(lines)
