@@ -6,7 +6,7 @@
 # make screenshots  pictures of every page, desk and phone, light and dark, in _build/screenshots
 # make faults     try every fault and write the table that the book shows
 # make test-ray   the tests of the Ray engine, which is installed for them; writes the log that the book shows
-# make bench      speed figures, for the book and README; some minutes on an idle machine
+# make bench      speed figures, for the book and README; some minutes on an idle machine; builds SparseProp from source
 # make gpu-test   what only a machine with a CUDA GPU can show
 # make gpu-bench  how fast its GPU trains the paper's networks; writes the figures that the book shows
 # make clean      remove what the commands above made, the environment included

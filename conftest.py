@@ -10,11 +10,12 @@ NOT_COMPARED = ("stderr", "text/html")
 
 
 def pytest_configure(config):
-    """Name the marker, and give every test and notebook a ledger folder of its own."""
+    """Name the marker, and keep the rows and trained nets of tests and notebooks away from the user's own."""
     config.addinivalue_line("markers", "slow: long; left out by `make test`, run by `make test-all`")
-    folder = tempfile.TemporaryDirectory(prefix="ticketlib-ledger-")
-    os.environ["TICKETLIB_LEDGER"] = folder.name
-    config.add_cleanup(folder.cleanup)
+    for what in ("LEDGER", "CACHE"):
+        folder = tempfile.TemporaryDirectory(prefix=f"ticketlib-{what.lower()}-")
+        os.environ[f"TICKETLIB_{what}"] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 def pytest_collectstart(collector):

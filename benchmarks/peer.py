@@ -28,7 +28,9 @@ def build():
     try:
         if not (home / "built").is_file():
             _install(home)
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip().splitlines()
+        print(f"{NAME} was not built: {said[-1] if said else error}", file=sys.stderr)
         return None
     return next(home.glob("lib/*/site-packages"))
 
@@ -39,7 +41,7 @@ def _install(home):
     paths = {**os.environ, "PATH": os.pathsep.join((str(home / "bin"), os.environ.get("PATH", "")))}
     pip = [str(home / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     package = ["--no-deps", "--no-build-isolation", f"sparseprop=={VERSION}"]
-    for what in (["setuptools", "wheel", "pybind11"], package):
+    for what in (["setuptools==65.5.0", "wheel==0.48.0", "pybind11==3.1.0"], package):
         subprocess.run([*pip, *what], env=paths, capture_output=True, check=True)
     (home / "built").touch()
 

@@ -2,7 +2,7 @@
 
 A surviving weight costs one multiply-add for every output pixel, forward, for its gradient, and for that of its input
 (not in the first layer). Each reads one value from the first cache: vectors cannot be used twice, as the weights that
-survive share no pattern. Every value of an activation is besides written or read PASSES times from further away.
+survive share no pattern. Every value of an activation is besides written or read NEAR and FAR times, further away.
 """
 
 from typing import NamedTuple

@@ -69,7 +69,9 @@ def of_ledgers():
         ledger = full_ledger(folder, 10_000)
         works = {
             "a ledger of 10,000 rows read and checked": ledger.rows,
-            "plan beside 10,000 rows, but for loading the images": lambda: list(commands.planned(configs, ledger)),
+            "plan beside 10,000 rows, but for loading the images": lambda: list(
+                commands.planned(configs, ledger, "step1", 50_000)
+            ),
         }
         for what, took in side_by_side(works, 3, 1).items():
             yield Figure("upkeep", what, took, "s", "goal", 1, "below 1 s", took < 1)

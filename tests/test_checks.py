@@ -236,8 +236,8 @@ def test_masks_are_probed_once(tmp_path, monkeypatch):
 
 def test_the_book_shows_its_probes_of_the_papers_networks(tmp_path):
     found = overlaps.measured(notebook(tmp_path))
-    seeds = {len(of) for of in found.values()}  # more of them may come: as many in every cell
-    assert {key[0] for key in found} == {"resnet32", "vgg19"} and len(seeds) == 1 and min(seeds) >= 3
+    assert {key[0] for key in found} == {"resnet32", "vgg19"}
+    assert min(len(of) for of in found.values()) >= 3  # more may come, one by one
 
 
 # whole chapters

@@ -13,6 +13,7 @@ import wording
 from docutils import nodes
 from docutils.core import publish_doctree
 from sphinx import addnodes
+from sphinx.errors import ExtensionError
 
 
 def table(*lines):
@@ -109,3 +110,11 @@ def test_the_front_page_quotes_the_answers_of_pages_on_masks(tmp_path):
     line = f"- [Do data matter?](claims/{ticketbook.ON_MASKS[0]}) **Hardly.** Data move 1.0 to 5.7 % of them."
     assert ticketbook.mask_answers(tmp_path) == line
     assert ticketbook.mask_answers(tmp_path / "none") == "None of these pages is in this build."
+
+
+@pytest.mark.parametrize("facts", [{"exception": True, "end_time": "2026"}, {"end_time": None}, {}])
+def test_a_run_that_failed_or_never_ended_is_no_page(facts):
+    app = SimpleNamespace(env=SimpleNamespace(doc2path=lambda docname: f"{docname}.ipynb"))
+    source = [json.dumps({"cells": [], "metadata": {"papermill": facts}})]
+    with pytest.raises(ExtensionError, match="claims/x: the papermill run failed or never finished"):
+        ticketbook.source_read(app, "claims/x", source)

@@ -176,7 +176,7 @@ class TestGlobalMask:
         scores = {
             "a": torch.rand(50, generator=seeded(seed)) + 1,
             "b": torch.rand(20, generator=seeded(seed)),
-            "c": torch.rand(3),
+            "c": torch.rand(3, generator=seeded(seed)),
         }
         mask = masks.global_mask(scores, percent / 100, min_per_layer=least)
         assert mask.kept == masks.asked_total(73, percent / 100)

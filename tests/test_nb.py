@@ -35,7 +35,10 @@ def test_good_parameters_come_back_checked(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("name, meant", [("profil", "profile"), ("Seeds", "seeds"), ("dataroot", "data_root")])
+@pytest.mark.parametrize(
+    "name, meant",
+    [("profil", "profile"), ("_profile", "profile"), ("Seeds", "seeds"), ("dataroot", "data_root")],
+)
 def test_a_mistyped_name_is_named_with_the_one_meant(name, meant):
     text = message(**{name: "laptop"})
     assert repr(name) in text and f"did you mean {meant}?" in text and "data_root" in text
@@ -64,8 +67,8 @@ def test_the_check_can_be_run_again_by_hand():
     "name, value",
     [
         ("profile", "tiny"), ("profile", ""), ("profile", 1), ("profile", ["smoke"]), ("source", "live"),
-        ("source", None), ("ledger", 3), ("ledger", None), ("seeds", -1), ("seeds", True), ("seeds", 2.0),
-        ("seeds", "3"), ("seeds", None), ("device", "gpu"), ("device", "cuda:"), ("device", "cuda:x"), ("device", 0),
+        ("source", None), ("ledger", 3), ("ledger", None), ("seeds", -1), ("seeds", 1001), ("seeds", True),
+        ("seeds", 2.0), ("seeds", "3"), ("seeds", None), ("device", "gpu"), ("device", "cuda:"), ("device", "cuda:x"), ("device", 0),
         ("device", "CPU"), ("device", "cuda:99"), ("data_root", 1), ("data_root", None),
     ],
 )  # fmt: skip

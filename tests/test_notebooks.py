@@ -129,6 +129,8 @@ def test_a_hosted_notebook_gets_what_it_lacks(root, tmp_path):
     done = subprocess.run([sys.executable, "-I", "-S", "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [*hosted.PACKAGES.values(), "True"]
+    again = subprocess.run([sys.executable, "-I", "-S", "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (again.returncode, again.stdout) == (0, done.stdout), again.stderr  # after a restart
 
 
 def test_refresh_stores_what_is_checked_and_nothing_else(nbref, tmp_path):

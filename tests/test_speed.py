@@ -196,13 +196,24 @@ def test_a_run_of_the_benchmarks_keeps_the_other_groups(results, stored, monkeyp
     import upkeep
 
     monkeypatch.setattr(upkeep, "measure", lambda: iter([timing.Figure("upkeep", "new", 1.0, "s")]))
-    monkeypatch.setattr(run, "busy_share", lambda: 0.5)
+    shares = iter([0.1, 0.5])  # before and after
+    monkeypatch.setattr(run, "busy_share", lambda: next(shares))
     run.main(["upkeep"])
     kept = speed.load()
     assert kept["scores"] == stored["scores"] and [row["what"] for row in kept["upkeep"]["figures"]] == ["new"]
     assert kept["upkeep"]["busy"] == 0.5 and "new" in capsys.readouterr().out
     with pytest.raises(TicketError, match="fast"):
         run.main(["fast"])
+
+
+def test_plan_is_timed_beside_a_ledger(monkeypatch):
+    import upkeep
+
+    full = upkeep.full_ledger
+    monkeypatch.setattr(upkeep, "full_ledger", lambda folder, count: full(folder, 3))
+    monkeypatch.setattr(upkeep, "side_by_side", lambda works, *_: {what: len(work()) for what, work in works.items()})
+    rows, lines = (figure.value for figure in upkeep.of_ledgers())
+    assert rows == 3 and lines >= 2
 
 
 def test_pages_table_is_what_the_page_shows(stored):

@@ -45,11 +45,11 @@ def _grid(options):
 def plan(options):
     """Show runs done, runs missing, and the time they will take at the speeds measured so far."""
     dataset, ledger, configs = _grid(options)
-    for line in _planned(configs, ledger, options.grid, len(dataset.train)):
+    for line in planned(configs, ledger, options.grid, len(dataset.train)):
         print(line)
 
 
-def _planned(configs, ledger, grid, epoch_size):
+def planned(configs, ledger, grid, epoch_size):
     """What `plan` says: a generator of lines. What has to be carried out may be more than the grid's own runs."""
     rows, to_do = ledger.rows(), campaign.missing(configs, ledger)
     lost = campaign.blocked(configs, ledger)

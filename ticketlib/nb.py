@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = ("profile", "source", "ledger", "seeds", "device", "data_root")
 SOURCES = ("stored", "run")
 JUPYTERS_OWN = ("In", "Out")
+MOST_SEEDS = 1000  # more would be a slip of the pen, and take hours to list
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,14 @@ def _check_names(namespace):
 
 def _looks_given(name, value):
     code = callable(value) or isinstance(value, types.ModuleType)
-    return not (code or name.startswith("_") or name in PARAMETERS or name in JUPYTERS_OWN)
+    private = name.startswith("_") and name.strip("_") not in PARAMETERS  # `_profile` is a slip of the pen
+    return not (code or private or name in PARAMETERS or name in JUPYTERS_OWN)
 
 
 def _check_seeds(seeds):
-    if type(seeds) is not int or seeds < 0:
-        raise TicketError(f"seeds {seeds!r} is not allowed; it must be a whole number, 0 for the profile's own.")
+    if type(seeds) is not int or not 0 <= seeds <= MOST_SEEDS:
+        allowed = f"a whole number up to {MOST_SEEDS}, 0 for the profile's own"
+        raise TicketError(f"seeds {seeds!r} is not allowed; it must be {allowed}.")
 
 
 def _check_device(device):

@@ -169,7 +169,8 @@ def busy(stored):
     shares = [group["busy"] for group in stored.values() if group.get("busy") is not None]
     if not shares or max(shares) <= BUSY:
         return ""
-    return f"**Preliminary: others used up to {100 * max(shares):.0f} % of the machine while this was measured.**"
+    used = f"{100 * max(shares):.0f} % of the machine"
+    return f"**Preliminary: others used up to {used} before or after this was measured.**"
 
 
 def missed(stored):

@@ -6,7 +6,7 @@
     corruption: "corruption", sparsity: "sparsity", seed: "seed", epochs: "epochs", recipe: "recipe",
     accuracy: "accuracy, %", overlap: "overlap", seconds: "seconds", pages: "used on",
   };
-  const FILTERS = ["page", "kind", "profile", "network", "ticket", "check", "corruption", "sparsity", "epochs", "recipe"];
+  const FILTERS = ["page", "kind", "profile", "dataset", "network", "ticket", "check", "corruption", "sparsity", "epochs", "recipe"];
   const FEW = ["name", "ticket", "check", "network", "sparsity", "seed"]; // columns shown at first, and a result; in "check", all of APPLIED
   const APPLIED = ["check", "corruption"]; // "none" or nothing: the ticket as it was found
   const DIGITS = { accuracy: 2, overlap: 3 };
@@ -54,7 +54,7 @@
         el("span", { "aria-hidden": "true" }, sorted ? (state.down ? " ▼" : " ▲") : "")));
   }
 
-  const quoted = (value) => `"${String(value ?? "").replace(/^(?=[=+@-]\D)/, "'").replace(/"/g, '""')}"`;
+  const quoted = (value) => `"${String(value ?? "").replace(/^(?=[=@]|[+-](?![\d.]+$))/, "'").replace(/"/g, '""')}"`;
   const csv = (kept) => [data.columns, ...kept.map((row) => data.columns.map((column) => row[column]))]
     .map((line) => line.map(quoted).join(",") + "\r\n").join("");
 

@@ -92,8 +92,10 @@
     const name = location.hash.slice(1);
     document.title = title;
     if (!/^[0-9a-f]{16}$/.test(name)) return note("The address names no run. ");
-    const failed = () => note("This book has no run ", el("code", {}, name), ". ");
-    document.head.append(el("script", { src: `data/runs/${name}.js`, load: () => show({ ...book.run, row: whole(book.run) }), error: failed }));
+    const still = (act) => () => { if (location.hash.slice(1) === name) act(); }; // a later choice may be there first
+    const failed = still(() => note("This book has no run ", el("code", {}, name), ". "));
+    const loaded = still(() => show({ ...book.run, row: whole(book.run) }));
+    document.head.append(el("script", { src: `data/runs/${name}.js`, load: loaded, error: failed }));
   }
 
   window.addEventListener("hashchange", open);

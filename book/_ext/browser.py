@@ -143,7 +143,7 @@ def main(arguments):
         print(problem, file=sys.stderr)
         return 1
     if task := tasks[arguments[0]]:
-        if not (build / "html" / "index.html").is_file() and make_book.main():
+        if not (make_book.ROOT / make_book.TIMES).is_file() and make_book.main():  # a failed build leaves pages too
             return 1
         print(task(build).relative_to(make_book.ROOT))
     return 0

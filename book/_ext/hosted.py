@@ -17,9 +17,11 @@ CELL = """# For hosted notebooks: fetches what they lack. It does nothing where 
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 if not find_spec("ticketlib"):
-    subprocess.run(["git", "clone", "-q", "--depth", "1", "{address}", "ticketlib-book"], check=True)
+    if not Path("ticketlib-book").is_dir():  # it is there after a restart
+        subprocess.run(["git", "clone", "-q", "--depth", "1", "{address}", "ticketlib-book"], check=True)
     sys.path.insert(0, "ticketlib-book")
     for _name, _package in {packages}.items():
         if not find_spec(_name):

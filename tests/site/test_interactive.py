@@ -100,16 +100,16 @@ def test_few_columns_are_shown_at_first_and_all_when_asked(site, window, tmp_pat
 
 
 def test_text_in_rows_is_never_markup(site, window, tmp_path):
-    folder = with_rows(site, tmp_path, [row(0, ticket=HOSTILE), row(1, ticket='=HYPERLINK("x")')])
+    folder = with_rows(site, tmp_path, [row(0, ticket=HOSTILE), row(1, ticket='=1+HYPERLINK("x")')])
     whole = {"row": {"name": "0" * 16, "kind": "run", "arm": HOSTILE, "config": {"seed": HOSTILE}, "device": HOSTILE},
              "label": HOSTILE, "profile": HOSTILE, "layers": [[HOSTILE, 4, 1]], "again": ["keep_counts"],
              "pages": []}  # fmt: skip
     (folder / "data" / "runs" / f"{'0' * 16}.js").write_text(rowdata.script("run", whole), encoding="utf-8")
     page = chrome.open_page(window, folder / "explore.html")
-    assert shown(page, "ticket") == [HOSTILE, '=HYPERLINK("x")'] and page.title() not in ("1", "2")
+    assert shown(page, "ticket") == [HOSTILE, '=1+HYPERLINK("x")'] and page.title() not in ("1", "2")
     with page.expect_download() as found:
         page.get_by_role("button", name="Download CSV").click()
-    assert "\"'=HYPERLINK" in found.value.path().read_text()
+    assert "\"'=1+HYPERLINK" in found.value.path().read_text()
     page.locator("#explore tbody a").first.click()
     page.get_by_text("was measured").first.wait_for()
     assert page.title() not in ("1", "2") and page.locator("#run img, #run script").count() == 0
