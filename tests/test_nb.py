@@ -68,8 +68,8 @@ def test_the_check_can_be_run_again_by_hand():
     [
         ("profile", "tiny"), ("profile", ""), ("profile", 1), ("profile", ["smoke"]), ("source", "live"),
         ("source", None), ("ledger", 3), ("ledger", None), ("seeds", -1), ("seeds", 1001), ("seeds", True),
-        ("seeds", 2.0), ("seeds", "3"), ("seeds", None), ("device", "gpu"), ("device", "cuda:"), ("device", "cuda:x"), ("device", 0),
-        ("device", "CPU"), ("device", "cuda:99"), ("data_root", 1), ("data_root", None),
+        ("seeds", 2.0), ("seeds", "3"), ("seeds", None), ("device", "gpu"), ("device", "cuda:"), ("device", "cuda:x"),
+        ("device", 0), ("device", "CPU"), ("device", "cuda:99"), ("data_root", 1), ("data_root", None),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_named(name, value):
