@@ -122,6 +122,9 @@ def board_reading(rows):
             "In the drawings a dot is the mean over seeds, its line the interval that decides. The grey band is the "
             f"margin, {points(fixed['margin'])} either way, where there is one. A dot at the edge lies beyond it."
         )
+    if any(verdicts.BARRED in row.verdict.sentence for one in judged for row in one.rows):
+        said.append("*(collapse)* stands where the interval would give *holds*, and a collapsed run bars that word "
+                    "([why](threats.md)).")  # fmt: skip
     return " ".join([*said, "*n* counts seeds."])
 
 
