@@ -76,14 +76,10 @@ def make_runs(run, to_do, dataset):
 
 def _device(run, to_do):
     """The device runs are made on; "auto" takes a GPU only where every engine can use it."""
-    sparse = any(config.engine == "sparse" for config in to_do)
     if run.device == "auto":
+        sparse = any(config.engine == "sparse" for config in to_do)
         return "cuda" if torch.cuda.is_available() and not sparse else "cpu"
-    if sparse and run.device != "cpu":
-        raise TicketError(
-            f"device {run.device!r} is not allowed with profile {run.profile!r}, whose sparse engine runs on the CPU; "
-            "allowed: auto, cpu."
-        )
+    experiment.check_device(run.device, to_do, run.profile, "auto, cpu")
     return run.device
 
 

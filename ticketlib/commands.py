@@ -82,9 +82,7 @@ def run(options):
     ledger.sweep()
     ledger.rows()  # an unsound one is named now, not when the book is built
     to_do, lost = _to_do(options, ledger, configs)
-    if options.device == "cuda" and any(config.engine == "sparse" for config in to_do):
-        raise TicketError(f"device 'cuda' is not allowed with profile {options.profile!r}, whose sparse engine runs on "
-                          "the CPU; allowed: cpu.")  # fmt: skip
+    experiment.check_device(options.device, to_do, options.profile, "cpu")
     print(f"{len(to_do)} runs to carry out; rows go to {ledger.folder}", flush=True)
     for config in [config for config in to_do if config.name in ledger]:
         print(f"made again: {config.arm} (seed {config.seed}): its trained net is lost or damaged", flush=True)

@@ -143,6 +143,16 @@ def engine(config, model, mask, dataset, device):
     return SparseNet(model, mask, config.batch, dataset.train.images.shape[1:])
 
 
+def check_device(device, configs, profile, allowed):
+    """Refuse, before anything is trained, a device that the engine of some run does not have.
+
+    Arguments: device, of the runs; configs, of the runs; profile and allowed devices, as the error names them.
+    """
+    if device != "cpu" and any(config.engine == "sparse" for config in configs):
+        raise TicketError(f"device {device!r} is not allowed with profile {profile!r}, whose sparse engine runs on the "
+                          f"CPU; allowed: {allowed}.")  # fmt: skip
+
+
 def scoring_batch(dataset, config, batch_stream):
     """Images and labels a data-dependent score sees, and how far corruption changed them.
 
