@@ -151,6 +151,22 @@ def test_a_run_that_is_not_there_is_said_to_be_missing(site, window):
     page.get_by_text("Configuration; its hash").wait_for()
 
 
+def test_an_answer_that_comes_late_does_not_take_the_place_of_a_later_choice(site, window):
+    first, second = [line[0] for line in from_script(site / "data" / "rows.js")["rows"][:2]]
+    page = window.new_page()
+    held = []
+    page.route(f"**/{first}.js", lambda route: held.append(route))
+    page.goto((site / "run.html").as_uri() + f"#{first}", wait_until="commit")
+    page.locator(f"script[src*='{first}']").wait_for(state="attached")
+    page.evaluate(f"location.hash = '{second}'")
+    page.get_by_text("Configuration; its hash").wait_for()
+    (late,) = held
+    with page.expect_event("requestfinished", lambda request: request.url.endswith(f"{first}.js")):
+        late.continue_()
+    page.wait_for_function(f"window.ticketbook.run.row.name === '{first}'")
+    assert page.locator("#run code").first.inner_text() == second and second in page.title()
+
+
 def test_ratios_follow_what_is_chosen(site, window):
     data = from_script(site / "data" / "ratios.js")
     network = data["networks"][0]
