@@ -105,4 +105,4 @@ def test_lt_comes_from_the_runs(tmp_path):
 
 def test_what_it_explains_says_no_word_that_no_run_gave(tmp_path):
     given = dict(profile="laptop", source="stored", seeds=0, device="auto", data_root="")
-    assert drifts.explains(nb.NotebookRun(**given, ledger=tmp_path)).count("not run") == 2
+    assert drifts.claim_words(nb.NotebookRun(**given, ledger=tmp_path)).count("not run") == 2

@@ -38,7 +38,7 @@ def _parser():
     add("watch", commands.watch, _ledger_options, _watch_options)
     add("probe", commands.probe, _data_options, _grid_options, _probe_options)
     add("audit", commands.audit, _data_options, _ledger_options, _audit_options)
-    add("show", commands.show, _ledger_options, lambda sub: sub.add_argument("name", help="16 hexadecimal digits"))
+    add("show", commands.show, _folder_option, lambda sub: sub.add_argument("name", help="16 hexadecimal digits"))
     add("commit-rows", commands.commit_rows, lambda sub: sub.add_argument("source", type=Path, help="a ledger folder"))
     add("readme", commands.readme)
     return parser
@@ -48,8 +48,12 @@ def _data_options(sub):
     sub.add_argument("--data-root", help="folder with image files (default: $TICKETLIB_DATA, then ./data)")
 
 
-def _ledger_options(sub):
+def _folder_option(sub):
     sub.add_argument("--ledger", type=Path, help="folder of rows (default: the book's own)")
+
+
+def _ledger_options(sub):
+    _folder_option(sub)
     sub.add_argument("--profile", default="laptop", help=", ".join(runs.PROFILES))
 
 

@@ -120,7 +120,7 @@ def lost_runs(judged_claim, arms):
 
 
 def count_and_device(judged_claim, arms):
-    """How many seeds a claim's rows have, and on what they were made; a dash where there are none."""
+    """How many seeds a claim's rows have, and on what they were made; says so where there are none."""
     seeds = [row.estimate.n for row in judged_claim.rows] if judged_claim else []
     if not any(seeds):
         return "no runs"

@@ -221,7 +221,7 @@ def speeds(rows):
     found = {}
     for row in rows:
         if row["kind"] == "run" and not row["diverged"]:
-            found.setdefault(_kind(row.config), []).append(row["images_per_second"])
+            found.setdefault(kind(row.config), []).append(row["images_per_second"])
     return {kind: statistics.median(values) for kind, values in found.items()}
 
 
@@ -231,8 +231,9 @@ def estimate(config, speeds, epoch_size=50_000):
     Arguments: config; speeds, as `speeds` gives; epoch_size, training images, those that the run holds out among them.
     """
     images = cost(config) * (epoch_size - config.held_out)
-    return images / speeds[_kind(config)] if _kind(config) in speeds else None
+    return images / speeds[kind(config)] if kind(config) in speeds else None
 
 
-def _kind(config):
+def kind(config):
+    """What the speed of a run depends on, on one machine: network, engine, sparsity."""
     return config.network, config.engine, config.sparsity

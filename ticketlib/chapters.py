@@ -10,7 +10,7 @@ from IPython.display import DisplayHandle, Markdown
 from ticketlib import campaign, data, evidence, experiment, grids, nb, plots, probes, runs, train, verdicts
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
-from ticketlib.machine import threads
+from ticketlib.machine import facts, threads
 
 TIMED_STEPS = 10  # a speed that no row has measured is taken from so many
 
@@ -90,10 +90,11 @@ def one_thread(device="cpu"):
 
 def _estimate(run, to_do, dataset, device):
     """Seconds of training, from the speeds of rows made before and, for kinds without a row, from a few steps now."""
-    speeds = campaign.speeds(Ledger(run.ledger).rows())
+    here = facts(device)["device"]
+    speeds = campaign.speeds(row for row in Ledger(run.ledger).rows() if row["device"] == here)
     for config in to_do:
         if campaign.estimate(config, speeds) is None:
-            speeds[config.network, config.engine, config.sparsity] = _speed(config, dataset, device)
+            speeds[campaign.kind(config)] = _speed(config, dataset, device)
     return sum(campaign.estimate(config, speeds, len(dataset.train)) for config in to_do)
 
 

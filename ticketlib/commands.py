@@ -143,14 +143,16 @@ def watch(options):
     ledger = _ledger(options)
     if not ledger.folder.is_dir():
         raise TicketError(f"ledger {str(ledger.folder)!r} is not there; name the folder that `run` was given.")
+    if options.every is not None and not 0 < options.every <= 86400:
+        raise TicketError(f"--every {options.every:g} is not allowed; it must be above 0 and at most 86400 seconds.")
     while True:
         found = journal.campaigns(ledger)
         print(f"{len(ledger.names())} rows in {ledger.folder}; campaigns: {len(found)}")
         for facts in found:
             print("\n".join(progress.summary(facts)), flush=True)
-        if not options.every or all(map(progress.ended, found)):
+        if options.every is None or all(map(progress.ended, found)):
             return
-        time.sleep(max(options.every, 1))
+        time.sleep(options.every)
 
 
 def probe(options):

@@ -190,8 +190,8 @@ def _span(values):
     return span(ends, 1) if ends else verdicts.NOT_RUN
 
 
-def explains(run):
-    """What the counts have to do with the verdicts on claims A and B, as Markdown."""
+def claim_words(run):
+    """The words of claims A and B on this page's profile, as Markdown."""
     judged = board.judged(chapters.rows_of(run), run.profile) if run.profile != "smoke" else {}
     words = {claim: judged[claim].word if claim in judged else verdicts.NOT_RUN for claim in "AB"}
     return f"On this page's profile, claim A: **{words['A']}**; claim B: **{words['B']}**."

@@ -72,7 +72,7 @@ def not_made(config, diverged):
         return None
     facts = {what: before[what] for what in ("diverged", "num_classes", *SAME_IN_A_PAIR)}
     facts |= {"kind": "run", "name": config.name, "config": config.as_dict(), "arm": config.arm}
-    return Row(facts | {"parent": before["name"], "not_made": True, "empty_layers": [], "seconds": 0})
+    return Row(facts | {"parent": before["name"], "not_made": True, "empty_layers": []})
 
 
 def names(rows):

@@ -15,6 +15,7 @@ from ticketlib.tickets import CHECKS, REWIND_TO
 PILOT_ARMS = ("dense", "lt@0.9", "lt+rearranged@0.9", "snip@0.9", "snip+rearranged@0.9", "smart@0.9", "uniform@0.9")
 PROBED, SPARSE_END = ("0.9", "0.95", "0.98"), ("0.99", "0.995", "0.999")  # sparsities of the probes
 METHODS = ("snip", "grasp", "magnitude", "synflow")
+OWN_SCORES = {"variant": "default", "scoring": "book"}  # for every profile; the runs of `paper` take the authors'
 SHAPES = {"vgg16_equal": 0.5, "vgg16_reversed": 0.25}  # networks in which place and size part, with their widths
 OPTION = re.compile(r"(linear|variant|order)=(\w+(?:\.\d+)?)|(min_per_layer)=(\d+)")
 
@@ -115,7 +116,7 @@ def probes(profile, dataset, seeds=10):
     """
     methods = ("snip", "snip+both", "grasp", "grasp+both", "magnitude", "synflow")
     return [
-        arm(profile, f"{method}@{sparsity}", seed, dataset, network=network, variant="default", scoring="book")
+        arm(profile, f"{method}@{sparsity}", seed, dataset, network=network, **OWN_SCORES)
         for seed in range(seeds)
         for network in PROFILES[profile].networks
         for method in methods
@@ -130,7 +131,7 @@ def sparse_probes(profile, dataset, seeds=10):
     """
     keys = [f"{method}@{sparsity}" for method in METHODS for sparsity in SPARSE_END]
     return [
-        arm(profile, key, seed, dataset, network=network, variant="default", scoring="book")
+        arm(profile, key, seed, dataset, network=network, **OWN_SCORES)
         for seed in range(seeds)
         for network in PROFILES[profile].networks
         for key in [*keys, *_defined(profile, network)]
@@ -159,7 +160,7 @@ def shape_probes(profile, dataset, seeds=10, shapes=SHAPES):
     """
     return [
         dataclasses.replace(
-            arm(profile, f"{method}@{sparsity}", seed, dataset, network="vgg", variant="default", scoring="book"),
+            arm(profile, f"{method}@{sparsity}", seed, dataset, network="vgg", **OWN_SCORES),
             network=network,
             width=width,
         )

@@ -30,7 +30,7 @@ def measured(run):
     if run.source == "run":
         _make(run)
     beside = Ledger(nb.book_ledger("paper")).rows() if run.profile != "smoke" else []
-    found = pairs_of([*beside, *Ledger(run.ledger).rows()])
+    found = pairs_of([*beside, *chapters.rows_of(run)])
     return {key: {seed: pair for seed, pair in found[key].items() if not run.seeds or seed < run.seeds}
             for key in sorted(found, key=lambda key: (key[0], TICKETS.index(key[1]), key[2]))}  # fmt: skip
 

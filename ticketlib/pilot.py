@@ -45,7 +45,7 @@ def pilot_rows(run):
     if run.source == "run":
         dataset = chapters.images(run)
         chapters.make_runs(run, campaign.missing(configs(run, dataset), Ledger(run.ledger)), dataset)
-    return select(Ledger(run.ledger).rows(), run)
+    return select(chapters.rows_of(run), run)
 
 
 def select(rows, run):
@@ -63,7 +63,7 @@ def doubled(run):
 
     Returns: dict arm without sparsity -> {epochs: {seed: Row}}, as `pilot_rows`.
     """
-    rows, usual, found = Ledger(run.ledger).rows(), runs.PROFILES[run.profile].training["epochs"], {}
+    rows, usual, found = chapters.rows_of(run), runs.PROFILES[run.profile].training["epochs"], {}
     for arm in LONGER:
         lengths = {e: checks.at_length(rows, run.profile, e).get(ARMS[arm], {}) for e in (usual, 2 * usual)}
         few = {e: {seed: row for seed, row in of.items() if not run.seeds or seed < run.seeds}

@@ -33,7 +33,8 @@ def name(config):
 
 def is_plain(row):
     """Whether a row is a probe of this recipe and of the book's own scores, with no option."""
-    return row["kind"] == "probe" and all(row["config"][what] == value for what, value in PLAIN.items())
+    own = row["kind"] == "probe" and all(row["config"][what] == value for what, value in PLAIN.items())
+    return own and "scoring" not in row["config"]
 
 
 class Prober:

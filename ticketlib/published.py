@@ -177,7 +177,7 @@ def _written(cell):
 
 
 def full_scale(claim_id):
-    """Independent full-scale evidence for a claim, as Markdown to print beside second: a table, and what to mind of it.
+    """Independent full-scale evidence for a claim, as Markdown: a table, and what to mind of it.
 
     Raises: TicketError for a claim that is not known.
     """

@@ -228,7 +228,7 @@ def config(profile, ticket, sparsity, seed, *, dataset, network="resnet", **chan
         seed: int, at least 0. dataset: the loaded data.Dataset. network: short name in the profile.
         changes: fields of Config that differ from the profile's; engine "auto", here or in the profile, becomes the
             faster one (speed.engine) before the configuration has a name.
-    Returns: Config. A dense net always trains in the dense engine.
+    Returns: Config. A dense net trains in the dense engine, unless `changes` says otherwise.
     """
     chosen = PROFILES[one_of("profile", profile, PROFILES)]
     name, width, stem_stride = chosen.networks[one_of("network", network, chosen.networks)]
@@ -249,7 +249,10 @@ def config(profile, ticket, sparsity, seed, *, dataset, network="resnet", **chan
 
 
 def shortest(sparsity):
-    """Decimal text of a sparsity without trailing zeros: 0.90 and "0.900" give "0.9"."""
+    """Decimal text of a sparsity without trailing zeros: 0.90 and "0.900" give "0.9".
+
+    Raises: TicketError for what is no decimal number.
+    """
     if not re.fullmatch(r"\d*\.?\d+", str(sparsity), re.A):
         raise TicketError(f"sparsity {sparsity!r} is not allowed; it must be a decimal number in [0, 1).")
     return f"{Decimal(str(sparsity)).normalize():f}"

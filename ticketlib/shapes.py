@@ -24,7 +24,7 @@ def measured(run):
     if run.source == "run":
         _make(run)
     beside = Ledger(nb.book_ledger("paper")).rows() if run.profile != "smoke" else []
-    return found_in([*beside, *Ledger(run.ledger).rows()], run.seeds)
+    return found_in([*beside, *chapters.rows_of(run)], run.seeds)
 
 
 def found_in(rows, seeds=0):

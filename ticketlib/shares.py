@@ -2,16 +2,16 @@
 
 import textwrap
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from ticketlib import chapters, checkpoints, data, models, probes, ratios, runs, verdicts
-from ticketlib.ledger import Ledger
+from ticketlib import chapters, checkpoints, data, grids, models, probes, ratios, runs, verdicts
 from ticketlib.plots import style
 from ticketlib.sources import title
 
-SPARSITIES = ("0.9", "0.95", "0.98")  # decimal text
+SPARSITIES = grids.PROBED
 SCORED = ("snip", "grasp", "synflow")  # their keep counts follow from scores taken before any training
 GROUPS = {
     "of another power of depth": ("linear", "cubic", "ascending"),
@@ -23,7 +23,7 @@ GROUPS = {
 def rule_counts(model, sparsity):
     """Keep counts of every rule on a network; None where a rule is infeasible or leaves a layer empty.
 
-    Arguments: model, or a list of ratios.Layer; sparsity, fraction removed.
+    Arguments: model, one of ours; sparsity, fraction removed.
     Returns: dict rule -> {layer: count} or None.
     """
     return {rule: ratios.defined_counts(model, rule, sparsity) for rule in ratios.RULES}
@@ -114,18 +114,18 @@ def measured(run):
 
 def _rows(run):
     """The rows of the ledger, and where it is one folder among those of the profiles, of the paper's networks."""
-    beside = [Ledger(run.ledger.with_name("paper"))] if run.ledger.name == run.profile else []
-    return [row for ledger in (Ledger(run.ledger), *beside) for row in ledger.rows()]
+    beside = [replace(run, ledger=run.ledger.with_name("paper"))] if run.ledger.name == run.profile else []
+    return [row for each in (run, *beside) for row in chapters.rows_of(each)]
 
 
 def probe_configs(profile, dataset, seeds):
     """Configurations whose masks the chapter measures, in order: scored tickets on the paper's networks, LT on ours.
 
     The profile `smoke` has no part of the paper's networks, which are too large for it. Scores are the book's own
-    (variant "default") on every network.
+    on every network.
     """
     return [
-        runs.config(of, ticket, sparsity, seed, dataset=dataset, network=network, variant="default")
+        runs.config(of, ticket, sparsity, seed, dataset=dataset, network=network, **grids.OWN_SCORES)
         for seed in range(seeds)
         for of, network, ticket in _probed(profile)
         for sparsity in SPARSITIES

@@ -38,7 +38,7 @@ class Crossing(NamedTuple):
 
     low: float | None  # fraction removed at which it is still the slower one; None if it was faster at each
     high: float | None  # and from which on it is faster; None if it never was
-    at: float  # estimate in between; the nearer end where one is None
+    at: float  # estimate in between; `high` where `low` is None, 1 where `high` is
 
 
 def load():

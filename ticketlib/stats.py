@@ -19,7 +19,7 @@ class Estimate:
     """A mean over seeds with its interval; what cannot be computed is None, never 0."""
 
     point: float | None  # mean over seeds, in points; None without seeds
-    low: float | None  # ends of the interval; None for fewer than two seeds, infinite at an open side
+    low: float | None  # ends of the interval; None for fewer than two seeds
     high: float | None
     n: int  # seeds
     sd: float | None  # standard deviation over seeds (n - 1), None for fewer than two
@@ -183,6 +183,7 @@ def holm(p_values, alpha=ALPHA):
     contains the unadjusted one, so by itself it covers at least as often; together they promise no joint coverage.
     Arguments: p_values, list of p, 0 to 1, None where there are too few seeds: never decided, yet counted in m.
     Returns: list of Holm, in the order given.
+    Raises: TicketError for a p outside its range.
     Source: Holm (1979).
     """
     if any(p is not None and not 0 <= p <= 1 for p in p_values):
@@ -220,7 +221,7 @@ def seeds_needed(sd, margin, *, power=0.8, limits=(6, 10), family=3):
     Arguments: sd, standard deviation of paired differences in points, 0 to 100; margin, points, 0.01 to 100;
         power, 0 to 1; limits, smallest and largest n; family, comparisons in the largest equivalence claim.
     Returns: Plan.
-    Raises: TicketError for a value outside these ranges.
+    Raises: TicketError for a spread or a margin outside these ranges.
     """
     if not (sd is not None and 0 <= sd <= 100 and 0.01 <= margin <= 100):
         raise TicketError(f"sd {sd} and margin {margin} are not allowed; sd is 0 to 100 points, margin 0.01 to 100.")
