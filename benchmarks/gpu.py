@@ -13,10 +13,10 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from ticketlib import backends, batches, gpus, machine, masks, models, ratios, runs, train
+from ticketlib import backends, batches, gpus, machine, masks, models, profiles, ratios, train
 
 IMAGES = SimpleNamespace(mean=(0.5,) * 3, std=(0.25,) * 3)
-PAPER = runs.PROFILES["paper"]
+PAPER = profiles.PROFILES["paper"]
 SHARED = (1, 8)  # runs at once
 WARM, COUNTED = 3.5, 3.5  # seconds
 

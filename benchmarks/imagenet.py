@@ -20,7 +20,8 @@ def main():
     """Measure what is missing, row by row."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", default=list(imagenet.NETWORKS))
-    parser.add_argument("--only", nargs="*", choices=imagenet.METHODS, default=imagenet.METHODS, help="the methods to look at")
+    methods = dict(choices=imagenet.METHODS, default=imagenet.METHODS)
+    parser.add_argument("--only", nargs="*", **methods, help="the methods to look at")
     parser.add_argument("--ledger", default=book_ledger("paper"), help="folder of rows (default: the book's own)")
     options = parser.parse_args()
     if not machine.is_commit():

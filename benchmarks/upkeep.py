@@ -8,7 +8,7 @@ import torch
 from loops import augmented, our_loop, pixels, ticket
 from timing import Figure, at_once, memory, seconds, side_by_side
 
-from ticketlib import campaign, commands, grids, machine, pages, ratios, speed
+from ticketlib import campaign, commands, grids, machine, profiles, ratios, speed
 from ticketlib.ledger import Ledger, Row, pack_bits
 from ticketlib.sparse import SparseNet
 
@@ -41,7 +41,8 @@ def flat():
 
 def full_ledger(folder, count):
     """A ledger of `count` rows with all fields that real ones have."""
-    ledger, config, facts = Ledger(folder), grids.arm("laptop", "smart@0.9", 0, pages.NO_IMAGES), machine.facts("cpu")
+    ledger, facts = Ledger(folder), machine.facts("cpu")
+    config = grids.arm("laptop", "smart@0.9", 0, profiles.NO_IMAGES)
     counts = ratios.keep_counts(ticket(NET, "0.9")[0], "smart", "0.9")
     measured = {
         "accuracy": 80.0, "best_accuracy": 80.0, "loss": 0.5, "correct": pack_bits([True] * 10_000), "num_test": 10_000,
@@ -64,7 +65,7 @@ def memory_of(loop, net, sparsity):
 
 def of_ledgers():
     """Figures of a ledger of 10,000 rows."""
-    configs = grids.grid("step1", "laptop", pages.NO_IMAGES)
+    configs = grids.grid("step1", "laptop", profiles.NO_IMAGES)
     with tempfile.TemporaryDirectory() as folder:
         ledger = full_ledger(folder, 10_000)
         works = {
@@ -80,9 +81,9 @@ def of_ledgers():
 def of_grids():
     """Epochs of every grid, with each trained net made once, and with a script a cell."""
     for name in grids.GRIDS:
-        once, alone = campaign.epochs(grids.grid(name, "laptop", pages.NO_IMAGES))
+        once, alone = campaign.epochs(grids.grid(name, "laptop", profiles.NO_IMAGES))
         yield Figure("shared", f"grid {name}", once, "epochs", "a script a cell", alone)
-    steps = [grids.grid(name, "laptop", pages.NO_IMAGES) for name in grids.GRIDS if name.startswith("step")]
+    steps = [grids.grid(name, "laptop", profiles.NO_IMAGES) for name in grids.GRIDS if name.startswith("step")]
     once, alone = campaign.epochs([config for step in steps for config in step])
     yield Figure("shared", "all grids that count", once, "epochs", "a script a cell", alone)
 

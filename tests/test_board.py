@@ -11,10 +11,9 @@ from synthetic import arms, row
 
 from ticketlib import board, nb, pages, pilot, reading
 from ticketlib.claims import CLAIMS
-from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.nb import ROOT, book_ledger
-from ticketlib.runs import PROFILES
+from ticketlib.profiles import PROFILES
 
 MEANS = {"snip": 80.0, "grasp": 79.0, "lt": 81.0, "smart": 80.9, "uniform": 70.0}
 FIXED = {"margin": 1.0, "seeds": 6, "reason": "Because.", "versions": [[1, "2026-11-22", "the first"]]}
@@ -34,7 +33,7 @@ def not_fixed(tmp_path, monkeypatch):
 
 
 def test_until_the_protocol_is_fixed_no_claim_has_a_word(not_fixed):
-    assert {word for word, _ in board.found(arms(MEANS)).values()} == {"not run"}
+    assert {word for word, _ in board.said(board.judged(arms(MEANS))).values()} == {"not run"}
     assert "Scope" not in board.table(arms(MEANS)) and board.protocol() is None
 
 
@@ -46,24 +45,6 @@ def test_every_claim_is_on_the_board_and_rows_fill_it(fixed):
     assert scope == "Scope of every verdict: ResNet-20 (width 16, stem stride 2), CIFAR-10, 20 epochs."
     assert words == "*Not run* is no verdict: runs that would decide are not there yet."
     assert board.no_words(["holds", "undecided"]) == []
-
-
-def test_refresh_changes_the_board_and_nothing_else(fixed, tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("before\n<!-- board -->\nstale\n<!-- /board -->\nafter\n")
-    board.refresh(page, arms(MEANS))
-    once = page.read_text()
-    board.refresh(page, arms(MEANS))
-    assert page.read_text() == once
-    assert once.startswith("before\n<!-- board -->\n| claim |") and once.endswith("\n<!-- /board -->\nafter\n")
-    assert "stale" not in once
-
-
-def test_a_page_without_a_board_is_an_error(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("no markers")
-    with pytest.raises(TicketError, match="page.md"):
-        board.refresh(page, [])
 
 
 def drawn(rows):
@@ -90,7 +71,7 @@ def test_the_front_page_draws_effects_intervals_margin_seeds_and_device(fixed):
     assert root.get("aria-label").startswith("holds: ") and len(root.findall("circle")) == 4
     assert len(root.findall("rect")) == 3  # superiority has no margin
     assert len(root.findall("line")) == 1 + 4 + 2 * 3  # zero, the intervals, the ends of the margins
-    judged = board.judged(arms(MEANS))["C"].rows
+    judged = board.judged(arms(MEANS))["C"].compared
     for row_, circle in zip(judged, root.findall("circle"), strict=True):
         points = (float(circle.get("cx")) - board.MIDDLE) / board.PER_MARGIN
         assert points == pytest.approx(max(-3, min(3, row_.adjusted.point)), abs=1e-3)

@@ -13,7 +13,7 @@ from site_build import Page, build, copy_of, from_script
 
 from ticketlib.ledger import KINDS, Ledger
 from ticketlib.nb import PARAMETERS, book_ledger
-from ticketlib.runs import PROFILES
+from ticketlib.profiles import PROFILES
 
 MAX_PAGE, MAX_SITE = 300_000, 25_000_000  # bytes
 READ_BY_SCRIPTS = ("explore", "run", "ratios")  # pages whose fragment is no anchor, but what to show

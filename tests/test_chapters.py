@@ -7,7 +7,21 @@ import pytest
 import torch
 from synthetic import CIFAR, arms, row
 
-from ticketlib import budget, chapters, data, experiment, masks, models, nb, pilot, plots, probes, ratios, runs, shares
+from ticketlib import (
+    budget,
+    chapters,
+    data,
+    experiment,
+    masks,
+    models,
+    nb,
+    pilot,
+    plots,
+    probes,
+    profiles,
+    ratios,
+    shares,
+)
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, Row
 from ticketlib.runs import parent
@@ -108,7 +122,7 @@ def test_rows_of_other_images_are_not_read_beside_a_run_of_ones_own(tmp_path):
 
 def test_the_time_is_told_from_rows_and_where_there_is_none_from_a_few_steps(tmp_path):
     dataset, live = data.load("digits"), notebook(tmp_path, profile="smoke", source="run")
-    to_do = [runs.config("smoke", "uniform", "0.9", seed, dataset=dataset) for seed in range(2)]
+    to_do = [profiles.config("smoke", "uniform", "0.9", seed, dataset=dataset) for seed in range(2)]
     measured = chapters._estimate(live, to_do, dataset, "cpu")
     assert measured > 0  # how long it is depends on what else the machine does
     speed = row("smart@0.9", 7, 90.0, "smoke", images_per_second=1437.0)
@@ -117,7 +131,7 @@ def test_the_time_is_told_from_rows_and_where_there_is_none_from_a_few_steps(tmp
 
 
 def test_a_device_without_an_engine_is_refused_before_any_training(tmp_path):
-    sparse = [runs.config("laptop", "smart", "0.9", 0, dataset=CIFAR)]
+    sparse = [profiles.config("laptop", "smart", "0.9", 0, dataset=CIFAR)]
     with pytest.raises(TicketError, match="'cuda' is not allowed with profile 'laptop'.*auto, cpu"):
         chapters.make_runs(notebook(tmp_path, device="cuda"), sparse, CIFAR)
     assert chapters._device(notebook(tmp_path), sparse) == "cpu"
@@ -368,7 +382,7 @@ def probed(tmp_path_factory):
     """A ledger with SNIP's clean mask at one sparsity, and one found on corrupted data."""
     folder, digits = tmp_path_factory.mktemp("probed"), data.load("digits")
     prober = probes.Prober(digits, folder)
-    made = [runs.config("smoke", "snip", "0.9", 0, dataset=digits, corruption=c) for c in ("none", "both")]
+    made = [profiles.config("smoke", "snip", "0.9", 0, dataset=digits, corruption=c) for c in ("none", "both")]
     return fill(folder / "smoke", [prober.measure(config) for config in made])
 
 
@@ -399,7 +413,7 @@ def test_probes_are_made_with_the_nets_they_need(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shares, "SPARSITIES", ("0.9",))
     monkeypatch.setattr(shares, "SCORED", ("snip",))
     live = notebook(tmp_path / "smoke", profile="smoke", source="run", seeds=1)
-    monkeypatch.setitem(runs.PROFILES["smoke"].training, "epochs", 1)
+    monkeypatch.setitem(profiles.PROFILES["smoke"].training, "epochs", 1)
     found = shares.measured(live)
     assert {key[1]: len(rows) for key, rows in found.items()} == {"snip": 1, "lt": 1}
     kinds = sorted(made["kind"] for made in Ledger(live.ledger).rows())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from synthetic import CIFAR, arms, book, row
 
-from ticketlib import campaign, chapters, checks, data, grids, nb, overlaps, plots, probes, runs, spent
+from ticketlib import campaign, chapters, checks, data, grids, nb, overlaps, plots, probes, profiles, spent
 from ticketlib.ledger import Ledger
 
 MOVED = checks.against_itself("rearranged")
@@ -165,7 +165,7 @@ def test_missing_runs_are_made_longer_ones_too(tmp_path, monkeypatch):
     monkeypatch.setattr(chapters, "make_runs", lambda run, configs, dataset: asked.extend(configs))
     live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
     assert checks.rows(live, ("dense@0",), ("smart@0.9",)) == {"resnet8": {}, "vgg11": {}}
-    longer = runs.config("smoke", "smart", "0.9", 0, dataset=data.load("digits"), epochs=10)
+    longer = profiles.config("smoke", "smart", "0.9", 0, dataset=data.load("digits"), epochs=10)
     assert asked == ["dense@0", longer]
 
 

@@ -17,10 +17,10 @@ STILL = np.array([-0.2, 0.1, 0.2, -0.1, 0.15, -0.1])  # points a seed, all about
 
 def test_judge_all_hold_and_the_sentence():
     judged = verdicts.judge(CLAIMS["B"], {"snip": STILL, "grasp": STILL + 0.1, "lt": STILL - 0.1}, 1.0, N)
-    assert judged.word == HOLDS and [row.verdict.word for row in judged.rows] == [HOLDS] * 3
+    assert judged.word == HOLDS and [row.verdict.word for row in judged.compared] == [HOLDS] * 3
     assert judged.sentence.startswith("holds: SNIP holds (+0.01, ") and judged.sentence.endswith("; n = 6")
-    assert all(row.estimate.confidence == 0.9 for row in judged.rows)
-    assert sorted(round(row.adjusted.confidence, 4) for row in judged.rows) == [0.9, 0.95, 0.9667]
+    assert all(row.estimate.confidence == 0.9 for row in judged.compared)
+    assert sorted(round(row.adjusted.confidence, 4) for row in judged.compared) == [0.9, 0.95, 0.9667]
 
 
 def test_judge_shifts_give_each_word():
@@ -36,7 +36,7 @@ def test_adjustment_can_undo_what_the_plain_interval_shows():
     alone = np.array([0.1, 0.9, 0.3, 1.4, 0.8, 0.2])
     noise = np.array([-3.0, 3.0, -2.0, 2.5, -1.0, 1.0])
     judged = verdicts.judge(CLAIMS["D1"], {"half": alone + 0.05, "shuffled": noise, "rearranged": noise[::-1]}, None, N)
-    half = judged.rows[0]
+    half = judged.compared[0]
     assert half.estimate.low > 0 > half.adjusted.low and half.verdict.word == UNDECIDED
     assert half.holm.p < 0.05 < half.holm.p_adjusted
 
@@ -57,7 +57,7 @@ def test_judge_says_what_is_missing():
     judged = verdicts.judge(CLAIMS["A"], {"snip": STILL, "lt": STILL[:2]}, 1.0, N)
     assert judged.word == PROVISIONAL and judged.sentence.startswith("provisional, 0 of 6 seeds: SNIP holds")
     assert judged.sentence.endswith("; GraSP (not run); LT (provisional, 2 of 6 seeds)")
-    assert judged.rows[2].holm.p is None and judged.rows[2].estimate.n == 2
+    assert judged.compared[2].holm.p is None and judged.compared[2].estimate.n == 2
 
 
 def test_a_word_that_a_collapse_bars_is_said_on_the_board():
@@ -92,7 +92,7 @@ def test_judge_is_total_and_words_follow_the_adjusted_interval(claim_id, data):
     values = st.lists(st.floats(-100, 100) | st.floats(-2, 2), max_size=8)
     judged = verdicts.judge(claim, {c.key: data.draw(values) for c in claim.comparisons}, 1.0, N)
     assert judged.word in verdicts.WORDS + verdicts.NO_VERDICT
-    for row in judged.rows:
+    for row in judged.compared:
         assert row.verdict.word == verdicts.verdict(row.kind, row.adjusted, 1.0, N).word
         if row.ready:
             assert row.holm.decided == (row.verdict.word in (HOLDS, FAILS))
@@ -106,7 +106,7 @@ def wrong_share(claim, means, wrong, correlated):
         shared = generator.normal(0, 1, 6) if correlated else 0
         draws = {c.key: mean + shared + generator.normal(0, 1, 6)
                  for c, mean in zip(claim.comparisons, means, strict=True)}
-        rows = verdicts.judge(claim, draws, 1.0, 6).rows
+        rows = verdicts.judge(claim, draws, 1.0, 6).compared
         errors += any(row.verdict.word in wrong for row in rows)
     return errors / 600
 

@@ -53,13 +53,14 @@ def test_random_tickets_need_both_parts():
 def test_a_rearrangement_that_does_nothing():
     rows = arms(FOUND) + arms(REARRANGED, control={"moved_share": 0.0})
     judged = judge(rows)
-    assert judged.word == "undecided" and "control did nothing" in judged.rows[0].verdict.sentence
+    assert judged.word == "undecided" and "control did nothing" in judged.compared[0].verdict.sentence
 
 
 @pytest.mark.parametrize("control", [{}, {"label_agreement": 0.9, "pixel_correlation": 0.0},
                                      {"label_agreement": 0.1, "pixel_correlation": 0.9}])
 def test_a_corruption_that_does_nothing_or_was_not_recorded(control):
-    assert "control did nothing" in judge(arms(FOUND) + arms(CORRUPTED, control=control), "A").rows[0].verdict.sentence
+    judged = judge(arms(FOUND) + arms(CORRUPTED, control=control), "A")
+    assert "control did nothing" in judged.compared[0].verdict.sentence
 
 
 def test_a_corrupted_pretraining_records_its_control_in_the_parent():
@@ -73,25 +74,25 @@ def test_a_collapse_is_counted_and_bars_holds(facts):
     rows = arms(FOUND | REARRANGED)
     rows[0] = Row(rows[0] | facts)
     judged = judge(rows)
-    assert "collapsed runs: 1" in judged.rows[0].verdict.sentence and judged.rows[0].verdict.word != "holds"
+    assert "collapsed runs: 1" in judged.compared[0].verdict.sentence and judged.compared[0].verdict.word != "holds"
     assert "; collapsed runs: 1); GraSP holds (" in judged.sentence
 
 
 def test_a_rule_that_empties_a_layer_is_not_defined_here():
     rows = arms(FOUND | {"smart": 80.0}) + arms({"uniform": 70.0}, empty_layers=["conv.weight"])
-    assert [r.verdict.word for r in judge(rows, "C").rows][-1] == "not defined here"
+    assert [r.verdict.word for r in judge(rows, "C").compared][-1] == "not defined here"
 
 
 @pytest.mark.parametrize("facts", [{"device": "cuda"}, {"threads": 2}, {"versions": {"torch": "3"}}])
 def test_pairs_of_different_machines_are_refused(facts):
     judged = judge(arms(FOUND) + arms(REARRANGED, **facts))
-    assert judged.word == "undecided" and next(iter(facts)) in judged.rows[0].verdict.sentence
+    assert judged.word == "undecided" and next(iter(facts)) in judged.compared[0].verdict.sentence
 
 
 @pytest.mark.parametrize("changes", [{"engine": "dense"}, {"precision": "float32"}])
 def test_pairs_of_different_recipes_are_refused(changes):
     judged = judge(arms(FOUND) + arms(REARRANGED, changes=changes))
-    assert next(iter(changes)) in judged.rows[0].verdict.sentence
+    assert next(iter(changes)) in judged.compared[0].verdict.sentence
 
 
 @pytest.mark.parametrize("changes", [{"recipe": 0}, {"held_out": 5000}, {"epochs": 5}, {"lr": 0.01}])
@@ -116,7 +117,7 @@ def test_tickets_of_a_net_that_diverged_count_as_diverged_and_no_seed_is_lost():
     rows = one_diverged({"lrr": 85.0, "hybrid": 87.0})
     assert not any(r.config.seed == 2 for r in rows if r.config.ticket == "lrr")
     judged = judge(rows, "D2")
-    assert judged.rows[0].estimate.n == 6 and "collapsed runs: 4" in judged.rows[0].verdict.sentence
+    assert judged.compared[0].estimate.n == 6 and "collapsed runs: 4" in judged.compared[0].verdict.sentence
     found = evidence.select(rows, "laptop")
     assert {key: [seed for seed, r in of.items() if r.get("not_made")] for key, of in found.items()} == {
         "dense@0": [], **{f"{t}@{s}": [2] for t in ("lrr", "hybrid") for s in ("0.9", "0.98")},
@@ -128,7 +129,7 @@ def test_tickets_of_a_net_that_diverged_count_as_diverged_and_no_seed_is_lost():
 def test_a_pretraining_on_spoilt_data_that_diverged_bars_holds():
     rows = one_diverged(FOUND | CORRUPTED, "dense+both")
     judged = judge(rows, "A")
-    words = {r.comparison.key: r.verdict for r in judged.rows}
+    words = {r.comparison.key: r.verdict for r in judged.compared}
     assert words["lt"].word == "undecided" and "collapsed runs: 2" in words["lt"].sentence
     assert words["snip"].word == "holds" and judged.word == "holds in part"
 
@@ -140,7 +141,7 @@ def test_a_ticket_that_has_a_row_keeps_it():
 
 def test_a_rearrangement_that_changed_the_keep_counts_did_something_else():
     rows = arms(FOUND, keep_counts={"a": 5, "b": 5}) + arms(REARRANGED, keep_counts={"a": 6, "b": 4})
-    assert "control did nothing" in judge(rows).rows[0].verdict.sentence
+    assert "control did nothing" in judge(rows).compared[0].verdict.sentence
     rows = arms(FOUND, keep_counts={"a": 5, "b": 5}) + arms(REARRANGED, keep_counts={"a": 5, "b": 5})
     assert judge(rows).word == "holds"
 
@@ -150,7 +151,7 @@ def test_an_engine_that_changes_between_seeds_or_sparsities_is_refused(changed):
     rows = [arms_of for arms_of in arms(FOUND | REARRANGED) if not changed(arms_of)]
     rows += [one for one in arms(FOUND | REARRANGED, changes={"engine": "dense"}) if changed(one)]
     judged = judge(rows)
-    assert judged.word == "undecided" and "they differ in engine" in judged.rows[0].verdict.sentence
+    assert judged.word == "undecided" and "they differ in engine" in judged.compared[0].verdict.sentence
 
 
 def test_two_rows_of_one_place_are_refused_by_name():
@@ -176,11 +177,11 @@ def test_a_corrupted_row_is_refused_before_anything_is_judged(tmp_path):
     rows = arms(FOUND | REARRANGED)
     for one in rows:
         Ledger(tmp_path).add(one)
-    assert judge(Ledger(tmp_path).rows()).word == "holds"
+    assert judge(Ledger(tmp_path).compared()).word == "holds"
     path = Ledger(tmp_path).path(rows[0]["name"])
     for old, new in (('"accuracy": ', '"accuracy": 9'), ('"seed": 0', '"seed": 7'), ("{", "")):
         whole = path.read_text()
         path.write_text(whole.replace(old, new, 1))
         with pytest.raises(TicketError, match=path.name):
-            judge(Ledger(tmp_path).rows())
+            judge(Ledger(tmp_path).compared())
         path.write_text(whole)

@@ -12,7 +12,7 @@ import yaml
 from docutils import nodes
 from synthetic import arms, row
 
-from ticketlib import baselines, drawings, pages, pilot, pipeline, ratios, reading, replies, runs, spent
+from ticketlib import baselines, drawings, pages, pilot, pipeline, profiles, ratios, reading, replies, spent
 from ticketlib.claims import CLAIMS
 from ticketlib.nb import ROOT
 
@@ -110,10 +110,10 @@ def test_core_hours_are_summed_by_kind_and_energy_follows():
 
 
 def test_profiles_differ_in_what_the_table_says_and_in_nothing_else():
-    a, b = (runs.PROFILES[name].training for name in ("laptop", "paper"))
+    a, b = (profiles.PROFILES[name].training for name in ("laptop", "paper"))
     assert {what for what in a if a[what] != b[what]} == set(pages.REASONS)
     table = pages.recipe_differences()
-    smoke = runs.PROFILES["smoke"].training
+    smoke = profiles.PROFILES["smoke"].training
     assert f"| epochs | {smoke['epochs']} | {a['epochs']} | {b['epochs']} |" in table and "| momentum |" not in table
     assert "| random horizontal flips | no | yes | yes | it does not; `smoke` does" in table
 

@@ -10,8 +10,9 @@ from ticketlib.answers import Answer, Facts, Need, Pair, Piece
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, Row
 from ticketlib.nb import book_ledger
+from ticketlib.profiles import PROFILES
 from ticketlib.reviewers import ITEMS, TOTAL
-from ticketlib.runs import PROFILES, lineage
+from ticketlib.runs import lineage
 
 IDS = (
     [f"R1.{k}" for k in range(1, 5)] + [f"R2.{k}" for k in range(1, 15)] + [f"R3.{k}" for k in range(1, 4)]

@@ -7,9 +7,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ticketlib import data, runs
+from ticketlib import data, profiles
 from ticketlib.errors import TicketError
-from ticketlib.runs import Config, config, parent, streams
+from ticketlib.profiles import config
+from ticketlib.runs import Config, parent, streams
 
 
 @pytest.fixture(scope="module")
@@ -127,4 +128,4 @@ def test_profiles_give_configurations(digits):
 
 
 def test_shortest():
-    assert [runs.shortest(s) for s in (0.9, "0.90", "0.995", ".5", 0)] == ["0.9", "0.9", "0.995", "0.5", "0"]
+    assert [profiles.shortest(s) for s in (0.9, "0.90", "0.995", ".5", 0)] == ["0.9", "0.9", "0.995", "0.5", "0"]

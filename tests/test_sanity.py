@@ -2,9 +2,7 @@
 
 import contextlib
 import functools
-import importlib.util
 import io
-import os
 import re
 import shutil
 import subprocess
@@ -341,97 +339,6 @@ def test_random_scores_repeat_with_the_weights_and_touch_no_global_stream(model,
 def test_integer_scores_are_scores(model, batch):
     ranks = scorers.scorer(lambda *b: {n: s.flatten().argsort().view(s.shape) for n, s in magnitude(*b).items()})
     assert {score.dtype for score in ranks(model, *batch).values()} == {torch.float32}
-
-
-HELPER = "def helper(x): return x {} 2"
-SOURCE = """
-import torch
-{helper}
-class Kind:
-    power = {power}
-    def __init__(self, rate): self.rate = rate
-    def __call__(self, model, images, labels): return self.rate * self.power
-kind = Kind({rate})
-table = {{"a": torch.tensor([{entry}])}}
-def pruner(model, images, labels, top={top}):  # {comment}
-    return [helper(x) for x in (1, {constant})] if model in {{"a", "b", "c"}} else (table, kind, lambda: pruner)
-"""
-PLAIN = dict(helper=HELPER.format("*"), power=1, rate=1, entry=1, top=1, comment="a", constant=1)
-
-
-def identity(**changes):
-    known = {"__name__": "__main__"}
-    exec(SOURCE.format(**PLAIN | changes), known)
-    return scorers.identity(known["pruner"]), scorers.identity(known["kind"])
-
-
-def test_a_name_follows_what_a_function_computes():
-    changes = [dict(helper=HELPER.format("+")), *({what: 2} for what in ("entry", "top", "constant", "power", "rate"))]
-    found = [identity()[0], *(identity(**change)[0] for change in changes)]
-    assert len(set(found)) == len(found) and all(re.fullmatch("[0-9a-f]{12}", name) for name in found)
-    assert identity(comment="another")[0] == found[0]
-    assert len({identity()[1], identity(power=2)[1], identity(rate=2)[1]}) == 3
-
-
-RULES = """
-class Kind:
-    @staticmethod
-    def rule(w): return {static} * w
-    @classmethod
-    def of(cls, w): return {method} * w
-def pruner(model, images, labels): return Kind
-"""
-
-
-def test_what_hides_in_a_class_counts():
-    def named(**changes):
-        known = {"__name__": "__main__"}
-        exec(RULES.format(**{"static": 1, "method": 1} | changes), known)
-        return scorers.identity(known["pruner"])
-
-    assert len({named(), named(static=2), named(method=2)}) == 3 and named() == named()
-
-
-def test_a_global_read_in_a_class_made_inside_counts():
-    def named(power):
-        known = {"__name__": "__main__"}
-        exec(f"POWER = {power}\ndef pruner(*batch):\n    class Inner:\n        rate = POWER\n    return Inner", known)
-        return scorers.identity(known["pruner"])
-
-    assert named(1) != named(2)
-
-
-def test_a_name_is_the_same_in_another_process(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text(SOURCE.format(**PLAIN))
-    code = "import mine\nfrom ticketlib import scorers\nprint(scorers.identity(mine.pruner))"
-    there = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONHASHSEED": "1"},
-                           capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
-    spec = importlib.util.spec_from_file_location("mine", tmp_path / "mine.py")
-    mine = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "mine", mine)
-    spec.loader.exec_module(mine)
-    assert scorers.identity(mine.pruner) == there
-
-
-def test_a_module_imported_inside_counts_by_its_text(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def inside(model, images, labels):
-        import a_helper_of_mine  # noqa: F401
-
-    found = [scorers.identity(inside)]  # there is none: what the function has to live with
-    for text in ("POWER = 1", "POWER = 2"):
-        (tmp_path / "a_helper_of_mine.py").write_text(text)
-        importlib.invalidate_caches()
-        found.append(scorers.identity(inside))
-        del sys.modules["a_helper_of_mine"]
-    assert len(set(found)) == 3
-
-
-def test_what_cannot_be_read_is_refused():
-    lock = __import__("threading").Lock()
-    with pytest.raises(TicketError, match="holds a lock"):
-        scorers.scorer(lambda *batch: lock)
 
 
 def test_names_of_functions():

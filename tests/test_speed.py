@@ -9,7 +9,7 @@ import torch
 from stored_figures import stored_figures
 from synthetic import CIFAR
 
-from ticketlib import board, grids, pages, runs, speed, timings
+from ticketlib import grids, profiles, prose, runs, speed, timings
 from ticketlib.errors import TicketError
 from ticketlib.nb import ROOT
 
@@ -146,7 +146,7 @@ def test_auto_is_resolved_before_the_name(results, monkeypatch):
     for key, engine in (("smart@0.9", "sparse"), ("smart@0.5", "dense"), ("dense", "dense")):
         auto, named = (grids.arm("laptop", key, 0, CIFAR, engine=e) for e in ("auto", engine))
         assert auto == named and auto.name == named.name
-    monkeypatch.setitem(runs.PROFILES["laptop"].training, "engine", "auto")
+    monkeypatch.setitem(profiles.PROFILES["laptop"].training, "engine", "auto")
     assert grids.arm("laptop", "lt@0.98", 0, CIFAR).engine == "sparse"
     with pytest.raises(TicketError, match="auto"):
         runs.Config(**{**grids.arm("laptop", "lt@0.98", 0, CIFAR).as_dict(), "drops": ("0.5",), "engine": "auto"})
@@ -156,18 +156,10 @@ def test_readme_says_what_is_stored(root):
     assert speed.in_short(speed.load()) in (root / "README.md").read_text(encoding="utf-8")
 
 
-def test_refresh_fills_the_section_and_leaves_the_board(results, stored, tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("<!-- board -->\nx\n<!-- /board -->\n<!-- bench -->\nstale\n<!-- /bench -->\nafter\n")
-    speed.refresh(page)
-    once = page.read_text()
-    speed.refresh(page)
-    assert page.read_text() == once and board.MARKED.search(once)[0] == "<!-- board -->\nx\n<!-- /board -->"
-    assert speed.table([]) not in once and "stale" not in once and once.endswith("<!-- /bench -->\nafter\n")
-    assert "Of 3 goals set, 2 were reached." in once and once.count("the goal was") == 1
-    page.write_text("no markers")
-    with pytest.raises(TicketError, match="page.md"):
-        speed.refresh(page)
+def test_readmes_section_is_short_and_names_the_goals_that_were_missed(stored):
+    short = speed.in_short(stored)
+    assert speed.table([]) not in short
+    assert "Of 3 goals set, 2 were reached." in short and short.count("the goal was") == 1
 
 
 def test_a_figure_row_has_the_ratio_and_every_field_that_is_read():
@@ -217,5 +209,5 @@ def test_plan_is_timed_beside_a_ledger(monkeypatch):
 
 
 def test_pages_table_is_what_the_page_shows(stored):
-    assert speed.table(speed.rows(stored)) == pages.table(speed.TITLES, map(speed.cells, speed.rows(stored)))
+    assert speed.table(speed.rows(stored)) == prose.table(speed.TITLES, map(speed.cells, speed.rows(stored)))
     assert ROOT.joinpath("notebooks", "06_speed.ipynb").is_file()

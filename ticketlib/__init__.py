@@ -7,11 +7,11 @@ The modules, in the order in which to read them:
 - its training: train, graphs, sparse (and below it plans, layout, kernels, convolutions, tiles, norms, pools, heads,
   vectors)
 - its use: inference, flat
-- its row: runs, ledger, experiment, checkpoints, machine, probes, imagenet
+- its row: runs, profiles, ledger, experiment, checkpoints, machine, probes, imagenet
 - many runs: grids, campaign, backends, journal, progress, audit, commands
 - what rows say: claims, evidence, stats, verdicts, board
-- a pruner of your own: sanity, scorers, findings
-- what pages share: nb, pages, plots, drawings, chapters, checks, errors
+- a pruner of your own: sanity, scorers, identity, findings
+- what pages share: nb, pages, prose, plots, drawings, chapters, checks, errors
 - pages on claims: judging, controls, pilot, budget, spent, learning, seconds, speed, timings
 - pages on masks: shares, overlaps, drifts, shapes, limits
 - other pages: pipeline, reading, sources, published, reviewers, replies, answers, observations, baselines, repeats,

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ticketlib import commands, grids, runs
+from ticketlib import commands, grids, profiles
 from ticketlib.errors import TicketError
 
 
@@ -54,7 +54,7 @@ def _folder_option(sub):
 
 def _ledger_options(sub):
     _folder_option(sub)
-    sub.add_argument("--profile", default="laptop", help=", ".join(runs.PROFILES))
+    sub.add_argument("--profile", default="laptop", help=", ".join(profiles.PROFILES))
 
 
 def _grid_options(sub):

@@ -8,13 +8,13 @@ from typing import NamedTuple
 from ticketlib import board, campaign, evidence, grids, stats, verdicts
 from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError, one_of
-from ticketlib.runs import PROFILES, lineage
-from ticketlib.sources import signed
+from ticketlib.profiles import PROFILES, Images
+from ticketlib.prose import signed
+from ticketlib.runs import lineage
 
 EDITORIAL, MEASURED, COMPUTED = KINDS = ("editorial", "measured", "computed")
 DESCRIBED, PARTLY, FOLLOWED, NOT_FOLLOWED = "described", "described in part", "followed", "not followed yet"
 SETTLED = (*verdicts.WORDS, DESCRIBED, COMPUTED, FOLLOWED)
-UNKNOWN = "0" * 16  # stands for the fingerprint of images that no row has seen
 
 
 class Pair(NamedTuple):
@@ -100,7 +100,7 @@ class Facts:
         """Name and fingerprint of a data set, as rows have it; a stand-in where no row has seen it."""
         name = dataset or PROFILES[self.profile].dataset
         known = [key for key, _ in self.fingerprints.most_common() if key[0] == name]
-        return Images(name, known[0][1] if known else UNKNOWN)
+        return Images(*known[0]) if known else Images(name)
 
     def row(self, config):
         """The row of a run; of a ticket that cannot be made, what `evidence.not_made` says of it; else None."""
@@ -115,13 +115,6 @@ class Facts:
     def arms(self):
         """Rows that verdicts may read: dict arm -> {seed: Row}."""
         return evidence.select(self.rows, self.profile)
-
-
-class Images(NamedTuple):
-    """What names a run's images: all that a grid needs of a data set."""
-
-    name: str
-    fingerprint: str
 
 
 def couples(need, pair, facts):
@@ -192,7 +185,7 @@ def of_claim(claim_id, facts):
     if judged is None or judged.word == verdicts.NOT_RUN:
         return verdicts.NOT_RUN, Piece("", complete=False)
     text = judged.sentence.removeprefix(judged.word).lstrip(",: ")
-    seeds = tuple(row.estimate.n for row in judged.rows)
+    seeds = tuple(one.estimate.n for one in judged.compared)
     return judged.word, Piece(text, names, seeds, judged.word in verdicts.WORDS)
 
 

@@ -4,8 +4,8 @@ from collections import defaultdict
 
 import numpy as np
 
-from ticketlib import checks, pages, pilot, stats
-from ticketlib.sources import points, signed, span
+from ticketlib import checks, pilot, prose, stats
+from ticketlib.prose import points, signed, span
 
 PAIRS = (("snip+rearranged", "snip"), ("smart", "snip"), ("smart", "uniform"))
 BOTH = ("recorded", "again")
@@ -47,8 +47,8 @@ def _machine(rows):
     twice, shifts = sorted(_twice(rows).items()), _shifts(rows)
     accuracies = [_line(checks.label(ticket), s, of, "{:.2f}".format) for (s, ticket), of in twice]
     differences = [_line(label, s, of, signed) for label, s, of, _ in shifts]
-    return "\n\n".join([_how(rows), pages.table(["accuracy, %", *titles], accuracies),
-                        pages.table(["difference, points", *titles], differences), _far(shifts)])  # fmt: skip
+    return "\n\n".join([_how(rows), prose.table(["accuracy, %", *titles], accuracies),
+                        prose.table(["difference, points", *titles], differences), _far(shifts)])  # fmt: skip
 
 
 def _how(rows):

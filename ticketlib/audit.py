@@ -10,12 +10,11 @@ from datetime import UTC, datetime
 from ticketlib import evidence, experiment, journal, machine, runs
 from ticketlib.data import Dataset, cache_folder
 from ticketlib.errors import TicketError
+from ticketlib.evidence import SAME_IN_A_PAIR
 from ticketlib.ledger import Ledger, Row, name_of
 
-STRATA = (("lt",), ("lrr",), ())  # the tickets that one row each is drawn of; () is any other
-MACHINE = ("device", "threads", "versions")  # where these differ, the last digit may
-NOT_COMPARED = (*MACHINE, "code", "seconds", "train_seconds", "eval_seconds", "images_per_second")
-EQUAL, DIFFERS, ELSEWHERE = OUTCOMES = ("equal to the last digit", "differs", "made on another machine")
+NOT_COMPARED = (*SAME_IN_A_PAIR, "code", "seconds", "train_seconds", "eval_seconds", "images_per_second")
+EQUAL, DIFFERS, ELSEWHERE = "equal to the last digit", "differs", "made on another machine"
 SPREAD = "other arithmetic"  # the outcome of a run that was changed on purpose
 CHANGES = (("dense", {"threads": 2}), ("dense", {"precision": "float32"}))
 DENSE = {"engine": "dense"}  # the change that lets a run of the sparse engine be made on a GPU
@@ -61,10 +60,8 @@ def draw(rows, code, date, others=1):
         raise TicketError(f"others {others} is not allowed; it must be at least 0.")
     if not order:
         raise TicketError("the ledger has no run; an audit needs rows to carry out again.")
-    lt, lrr, rest = (
-        [row for row in order if (row.config.ticket in stratum if stratum else row.config.ticket not in ("lt", "lrr"))]
-        for stratum in STRATA
-    )
+    lt, lrr = ([row for row in order if row.config.ticket == ticket] for ticket in ("lt", "lrr"))
+    rest = [row for row in order if row.config.ticket not in ("lt", "lrr")]
     shared = [row for row in lrr if lt and row.get("parent") == lt[0].get("parent")]
     found = [*lt[:1], *(shared or lrr)[:1], *rest[:others]]
     return Draw(code, date, tuple(row["name"] for row in found))
@@ -199,14 +196,14 @@ def compared(row, again, changes=()):
     Every field of the row on record is compared but those that a clock or the machine decides.
     """
     differs = sorted(what for what in row if what not in NOT_COMPARED and row[what] != again.get(what))
-    elsewhere = [what for what in MACHINE if row[what] != again[what] and what not in changes]
+    elsewhere = [what for what in SAME_IN_A_PAIR if row[what] != again[what] and what not in changes]
     outcome = ELSEWHERE if elsewhere else DIFFERS if differs else EQUAL
     config, both = row.config, {"recorded": row, "again": again}
     facts = {"arm": row["arm"], "seed": config.seed, "network": config.network, "epochs": config.epochs,
              "engine": config.engine, "recipe": config.recipe, "outcome": SPREAD if changes else outcome,
              "differs": differs, "elsewhere": elsewhere}  # fmt: skip
     for which, of in both.items():
-        wanted = ("accuracy", "loss", "diverged", "code", "seconds", *MACHINE)
+        wanted = ("accuracy", "loss", "diverged", "code", "seconds", *SAME_IN_A_PAIR)
         facts[which] = {what: of[what] for what in wanted if what in of}
     if "correct" in row and "correct" in again:
         facts["answers"] = int((row.correct != again.correct).sum())

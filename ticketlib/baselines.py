@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ticketlib import findings, pages, pilot, runs, stats
+from ticketlib import findings, pilot, profiles, prose, stats
 
 
 class Baseline(NamedTuple):
@@ -29,7 +29,7 @@ def spreads(rows, profile="laptop"):
 
     Where that length has fewer than two seeds, the longest one that has two stands in.
     """
-    counting, found = runs.PROFILES[profile].training["epochs"], {}
+    counting, found = profiles.PROFILES[profile].training["epochs"], {}
     known = pilot.spreads(pilot.of_profile(rows, profile))
     for (label, epochs), sd in sorted(known.items(), key=lambda item: item[0][1]):
         if epochs <= counting:
@@ -45,7 +45,7 @@ def table(rows, profile="laptop"):
         lines.append([baseline.name, baseline.says, baseline.like, *figures])
     titles = ["train beside it", "if it does as well", "planned like", "spread over seeds", "seeds asked",
               "seeds taken", "smallest margin they show"]  # fmt: skip
-    return pages.table(titles, lines)
+    return prose.table(titles, lines)
 
 
 def _figures(baseline, epochs, sd):
@@ -64,7 +64,7 @@ def sentence(rows, profile="laptop"):
         return "The pilot has no spread over seeds yet, so no number of seeds can be planned."
     worst = max(asked, key=asked.get)
     plan = stats.seeds_needed(asked[worst], pilot.margin())
-    margin, family = pages.points(pilot.margin()), len(findings.CHECKS.comparisons)
+    margin, family = prose.points(pilot.margin()), len(findings.CHECKS.comparisons)
     strictest = stats.seeds_needed(asked[worst], pilot.margin(), family=family).strictest
     return (
         f"**Plan {max(plan.asked, plan.n)} seeds** for a power of 80 %, with a margin of {margin} on a network like "

@@ -1,22 +1,18 @@
 """The verdict board: one line a claim, computed from the book's ledger, for the front page and README."""
 
 import json
-import re
 import textwrap
 from collections import Counter
 
 from ticketlib import checks, drawings, evidence, nb, verdicts
 from ticketlib.claims import CLAIMS
-from ticketlib.errors import TicketError
-from ticketlib.ledger import Ledger
-from ticketlib.sources import signed, span
+from ticketlib.prose import signed, span
 
 PROTOCOL = nb.ROOT / "book" / "protocol.json"  # margin and n, written by hand once, before any row that counts
 BADGES = {"holds": "success", "holds in part": "warning", "does not hold": "danger", "undecided": "secondary"}
 NO_WORD = "no verdict"  # in the history: not run, provisional, not defined here
 SEEN = 3  # margins from zero to the edge of a drawn effect; what lies beyond is drawn at the edge
 MIDDLE, PER_MARGIN = 230, 20  # of a drawn effect, in its units: where zero is, and how wide a margin
-MARKED = re.compile(r"(<!-- board -->\n).*?(<!-- /board -->)", re.S)
 
 
 def protocol():
@@ -24,33 +20,31 @@ def protocol():
     return json.loads(PROTOCOL.read_text(encoding="utf-8")) if PROTOCOL.is_file() else None
 
 
-def judged(rows, profile="laptop", network="resnet"):
+def judged(rows, profile="laptop"):
     """All claims judged from rows: dict from claim id to verdicts.Judged; empty until the protocol is fixed."""
     fixed = protocol()
     if fixed is None:
         return {}
-    return {claim: evidence.judge(rows, claim, profile, fixed["margin"], fixed["seeds"], network) for claim in CLAIMS}
+    return {claim: evidence.judge(rows, claim, profile, fixed["margin"], fixed["seeds"]) for claim in CLAIMS}
 
 
-def found(rows, profile="laptop", network="resnet"):
-    """The word and the sentence of every claim: dict from claim id to (word, sentence)."""
-    judgements = judged(rows, profile, network)
+def said(judgements):
+    """The word and the sentence of every claim, from what `judged` gives: dict from claim id to (word, sentence)."""
     return {
         claim: (judgements[claim].word, judgements[claim].sentence) if judgements else (verdicts.NOT_RUN,) * 2
         for claim in CLAIMS
     }
 
 
-def drawn(rows, chapters, profile="laptop", network="resnet"):
+def drawn(rows, chapters):
     """The board of the front page, Markdown: claim and word, effects with intervals drawn small, seeds and device.
 
     Arguments: rows, of the ledger; chapters, names of the notebooks whose pages are there to link to.
     """
-    judgements, words = judged(rows, profile, network), found(rows, profile, network)
-    arms = evidence.select(rows, profile, network)
+    judgements, arms = judged(rows), evidence.select(rows, "laptop")
     lines = ["| what the paper says, and the verdict | comparisons, in points | seeds, device |", "| --- | --- | --- |"]
-    for name, claim in CLAIMS.items():
-        word, sentence = words[name]
+    for name, (word, sentence) in said(judgements).items():
+        claim = CLAIMS[name]
         says = f"[{claim.sentence}](claims/{claim.notebook})" if claim.notebook in chapters else claim.sentence
         badge = f"{{bdg-{BADGES.get(word, 'light')}}}`{word}`"
         effects = "–" if word == verdicts.NOT_RUN else effect_picture(judgements[name], sentence)
@@ -58,12 +52,12 @@ def drawn(rows, chapters, profile="laptop", network="resnet"):
         lost = lost_runs(judgements[name], arms) if judgements else ""
         seeds += f"; {lost}" if lost else ""
         lines.append(f"| **{name}.** {says} {badge} | {effects} | {seeds} |")
-    return "\n".join([":::{table}", ":class: board", "", *lines, ":::", *scope(profile)])
+    return "\n".join([":::{table}", ":class: board", "", *lines, ":::", *scope()])
 
 
 def summary(rows):
     """How many claims have which word, as one sentence."""
-    words = [word for word, _ in found(rows).values()]
+    words = [word for word, _ in said(judged(rows)).values()]
     counted = [f"{words.count(word)} *{word}*" for word in (*verdicts.WORDS, *verdicts.NO_VERDICT) if word in words]
     return f"**Of {len(words)} claims: {', '.join(counted)}.**"
 
@@ -71,15 +65,15 @@ def summary(rows):
 def barred(rows, profile="laptop"):
     """What collapsed runs rule out while seeds are still to come, in two sentences; "" where they rule out nothing."""
     still_open = [one for one in judged(rows, profile).values() if one.word == verdicts.PROVISIONAL]
-    compared = [row for one in still_open for row in one.rows]
-    collapsed = sum(row.collapsed > 0 for row in compared)
+    compared = [pair for one in still_open for pair in one.compared]
+    collapsed = sum(pair.collapsed > 0 for pair in compared)
     if not collapsed:
         return ""
     best = {word: [one.claim.id for one in still_open if verdicts.at_best(one) == word] for word in verdicts.WORDS[1:]}
     can_be = "; ".join(f"{', '.join(ids)} *{word}*" for word, ids in best.items() if ids)
     of = f"{collapsed} of {len(compared)} comparisons"
-    said = f"Collapsed runs bar *holds* for {of}, whatever seeds are still to come."
-    return f"{said} At best the words will be: {can_be}." if can_be else said
+    text = f"Collapsed runs bar *holds* for {of}, whatever seeds are still to come."
+    return f"{text} At best the words will be: {can_be}." if can_be else text
 
 
 def opposites(judged_claim, arms):
@@ -95,9 +89,9 @@ def opposites(judged_claim, arms):
 def hidden(rows, profile="laptop"):
     """Which means over sparsities hide opposite differences, as one sentence; "" where none does."""
     arms = evidence.select(rows, profile)
-    said = [f"{claim}, {phrase}" for claim, one in judged(rows, profile).items() for phrase in opposites(one, arms)]
+    found = [f"{claim}, {phrase}" for claim, one in judged(rows, profile).items() for phrase in opposites(one, arms)]
     head = "Claims are judged on a mean over two sparsities. It hides opposite differences, in points"
-    return f"{head}: {'; '.join(said)}." if said else ""
+    return f"{head}: {'; '.join(found)}." if found else ""
 
 
 def behind(judged_claim, arms):
@@ -115,13 +109,13 @@ def lost_runs(judged_claim, arms):
     rows = behind(judged_claim, arms)
     times = Counter(arm for c in judged_claim.claim.comparisons for arm in (c.a, c.b))
     shared = any(times[row["arm"].partition("@")[0]] > 1 for row in rows if evidence.collapsed(row))
-    said = evidence.collapses(rows)
-    return f"{said.replace(' (', ' in all (', 1)}; comparisons share runs" if shared else said
+    counted = evidence.collapses(rows)
+    return f"{counted.replace(' (', ' in all (', 1)}; comparisons share runs" if shared else counted
 
 
 def count_and_device(judged_claim, arms):
     """How many seeds a claim's rows have, and on what they were made; says so where there are none."""
-    seeds = [row.estimate.n for row in judged_claim.rows] if judged_claim else []
+    seeds = [one.estimate.n for one in judged_claim.compared] if judged_claim else []
     if not any(seeds):
         return "no runs"
     made = sorted({f"{row['device']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
@@ -135,25 +129,25 @@ def effect_picture(judged_claim, sentence):
     A comparison that is not ready for its interval shows its words instead; where none is, there is no line at zero.
     Superiority has no margin, so no band.
     """
-    margin, height = protocol()["margin"], 30 * len(judged_claim.rows)
-    ready = any(row.ready for row in judged_claim.rows)
+    margin, height = protocol()["margin"], 30 * len(judged_claim.compared)
+    ready = any(one.ready for one in judged_claim.compared)
     parts = [drawings.line(MIDDLE, 0, MIDDLE, height, width=0.8)] if ready else []
-    for i, row in enumerate(judged_claim.rows):
-        parts += [drawings.text(0, 30 * i + 12, row.comparison.label), *_effect(row, 30 * i, margin)]
+    for i, one in enumerate(judged_claim.compared):
+        parts += [drawings.text(0, 30 * i + 12, one.comparison.label), *_effect(one, 30 * i, margin)]
     return drawings.svg(MIDDLE + SEEN * PER_MARGIN + 6, height, parts, sentence.replace("|", "/"))
 
 
-def _effect(row, y, margin):
+def _effect(one, y, margin):
     """The drawing of one comparison, its words beneath its label."""
-    if not row.ready:
-        _, _, more = row.verdict.sentence.partition("; ")  # the seeds stand beside the picture
-        said = more or "no collapsed runs" if row.verdict.word == verdicts.PROVISIONAL else row.verdict.sentence
-        return [drawings.text(0, y + 25, textwrap.shorten(said, 50, placeholder=" ..."), size=11)]
-    low, point, high = (_x(value, margin) for value in (row.adjusted.low, row.adjusted.point, row.adjusted.high))
-    ends = f"{signed(row.adjusted.low)} to {signed(row.adjusted.high)}"
-    barred = " (collapse)" * (verdicts.BARRED in row.verdict.sentence)
-    words = f"{row.verdict.word}{barred}: {signed(row.adjusted.point)} ({ends})"
-    band = [drawings.band(_x(-margin, margin), y, 2 * PER_MARGIN, 16)] if row.kind != "superiority" else []
+    if not one.ready:
+        _, _, more = one.verdict.sentence.partition("; ")  # the seeds stand beside the picture
+        text = more or "no collapsed runs" if one.verdict.word == verdicts.PROVISIONAL else one.verdict.sentence
+        return [drawings.text(0, y + 25, textwrap.shorten(text, 50, placeholder=" ..."), size=11)]
+    low, point, high = (_x(value, margin) for value in (one.adjusted.low, one.adjusted.point, one.adjusted.high))
+    ends = f"{signed(one.adjusted.low)} to {signed(one.adjusted.high)}"
+    barred = " (collapse)" * (verdicts.BARRED in one.verdict.sentence)
+    words = f"{one.verdict.word}{barred}: {signed(one.adjusted.point)} ({ends})"
+    band = [drawings.band(_x(-margin, margin), y, 2 * PER_MARGIN, 16)] if one.kind != "superiority" else []
     bar = drawings.line(low, y + 8, high, y + 8, width=3, colour=drawings.ACCENT)
     return [*band, bar, drawings.dot(point, y + 8), drawings.text(0, y + 25, words, size=11)]
 
@@ -166,15 +160,16 @@ def _x(points, margin):
 def table(rows, profile="laptop"):
     """The board as a Markdown table for README: claim, verdict with effect, interval and n; then the scope."""
     lines = ["| claim | what the paper says | what we found |", "| --- | --- | --- |"]
-    for claim, (_, sentence) in found(rows, profile).items():
+    words = said(judged(rows, profile))
+    for claim, (_, sentence) in words.items():
         lines.append("| " + " | ".join([claim, CLAIMS[claim].sentence, sentence.replace("|", "/")]) + " |")
-    words = [word for word, _ in found(rows, profile).values()]
-    more = [line for said in (barred(rows, profile), hidden(rows, profile)) if said for line in ("", said)]
-    return "\n".join([*lines, *scope(profile), *no_words(words), *more])
+    more = [line for text in (barred(rows, profile), hidden(rows, profile)) if text for line in ("", text)]
+    return "\n".join([*lines, *scope(profile), *no_words(word for word, _ in words.values()), *more])
 
 
 def no_words(words):
     """The lines under README's board that explain words which are no verdict; none where there are none."""
+    words = set(words)
     there = [f"*{word.capitalize()}*" for word in (verdicts.NOT_RUN, verdicts.PROVISIONAL) if word in words]
     are = "are no verdicts" if len(there) > 1 else "is no verdict"
     return ["", f"{' and '.join(there)} {are}: runs that would decide are not there yet."] if there else []
@@ -183,15 +178,6 @@ def no_words(words):
 def scope(profile="laptop"):
     """The line under the board that says where its verdicts apply; no line until the protocol is fixed."""
     return ["", f"Scope of every verdict: {evidence.scope(profile)}."] if protocol() else []
-
-
-def refresh(path, rows=None):
-    """Write the board between the markers of a Markdown file; nothing else of it changes."""
-    rows = Ledger(nb.book_ledger("laptop")).rows() if rows is None else rows
-    text = path.read_text(encoding="utf-8")
-    if not MARKED.search(text):
-        raise TicketError(f"{path.name} has no board; it needs the lines <!-- board --> and <!-- /board -->.")
-    path.write_text(MARKED.sub(lambda m: m[1] + table(rows) + "\n" + m[2], text), encoding="utf-8")
 
 
 def history():
@@ -204,7 +190,7 @@ def record(rows, date):
 
     Arguments: rows, of the ledger; date, year-month-day. Returns: whether something was added.
     """
-    words = {claim: word if word in verdicts.WORDS else NO_WORD for claim, (word, _) in found(rows).items()}
+    words = {claim: word if word in verdicts.WORDS else NO_WORD for claim, (word, _) in said(judged(rows)).items()}
     fixed, entries = protocol(), changes()
     if fixed is None or words == (entries[-1]["words"] if entries else dict.fromkeys(CLAIMS, NO_WORD)):
         return False

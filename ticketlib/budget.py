@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ticketlib import checks, evidence, pages, pilot, runs, stats, verdicts
+from ticketlib import checks, evidence, pilot, profiles, prose, stats, verdicts
 from ticketlib.pilot import CONTRASTS, FLAT, cells, flat_from, paired
 from ticketlib.plots import style
-from ticketlib.sources import signed
+from ticketlib.prose import signed
 
 
 def verdict(run, arms):
@@ -13,7 +13,8 @@ def verdict(run, arms):
     there, planned = pilot.progress(run, arms)
     if not any(arms.values()):
         return f"**{verdicts.NOT_RUN.capitalize()}.** The pilot plans {planned} runs; this ledger has none of them."
-    counting, longest = runs.PROFILES[run.profile].training["epochs"], max(max(of, default=0) for of in arms.values())
+    counting = profiles.PROFILES[run.profile].training["epochs"]
+    longest = max(max(of, default=0) for of in arms.values())
     curves = {contrast.label: paired(arms, contrast) for contrast in CONTRASTS}
     flat = [label for label, curve in curves.items() if counting in curve and (flat_from(curve) or counting) < counting]
     rest = [label for label in curves if label not in flat]
@@ -93,7 +94,7 @@ def spread(run, arms):
 
     The first sentence takes the largest at the length that counts, as the protocol does; the second, over all lengths.
     """
-    found, counting = pilot.spreads(arms), runs.PROFILES[run.profile].training["epochs"]
+    found, counting = pilot.spreads(arms), profiles.PROFILES[run.profile].training["epochs"]
     if not found:
         return "No difference has two seeds yet, so there is no spread to plan with."
     lengths = sorted({epochs for _, epochs in found})
@@ -104,7 +105,7 @@ def spread(run, arms):
     at = {key: sd for key, sd in found.items() if key[1] == counting}
     said = [_largest(f"At {counting} epochs, the length that counts", at)] if at else []
     said += [_largest("Over all lengths", found)]
-    return "\n".join([pages.table(["difference", *(f"{e} epochs" for e in lengths)], lines), "", *said])
+    return "\n".join([prose.table(["difference", *(f"{e} epochs" for e in lengths)], lines), "", *said])
 
 
 def _largest(where, found):
@@ -140,7 +141,7 @@ def longer_table(arms):
     curves = {style(arm).label: curve for arm, curve in pilot.accuracies(arms).items()}
     lines = [[label, *_cells(curve, lengths, _accuracy), _change(curve)] for label, curve in curves.items()]
     lines += [[label, *_cells(curve, lengths, checks.effect), _change(curve)] for label, curve in contrasts.items()]
-    table = pages.table(["", *(f"{epochs} epochs" for epochs in lengths), "change within the same seeds"], lines)
+    table = prose.table(["", *(f"{epochs} epochs" for epochs in lengths), "change within the same seeds"], lines)
     rows = [row for of in arms.values() for at in of.values() for row in at.values()]
     said = ["The last column is what the longer training changes, within the seeds that have both."]
     said += [f"{collapsed.capitalize()}."] if (collapsed := evidence.collapses(rows)) else []

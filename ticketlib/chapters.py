@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from IPython.display import DisplayHandle, Markdown
 
-from ticketlib import campaign, data, evidence, experiment, grids, nb, plots, probes, runs, train, verdicts
+from ticketlib import campaign, data, evidence, experiment, grids, nb, plots, probes, profiles, runs, train, verdicts
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.machine import facts, threads
@@ -45,12 +45,12 @@ def rows_of(run):
 
 def images(run):
     """The data set of a notebook's profile."""
-    return data.load(runs.PROFILES[run.profile].dataset, run.data_root or None)
+    return data.load(profiles.PROFILES[run.profile].dataset, run.data_root or None)
 
 
 def seeds(run):
     """How many seeds a notebook carries out: its parameter, or the profile's own number."""
-    return run.seeds or runs.PROFILES[run.profile].seeds
+    return run.seeds or profiles.PROFILES[run.profile].seeds
 
 
 def book_rows(run):

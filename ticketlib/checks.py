@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ticketlib import campaign, chapters, evidence, grids, pages, plots, ratios, runs, stats, verdicts
+from ticketlib import campaign, chapters, evidence, grids, plots, profiles, prose, ratios, runs, stats, verdicts
 from ticketlib.claims import Comparison
 from ticketlib.ledger import Ledger, Row
-from ticketlib.sources import signed, title
+from ticketlib.prose import signed, title
 
 STEPS = ("step1", "step2", "step3", "step4")  # the grids whose rows these chapters show
 SPARSITIES = ("0.9", "0.98", "0.995")  # decimal text
@@ -75,13 +75,13 @@ def by_network(found, profile):
     return {
         name: evidence.select(found, profile, short)
         | {arm.replace("@", f"+epochs={total}@"): of for arm, of in at_length(found, profile, total, short).items()}
-        for short, (name, *_) in runs.PROFILES[profile].networks.items()
+        for short, (name, *_) in profiles.PROFILES[profile].networks.items()
     }
 
 
 def at_length(found, profile, epochs, network="resnet"):
     """Runs of so many epochs that keep to the profile's recipe in all else: dict arm -> {seed: Row}."""
-    usual = runs.PROFILES[profile].training["epochs"]
+    usual = profiles.PROFILES[profile].training["epochs"]
     alike = [_lasting(row, usual) for row in found if row["kind"] == "run" and row.config.epochs == epochs]
     chosen = evidence.select(alike, profile, network)
     return {arm: {seed: _lasting(row, epochs) for seed, row in of.items()} for arm, of in chosen.items()}
@@ -151,8 +151,8 @@ def finish(ax, title, cells):
 @cache
 def planned(profile):
     """Every arm that the grids plan: set of (network, arm); longer ones are named by their length."""
-    usual = runs.PROFILES[profile].training["epochs"]
-    configs = [config for step in STEPS for config in grids.grid(step, profile, pages.NO_IMAGES)]
+    usual = profiles.PROFILES[profile].training["epochs"]
+    configs = [config for step in STEPS for config in grids.grid(step, profile, profiles.NO_IMAGES)]
     return {(c.network, c.arm if c.epochs == usual else c.arm.replace("@", f"+epochs={c.epochs}@")) for c in configs}
 
 
@@ -176,13 +176,8 @@ def table(run, found, pairs, confidence):
               "remarks", "the book's"]  # fmt: skip
     keep = slice(None) if any(map(any, book.values())) else slice(-1)
     seeds = [[*line[:3], _seeds(found, *cell)] for line, cell in zip(lines, listed, strict=True)]
-    each = pages.table([*titles[:3], "points, seed by seed"], [line for line in seeds if line[3]])
-    return f"{pages.table(titles[keep], [line[keep] for line in lines])}\n\n{folded('Every seed', each)}"
-
-
-def folded(summary, text):
-    """Markdown that a page shows once its summary is clicked."""
-    return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
+    each = prose.table([*titles[:3], "points, seed by seed"], [line for line in seeds if line[3]])
+    return f"{prose.table(titles[keep], [line[keep] for line in lines])}\n\n{prose.folded('Every seed', each)}"
 
 
 def _seeds(found, network, pair, sparsity):
@@ -205,7 +200,7 @@ def cannot_be_met(profile, network, arm, sparsity):
     ticket, *options = arm.split("+")
     if ticket not in ratios.RULES or any(option.startswith("min_per_layer") for option in options):
         return False
-    family = next(short for short, (name, *_) in runs.PROFILES[profile].networks.items() if name == network)
+    family = next(short for short, (name, *_) in profiles.PROFILES[profile].networks.items() if name == network)
     return ratios.defined_counts(grids.layers(profile, family), ticket, sparsity, family=family) is None
 
 

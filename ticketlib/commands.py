@@ -7,7 +7,19 @@ import time
 from dataclasses import replace
 
 from ticketlib import audit as audits
-from ticketlib import backends, campaign, data, experiment, grids, journal, machine, nb, probes, progress, runs
+from ticketlib import (
+    backends,
+    campaign,
+    data,
+    experiment,
+    grids,
+    journal,
+    machine,
+    nb,
+    probes,
+    profiles,
+    progress,
+)
 from ticketlib.campaign import TRIES
 from ticketlib.errors import TicketError, one_of
 from ticketlib.ledger import Ledger, read_row
@@ -25,7 +37,7 @@ def show_data(options):
 
 
 def _ledger(options):
-    one_of("profile", options.profile, runs.PROFILES)
+    one_of("profile", options.profile, profiles.PROFILES)
     if options.ledger and options.ledger.exists() and not options.ledger.is_dir():
         raise TicketError(f"ledger {str(options.ledger)!r} is a file; it must be a folder, which may still be missing.")
     return Ledger(options.ledger or nb.book_ledger() / options.profile)
@@ -33,7 +45,7 @@ def _ledger(options):
 
 def _grid(options):
     ledger = _ledger(options)
-    dataset = data.load(runs.PROFILES[options.profile].dataset, options.data_root)
+    dataset = data.load(profiles.PROFILES[options.profile].dataset, options.data_root)
     configs = grids.grid(options.grid, options.profile, dataset)
     chosen = [config for config in configs if options.only in config.arm]
     if not chosen:
@@ -181,7 +193,7 @@ def audit(options):
     if one_of("device", options.device, DEVICES) == "cuda":
         backends.gpu_slots(1)  # refused now if there is none
     _refuse_dirty(options)
-    ledger, dataset = _ledger(options), data.load(runs.PROFILES[options.profile].dataset, options.data_root)
+    ledger, dataset = _ledger(options), data.load(profiles.PROFILES[options.profile].dataset, options.data_root)
     rows = [row for row in ledger.rows() if row["config"].get("fingerprint") == dataset.fingerprint]
     found, jobs = _audit_jobs(options, ledger, rows)
     again, speeds = audits.Again(ledger, dataset, found, options.device), campaign.speeds(rows)
@@ -227,7 +239,7 @@ def commit_rows(options):
         raise TicketError(f"folder {str(options.source)!r} is not there; it holds a folder of rows for each profile.")
     for path in sorted([*options.source.glob("*/*.json"), *options.source.glob("*/audits/*.json")]):
         place = path.relative_to(options.source).parent
-        one_of("profile (the folder's name)", place.parts[0], runs.PROFILES)
+        one_of("profile (the folder's name)", place.parts[0], profiles.PROFILES)
         found[path] = place, read_row(path)  # an unsound one is refused before anything is copied
     for place, row in found.values():
         _add(Ledger(nb.book_ledger() / place), row)
@@ -254,8 +266,9 @@ def _add(ledger, row):
 
 def readme(options):
     """Refresh the verdict table and the benchmarks in README.md, and note verdicts that have changed."""
-    from ticketlib import board, speed
+    from ticketlib import board, prose, speed
 
-    board.record(Ledger(nb.book_ledger("laptop")).rows(), audits.today())
-    for part in (board, speed):
-        part.refresh(nb.book_ledger().parent.parent / "README.md")
+    rows, page = Ledger(nb.book_ledger("laptop")).rows(), nb.book_ledger().parent.parent / "README.md"
+    board.record(rows, audits.today())
+    prose.write_between(page, "board", board.table(rows))
+    prose.write_between(page, "bench", speed.in_short(speed.load()))

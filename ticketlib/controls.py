@@ -4,8 +4,8 @@ import statistics
 
 import numpy as np
 
-from ticketlib import checks, evidence, overlaps, pages, plots, stats, verdicts
-from ticketlib.sources import span, title
+from ticketlib import checks, evidence, overlaps, plots, prose, stats, verdicts
+from ticketlib.prose import span, title
 
 MEASURED = {  # a manipulation check as rows name it -> what it measures, what is wanted of it
     "moved_share": ("kept places that changed", f"at least {evidence.MOVED_FLOOR:g}"),
@@ -32,7 +32,7 @@ def control_table(found, pairs):
                 lines += _control_lines(title(network), arm, made, trained)
     if not lines:
         return "**Not run.** No arm with a control is in this ledger."
-    return pages.table(["network", "arm", "measured", "wanted", "over seeds", "did its work"], lines)
+    return prose.table(["network", "arm", "measured", "wanted", "over seeds", "did its work"], lines)
 
 
 def _control_lines(network, arm, of, trained):
@@ -73,7 +73,7 @@ def pretraining_table(arms):
             below.append(_beside_guessing(plots.style(arm.partition("+")[2]).label, np.log(max(classes)), losses))
     said = "".join(f"\n\nGuessing among {n} classes gives a loss of {np.log(n):.3f}." for n in sorted(classes))
     said = " ".join([said, *below])
-    return pages.table(["pretrained on", "final training loss", "accuracy on clean tests, %", "seeds"], lines) + said
+    return prose.table(["pretrained on", "final training loss", "accuracy on clean tests, %", "seeds"], lines) + said
 
 
 def _beside_guessing(data, guessing, losses):
@@ -121,7 +121,7 @@ def arms_table(found, pairs):
         return "**Not run.** No arm of this chapter is in this ledger."
     titles = ["network", "ticket", "removed", "accuracy, %", "removed in effect", "classifier's share, %",
               "collapsed runs"]  # fmt: skip
-    return checks.folded("Every ticket by itself", pages.table(titles, lines))
+    return prose.folded("Every ticket by itself", prose.table(titles, lines))
 
 
 def _facts(rows):

@@ -6,9 +6,9 @@ from itertools import combinations
 import numpy as np
 from scipy.special import entr
 
-from ticketlib import board, chapters, evidence, overlaps, pages, ratios, runs, shares, verdicts
+from ticketlib import board, chapters, evidence, overlaps, profiles, prose, ratios, shares, verdicts
 from ticketlib.plots import style
-from ticketlib.sources import span, title
+from ticketlib.prose import span, title
 
 LT = ("0.9", "0.98")  # sparsities of LT in the book's grids
 FACTOR = 2.0  # what differs by less is called about as much
@@ -21,7 +21,7 @@ def measured(run):
     Returns: dict (network, ticket, sparsity) -> {seed: (row of the clean mask, row of the other)}; LT's may be empty.
     """
     arms = evidence.select(chapters.rows_of(run), run.profile)
-    network = runs.PROFILES[run.profile].networks["resnet"][0]
+    network = profiles.PROFILES[run.profile].networks["resnet"][0]
     found = overlaps.measured(run)
     for sparsity in LT:
         clean, spoilt = (
@@ -115,7 +115,7 @@ def table(found):
         moved = drift(of)
         cells = [" / ".join(_number(part, *how) for part in moved.values()) for how in COLUMNS.values()]
         lines.append([*name, *cells, _most(of), len(of)])
-    return f"{pages.table(titles, lines)}\n\n{BELOW}"
+    return f"{prose.table(titles, lines)}\n\n{BELOW}"
 
 
 def _most(of):
@@ -146,7 +146,7 @@ def answer(found):
     far = [times for beside in YARDSTICKS.items() if (times := _times_as_far(cells, *beside))]
     measured = f"Spoilt data move keep-ratios, by their median divergence, {'; '.join(far)}. " if far else ""
     return (f"**{' '.join(said)}** {measured}Kept weights that move to other layers: {moved}.\n\n"
-            f"{pages.table(TITLES, lines)}")  # fmt: skip
+            f"{prose.table(TITLES, lines)}")  # fmt: skip
 
 
 def _times_as_far(cells, yardstick, said):

@@ -2,7 +2,6 @@
 
 import functools
 from collections import Counter, defaultdict
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -10,9 +9,10 @@ from ticketlib import grids, stats, verdicts
 from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Row
+from ticketlib.profiles import PROFILES, Images, fields
+from ticketlib.prose import title
 from ticketlib.ratios import RULES
-from ticketlib.runs import PROFILES, lineage
-from ticketlib.sources import title
+from ticketlib.runs import lineage
 
 MOVED_FLOOR = 0.10  # a rearrangement or shuffle must touch at least this share of the kept weights
 LABELS_SLACK = 0.05  # corrupted labels agree with the true ones at 1 / classes, give or take this
@@ -35,10 +35,7 @@ def select(rows, profile, network="resnet"):
     row in a ledger; here it has one that is diverged too and carries `not_made`, so that no seed is lost unseen.
     Raises: TicketError for two rows of one arm and seed, of which a verdict would have to choose one.
     """
-    chosen = PROFILES[profile]
-    name, width, stem_stride = chosen.networks[network]
-    wanted = dict(network=name, width=width, stem_stride=stem_stride, dataset=chosen.dataset, held_out=0)
-    wanted |= {what: value for what, value in chosen.training.items() if what not in LEFT_TO_PAIRS}
+    wanted = fields(profile, network, but=LEFT_TO_PAIRS) | {"held_out": 0}
     found = defaultdict(dict)
     for row in rows:
         if row["kind"] == "run" and all(getattr(row.config, what) == value for what, value in wanted.items()):
@@ -46,7 +43,7 @@ def select(rows, profile, network="resnet"):
                 raise TicketError(_twice(other, row))
             found[row.config.arm][row.config.seed] = row
     for before in [row for of in found.values() for row in of.values() if row["diverged"]]:
-        dataset = SimpleNamespace(name=before.config.dataset, fingerprint=before.config.fingerprint)
+        dataset = Images(before.config.dataset, before.config.fingerprint)
         for arm in sorted({*found, *grids.claim_arms()}):
             config = grids.arm(profile, arm, before.config.seed, dataset, network=network)
             if row := not_made(config, {before["name"]: before}):
@@ -199,9 +196,9 @@ def opposite(arms, comparison, sparsities, limit=None):
     return found if len(sides) == 2 else {}
 
 
-def judge(rows, claim_id, profile, margin, n_required, network="resnet"):
+def judge(rows, claim_id, profile, margin, n_required):
     """Judge one claim from ledger rows. Returns: verdicts.Judged."""
-    claim, arms = CLAIMS[claim_id], select(rows, profile, network)
+    claim, arms = CLAIMS[claim_id], select(rows, profile)
     found = {c.key: compare(arms, c.a, c.b, claim.sparsities, n_required) for c in claim.comparisons}
     differences = {key: points for key, (points, _) in found.items()}
     return verdicts.judge(claim, differences, margin, n_required, {key: flags for key, (_, flags) in found.items()})

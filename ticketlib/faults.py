@@ -5,7 +5,7 @@ import re
 import textwrap
 from importlib.metadata import distribution
 
-from ticketlib import gpus, pages
+from ticketlib import gpus, profiles, prose
 from ticketlib.errors import TicketError
 from ticketlib.nb import ROOT
 
@@ -68,13 +68,13 @@ def licence_lines():
 
 def substitutions():
     """Names that pages may write as {{ name }}: dict from name to Markdown."""
-    dataset = pages.NO_IMAGES
+    dataset = profiles.NO_IMAGES
     return {
-        "fault_table": pages.table(*fault_lines()),
+        "fault_table": prose.table(*fault_lines()),
         "two_nodes": two_nodes(),
-        "licence_table": pages.table(*licence_lines()),
-        "gpu_hours_table": pages.table(*gpus.hours_lines(dataset)),
-        "gpu_days_table": pages.table(*gpus.wall_lines(dataset)),
+        "licence_table": prose.table(*licence_lines()),
+        "gpu_hours_table": prose.table(*gpus.hours_lines(dataset)),
+        "gpu_days_table": prose.table(*gpus.wall_lines(dataset)),
         "gpu_pace": gpus.pace_sentence(),
         "gpu_total": gpus.total_sentence(dataset),
         "gpu_seeds": str(gpus.PROFILES["paper"].seeds),

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ticketlib import evidence, pages, plots, stats, verdicts
+from ticketlib import evidence, plots, prose, stats, verdicts
 from ticketlib.claims import Claim, Comparison, Part
-from ticketlib.sources import decimal
+from ticketlib.prose import decimal
 
 MARGIN = 1.0  # points
 NAMES = {
@@ -72,14 +72,14 @@ class SanityCheck:
         """Every comparison with its verdict, or why there is none yet, as Markdown."""
         lines = [(f.comparison.label, told(f.verdict, f.estimate), _minus(f.comparison), f.control)
                  for f in self.findings]  # fmt: skip
-        return pages.table(("statement", "what we found", "points of accuracy are", "the control did"), lines)
+        return prose.table(("statement", "what we found", "points of accuracy are", "the control did"), lines)
 
     @property
     def accuracies(self):
         """Every arm with the accuracy of each seed, as Markdown."""
         lines = [[*_arm(key), *_facts(list(rows.values()))] for key, rows in self.arms.items()]
         titles = ("mask", "sparsity", "accuracy of each seed, %", "mean, %", "classifier's share", "empty layers")
-        return pages.table(titles, lines)
+        return prose.table(titles, lines)
 
     def figure(self, ax=None):
         """Draw every difference: each seed a dot, the estimate with its interval, the margin a band; returns `ax`."""
@@ -139,7 +139,7 @@ def _judged(claim, arms, sparsities, needed, undefined):
     points = {key: values for key, (values, _) in found.items()}
     not_defined = {c.key: c.a in undefined or c.b in undefined for c in claim.comparisons}
     flags = {key: replace(flags, not_defined=not_defined[key]) for key, (_, flags) in found.items()}
-    for row in verdicts.judge(replace(claim, sparsities=sparsities), points, MARGIN, needed, flags).rows:
+    for row in verdicts.judge(replace(claim, sparsities=sparsities), points, MARGIN, needed, flags).compared:
         ours, theirs = ([arms.get(f"{arm}@{s}", {}) for s in sparsities] for arm in row.comparison[2:])
         verdict = _beforehand(row.comparison.key, ours, theirs)
         yield Finding(row.comparison, points[row.comparison.key], row.estimate, verdict or row.verdict, _control(ours))

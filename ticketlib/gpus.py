@@ -5,8 +5,9 @@ import json
 from ticketlib import campaign, grids
 from ticketlib.claims import CLAIMS
 from ticketlib.nb import ROOT
-from ticketlib.runs import PROFILES, lineage
-from ticketlib.sources import title
+from ticketlib.profiles import PROFILES
+from ticketlib.prose import title
+from ticketlib.runs import lineage
 
 PACES = ROOT / "book" / "reference" / "gpu.json"  # written by `make gpu-bench`
 IMAGES = 50_000  # of CIFAR-10's training set

@@ -9,7 +9,7 @@ from ticketlib.campaign import cost
 from ticketlib.claims import CLAIMS
 from ticketlib.corrupt import KINDS
 from ticketlib.errors import TicketError, one_of
-from ticketlib.runs import PROFILES, config
+from ticketlib.profiles import PROFILES, config
 from ticketlib.tickets import CHECKS, REWIND_TO
 
 PILOT_ARMS = ("dense", "lt@0.9", "lt+rearranged@0.9", "snip@0.9", "snip+rearranged@0.9", "smart@0.9", "uniform@0.9")

@@ -15,7 +15,7 @@ from ticketlib.ledger import Ledger, Row, name_of
 from ticketlib.models import prunable
 from ticketlib.nb import book_ledger
 from ticketlib.plots import layer_axis, style
-from ticketlib.sources import span
+from ticketlib.prose import span
 
 NETWORKS = {"resnet50": "ResNet-50", "vgg16": "VGG-16"}  # torchvision's name -> ours
 FAMILIES = {"resnet50": "resnet", "vgg16": "vgg"}  # forms of the smart ratio

@@ -2,9 +2,9 @@
 
 from IPython.display import DisplayHandle, Markdown
 
-from ticketlib import board, chapters, checks, evidence, findings, pages, stats, verdicts
+from ticketlib import board, chapters, checks, evidence, findings, prose, stats, verdicts
 from ticketlib.claims import CLAIMS
-from ticketlib.sources import span
+from ticketlib.prose import span
 
 ORDER = (*verdicts.WORDS, *verdicts.NO_VERDICT)
 
@@ -45,8 +45,8 @@ def beside_others(run, claim_id):
     if run.profile == "smoke" or fixed is None:
         return ""
     found = evidence.judge(chapters.rows_of(run), claim_id, run.profile, fixed["margin"], fixed["seeds"])
-    pairs = zip(checks.minus(found.claim.comparisons), found.rows, strict=True)
-    said = "; ".join(f"{pair.label}: {verdicts.effect(row.estimate)}" for pair, row in pairs)
+    pairs = zip(checks.minus(found.claim.comparisons), found.compared, strict=True)
+    said = "; ".join(f"{pair.label}: {verdicts.effect(one.estimate)}" for pair, one in pairs)
     return (
         f"**This book's, beside them** ({evidence.scope(run.profile)}; the mean over "
         f"{' and '.join(found.claim.sparsities)} removed): {said}."
@@ -59,22 +59,22 @@ def _judged(found, arms, profile):
     text = f"**Claim {found.claim.id}: {found.word}.** {_by_word(found)}Where it applies: {where}."
     if found.word == verdicts.NOT_RUN:
         return f"{text} The runs that would decide it are not in this ledger."
-    lines = [(pair.label, findings.told(row.verdict, row.estimate))
-             for pair, row in zip(checks.minus(found.claim.comparisons), found.rows, strict=True)]  # fmt: skip
+    lines = [(pair.label, findings.told(one.verdict, one.estimate))
+             for pair, one in zip(checks.minus(found.claim.comparisons), found.compared, strict=True)]  # fmt: skip
     made = f"Made with {board.count_and_device(found, arms)}. {_collapsed(board.behind(found, arms))}".strip()
     if found.word == verdicts.PROVISIONAL and len(lines) > 1:
         made += " The intervals shown so far are those before Holm's method, which only ever widens them."
     if hidden := board.opposites(found, arms):
         made += f" **The mean hides opposite differences**, in points: {'; '.join(hidden)}."
-    return f"{text}\n\n{pages.table(('difference', 'what we found'), lines)}\n\n{made}"
+    return f"{text}\n\n{prose.table(('difference', 'what we found'), lines)}\n\n{made}"
 
 
 def _by_word(found):
     """Which comparisons have which word, where they differ; "" where they do not, or where there is no word yet."""
-    words = sorted({row.verdict.word for row in found.rows}, key=ORDER.index)
+    words = sorted({one.verdict.word for one in found.compared}, key=ORDER.index)
     if found.word not in verdicts.WORDS or len(words) == 1:
         return ""
-    of = {word: [row.comparison.label for row in found.rows if row.verdict.word == word] for word in words}
+    of = {word: [one.comparison.label for one in found.compared if one.verdict.word == word] for word in words}
     return " ".join(f"*{word.capitalize()}*: {', '.join(labels)}." for word, labels in of.items()) + " "
 
 
@@ -96,7 +96,7 @@ def _held_against(found, rows, profile, fixed):
     claims = [one.claim for one in found]
     said = []
     if any(part.kind != "superiority" for claim in claims for part in claim.parts):
-        said.append(f"The margin is ±{pages.points(fixed['margin'])}.")
+        said.append(f"The margin is ±{prose.points(fixed['margin'])}.")
     if not any((c.a, c.b) == ("smart", "uniform") for claim in claims for c in claim.comparisons):
         said.append(positive_control(rows, profile, fixed["seeds"]))
     return " ".join(said)

@@ -1,22 +1,20 @@
 """Whether the engines learn the same: one ticket trained in three arithmetics, and how far the results lie apart."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import t as t_distribution
 
-from ticketlib import evidence, grids, pages, plots, stats, verdicts
-from ticketlib.runs import PROFILES
-from ticketlib.sources import signed
+from ticketlib import evidence, grids, plots, prose, stats, verdicts
+from ticketlib.profiles import NO_IMAGES, PROFILES, Images
+from ticketlib.prose import signed
 
 SPARSE, FLOAT32, BF16 = "sparse engine, float32", "dense engine, float32", "dense engine, bf16"
 COLOURS = {SPARSE: plots.RED, FLOAT32: plots.BLACK, BF16: plots.BLUE}
 LINES = {SPARSE: "-", FLOAT32: "--", BF16: (0, (1, 1))}
 WIDTHS = {SPARSE: 1.2, FLOAT32: 1.2, BF16: 2.2}  # dots need more to be seen
 ONE_SIDED = 0.95  # confidence of each bound on the ratio of two spreads
-ANYWHERE = "0" * 16  # in place of a data fingerprint
 
 
 def arithmetic(config):
@@ -26,8 +24,8 @@ def arithmetic(config):
 
 def planned(profile):
     """The configurations of the grid `engines` by their names, made from no images in particular."""
-    anywhere = SimpleNamespace(name=PROFILES[profile].dataset, fingerprint=ANYWHERE)
-    return {config.name: config for config in grids.engines(profile, anywhere)}
+    images = Images(PROFILES[profile].dataset)
+    return {config.name: config for config in grids.engines(profile, images)}
 
 
 def engine_rows(rows, profile):
@@ -36,7 +34,7 @@ def engine_rows(rows, profile):
     arms = {config.arm for config in wanted.values()}
     for row in rows:
         if row["kind"] == "run" and row["arm"] in arms:
-            config = replace(row.config, fingerprint=ANYWHERE)
+            config = replace(row.config, fingerprint=NO_IMAGES.fingerprint)
             if config.name in wanted:
                 found[arithmetic(config)][config.seed] = row
     return found
@@ -139,7 +137,7 @@ def same_table(found):
         points = [signed(of[seed]) if seed in of else "" for of in apart]
         lines.append([seed, *accuracies, *points])
     titles = ["seed", *(f"{kind}, %" for kind in found), "sparse − float32", "bf16 − float32", "sparse − bf16"]
-    return pages.table(titles, lines) if lines else f"**{verdicts.NOT_RUN.capitalize()}.**"
+    return prose.table(titles, lines) if lines else f"**{verdicts.NOT_RUN.capitalize()}.**"
 
 
 def draw_losses(ax, found):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ticketlib import chapters, evidence, grids, nb, overlaps, pages, probes, ratios, runs, verdicts
+from ticketlib import chapters, evidence, grids, nb, overlaps, probes, profiles, prose, ratios, verdicts
 from ticketlib.ledger import Ledger
 from ticketlib.plots import kept_axis, style
 
@@ -41,7 +41,7 @@ def measured(run):
     rows = chapters.rows_of(run)
     beside = Ledger(nb.book_ledger("paper")).rows() if run.profile not in ("smoke", "paper") else []
     profiles = dict.fromkeys(("paper" if beside else run.profile, run.profile))
-    return cells_in([*beside, *rows], [(of, network) for of in profiles for network in runs.PROFILES[of].networks],
+    return cells_in([*beside, *rows], [(of, network) for of in profiles for network in profiles.PROFILES[of].networks],
                     run.seeds)  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def cells_in(rows, places, seeds=0):
 
 def _of_network(rows, seeds, profile, network):
     """Rows of clean masks on one network: dict (method, sparsity) -> {seed: Row}, probes before runs."""
-    name, width, stem_stride = runs.PROFILES[profile].networks[network]
+    name, width, stem_stride = profiles.PROFILES[profile].networks[network]
     wanted, found = {"network": name, "width": width, "stem_stride": stem_stride, "corruption": "none"}, {}
     for row in rows:
         values = row["config"]
@@ -88,7 +88,7 @@ def _cell(rows, profile, network, method, sparsity):
 
 def _make(run):
     dataset = chapters.images(run)
-    network = runs.PROFILES[run.profile].networks["resnet"][0]
+    network = profiles.PROFILES[run.profile].networks["resnet"][0]
     wanted = [*grids.probes(run.profile, dataset, 1), *grids.sparse_probes(run.profile, dataset, 1)]
     clean = [config for config in wanted if config.network == network and config.corruption == "none"]
     chapters.make_probes(run, clean, dataset)
@@ -143,7 +143,7 @@ def table(cells, quantity, methods=None):
     for network in dict.fromkeys(network for network, _ in names):
         lines = [[style(method).label, *(_text(cells.get((network, method, s)), quantity) for s in sparsities)]
                  for of, method in names if of == network]  # fmt: skip
-        parts += [f"**{network}**", pages.table([TITLE.format("mask"), *sparsities], lines)]
+        parts += [f"**{network}**", prose.table([TITLE.format("mask"), *sparsities], lines)]
     return "\n\n".join(parts)
 
 
@@ -163,7 +163,7 @@ def reasons(cells):
             rules, where = found.setdefault((network, why), ({}, {}))
             rules[style(method).label] = where[at] = None
     lines = [[network, ", ".join(rules), why, ", ".join(where)] for (network, why), (rules, where) in found.items()]
-    return pages.table(["network", "rule", "why not", "fraction removed"], lines) if lines else ""
+    return prose.table(["network", "rule", "why not", "fraction removed"], lines) if lines else ""
 
 
 def there(cells):
@@ -189,7 +189,7 @@ def summary(cells):
         why += ["some masks were not made"] * (None in rest)
         said += [f"The numbers of masks differ: {' and '.join(why)}."]
     said += [f"{verdicts.NOT_RUN.capitalize()}: {', '.join(absent)}."] if absent else []
-    return "\n\n".join([pages.table(titles, lines), *said])
+    return "\n\n".join([prose.table(titles, lines), *said])
 
 
 def _sound_of(known, network, sparsity):

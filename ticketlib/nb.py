@@ -12,7 +12,7 @@ import torch
 from IPython.display import Markdown, display
 
 from ticketlib.errors import TicketError, one_of
-from ticketlib.runs import PROFILES
+from ticketlib.profiles import PROFILES
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = ("profile", "source", "ledger", "seeds", "device", "data_root")
@@ -25,7 +25,7 @@ MOST_SEEDS = 1000  # more would be a slip of the pen, and take hours to list
 class NotebookRun:
     """The checked parameters of one notebook."""
 
-    profile: str  # a name of runs.PROFILES
+    profile: str  # a name of profiles.PROFILES
     source: str  # "stored": read rows; "run": make those that are missing
     ledger: Path  # the folder the rows are in
     seeds: int  # how many; 0 is the profile's own number

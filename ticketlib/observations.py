@@ -9,8 +9,9 @@ from ticketlib import evidence, grids, imagenet, limits, overlaps, ratios, shape
 from ticketlib.answers import Piece
 from ticketlib.claims import CLAIMS
 from ticketlib.plots import style
-from ticketlib.runs import DEFAULTS, PROFILES
-from ticketlib.sources import decimal, span, title
+from ticketlib.profiles import PROFILES
+from ticketlib.prose import decimal, span, title
+from ticketlib.runs import DEFAULTS
 from ticketlib.tickets import TICKETS
 
 SPARSITY, SPARSEST = "0.98", "0.999"  # at which masks are compared, and their paths

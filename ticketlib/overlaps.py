@@ -5,10 +5,10 @@ from itertools import combinations
 
 import numpy as np
 
-from ticketlib import chapters, grids, masks, nb, pages, probes, ratios, runs, shares, verdicts
+from ticketlib import chapters, grids, masks, nb, probes, profiles, prose, ratios, shares, verdicts
 from ticketlib.ledger import Ledger
 from ticketlib.plots import style
-from ticketlib.sources import span, title
+from ticketlib.prose import span, title
 
 TICKETS = ("snip", "grasp", "lt")  # their masks need data; LT's by way of a trained net
 NO_PROBE = f"**{verdicts.NOT_RUN.capitalize()}.** This ledger has no probe."
@@ -52,7 +52,7 @@ def pairs_of(rows):
 
 def _make(run):
     dataset = chapters.images(run)
-    network = runs.PROFILES[run.profile].networks["resnet"][0]
+    network = profiles.PROFILES[run.profile].networks["resnet"][0]
     configs = [config for config in grids.probes(run.profile, dataset, chapters.seeds(run))
                if config.ticket in TICKETS and config.network == network]  # fmt: skip
     chapters.make_probes(run, configs, dataset)
@@ -119,7 +119,7 @@ def table(found):
         moved, apart = np.mean(list(map(far, pairs))), f"{between_seeds(of):.3f}" if len(of) > 1 else "one seed"
         numbers = [f"{moved:.3f}", apart, *_with_chance(pairs), _percent(left(pairs)), len(of)]
         lines.append([title(network), f"{style(ticket).label}, {sparsity}", *numbers])
-    return f"{pages.table(titles, lines)}\n\n{BELOW}" if lines else NO_PROBE
+    return f"{prose.table(titles, lines)}\n\n{BELOW}" if lines else NO_PROBE
 
 
 def _with_chance(pairs):

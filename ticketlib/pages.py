@@ -1,21 +1,28 @@
 """What pages of prose compute when the book is built: tables and sentences of the protocol, as Markdown."""
 
 import csv
-from types import SimpleNamespace
 
-from ticketlib import board, campaign, evidence, grids, runs, verdicts
+from ticketlib import (
+    board,
+    campaign,
+    checks,
+    evidence,
+    faults,
+    grids,
+    pilot,
+    profiles,
+    prose,
+    reading,
+    repeats,
+    replies,
+    verdicts,
+)
 from ticketlib.claims import CLAIMS, CONFIDENCE
 from ticketlib.ledger import Ledger
 from ticketlib.nb import ROOT, book_ledger
-from ticketlib.runs import PROFILES
-from ticketlib.sources import points, title
+from ticketlib.profiles import PROFILES
+from ticketlib.prose import SETTINGS, points, title
 
-RECIPE = {
-    "epochs": "epochs", "batch": "images a step", "lr": "first learning rate", "momentum": "momentum",
-    "weight_decay": "weight decay", "drops": "rate falls to a tenth at", "padding": "random crops, padding in pixels",
-    "flip": "random horizontal flips", "precision": "precision of the dense engine", "engine": "engine of the tickets",
-    "eval_every": "epochs between two points of a learning curve",
-}  # fmt: skip
 REASONS = {  # why `laptop` differs from `paper` in a field of the recipe
     "epochs": "a run takes minutes on a processor; the pilot shows what that changes",
     "batch": "fewer, larger steps are faster on a processor",
@@ -24,13 +31,10 @@ REASONS = {  # why `laptop` differs from `paper` in a field of the recipe
     "engine": "skips the zeros; tested against the masked dense network",
     "eval_every": "saves time; the last epoch counts in both",
 }
-NO_IMAGES = SimpleNamespace(name="cifar10", fingerprint="0" * 16)  # a grid's size does not depend on the images
 
 
 def substitutions():
     """Names that pages may write as {{ name }}: dict from name to Markdown."""
-    from ticketlib import faults, reading, repeats, replies  # they make their tables with this module
-
     ledger = Ledger(book_ledger("laptop"))
     rows, beside = ledger.rows(), Ledger(book_ledger("paper")).rows()
     return {
@@ -52,17 +56,11 @@ def substitutions():
     }
 
 
-def table(titles, lines):
-    """A Markdown table from column titles and lines of cells."""
-    rows = [titles, ["---"] * len(titles), *lines]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in rows)
-
-
 def protocol_status(rows):
     """Whether the numbers of the protocol are fixed, and what they are."""
     fixed = board.protocol()
     if fixed is None:
-        planned = grids.grid("pilot", "laptop", NO_IMAGES)
+        planned = grids.grid("pilot", "laptop", profiles.NO_IMAGES)
         asked = {(c.recipe, c.arm, c.seed, c.epochs) for c in planned}
         ours = [row.config for row in rows if row["kind"] == "run"]
         made = sum((c.recipe, c.arm, c.seed, c.epochs) in asked for c in ours)
@@ -82,8 +80,6 @@ def protocol_reason(rows):
 
 def plan_sentence(rows):
     """How many seeds the pilot's largest spread asks for, and what those taken can show; "" without a spread."""
-    from ticketlib import pilot  # it makes its tables with this module
-
     asked = pilot.seeds_asked(rows)
     return f"The pilot's largest spread is that of {asked[0]}. {asked[2].sentence}" if asked else ""
 
@@ -99,13 +95,11 @@ def trials_table():
     """What one-seed trials gave before the protocol was written, from the file that keeps them."""
     with open(ROOT / "book" / "reference" / "trials.csv", encoding="utf-8", newline="") as file:
         lines = [list(line.values()) for line in csv.DictReader(file)]
-    return table(["epochs", "sparsity", "arm", "accuracy in percent, one seed"], lines)
+    return prose.table(["epochs", "sparsity", "arm", "accuracy in percent, one seed"], lines)
 
 
 def comparison_table():
     """Every comparison of every claim: what minus what, and the kind of test."""
-    from ticketlib import checks  # it makes its tables with this module
-
     said = {"equivalence": "no difference (equivalence)", "noninferiority": "not worse (non-inferiority)",
             "superiority": "better (superiority)"}  # fmt: skip
     lines = [
@@ -114,7 +108,7 @@ def comparison_table():
         for part in claim.parts
         for c in checks.minus(part.comparisons)
     ]
-    return table(["claim", "in words", "difference", "asked", "interval before Holm"], lines)
+    return prose.table(["claim", "in words", "difference", "asked", "interval before Holm"], lines)
 
 
 TITLES = ("setting", *(f"`{name}`" for name in PROFILES))  # of the two tables of recipes
@@ -123,8 +117,8 @@ TITLES = ("setting", *(f"`{name}`" for name in PROFILES))  # of the two tables o
 def recipe_table():
     """Every value of every profile's recipe."""
     profiles = PROFILES.values()
-    lines = [[said, *(_value(profile.training[what]) for profile in profiles)] for what, said in RECIPE.items()]
-    return table(TITLES, [["networks", *map(_networks, profiles)], *lines])
+    lines = [[said, *(_value(profile.training[what]) for profile in profiles)] for what, said in SETTINGS.items()]
+    return prose.table(TITLES, [["networks", *map(_networks, profiles)], *lines])
 
 
 def recipe_differences():
@@ -134,16 +128,16 @@ def recipe_differences():
              ["networks", *map(_networks, profiles), "what fits the time; the form is the same"],
              ["seeds", *(profile.seeds for profile in profiles),
               "planned from the pilot's spread; the paper's number is not known to us"]]  # fmt: skip
-    for what, said in RECIPE.items():
+    for what, said in SETTINGS.items():
         values = [_value(profile.training[what]) for profile in profiles]
         if len(set(values)) > 1:
             lines.append([said, *values, REASONS.get(what, "it does not; `smoke` does, whose digits are small")])
-    scoring = [runs.config(name, "snip", "0.9", 0, dataset=NO_IMAGES) for name in PROFILES]
+    scoring = [profiles.config(name, "snip", "0.9", 0, dataset=profiles.NO_IMAGES) for name in PROFILES]
     said_of = {"default": "as published", "book": "as published", "authors": "as in the paper's code"}
     for what, said in (("variant", "arithmetic of SNIP and GraSP"), ("scoring", "their scoring batch")):
         why = "the authors' quirks are tried where the authors' scale is"
         lines.append([said, *(said_of[getattr(config, what)] for config in scoring), why])
-    return table([*TITLES, "why `laptop` differs from `paper`"], lines)
+    return prose.table([*TITLES, "why `laptop` differs from `paper`"], lines)
 
 
 def _value(value):
@@ -167,17 +161,17 @@ def control_table():
         ["pixels shuffled", f"mean correlation with the true image at most {evidence.PIXELS_CEILING:g}"],
         ["half of the data, as many updates", f"half of the images, give or take {evidence.LABELS_SLACK:g}"],
     ]
-    return table(["control", "what must hold"], lines)
+    return prose.table(["control", "what must hold"], lines)
 
 
 def cost_table(rows):
     """Runs, units and core-hours of every grid, at the median speeds of the rows made so far."""
     speeds, lines = campaign.speeds(rows), []
     for name in grids.GRIDS:
-        configs = grids.grid(name, "laptop", NO_IMAGES)
+        configs = grids.grid(name, "laptop", profiles.NO_IMAGES)
         seconds = [campaign.estimate(c, speeds) for c in configs]
         known = [s for s in seconds if s is not None]
         hours = f"{sum(known) / 3600:.1f}" if known else "not measured"
         hours += f" ({len(known)} of {len(configs)} runs of a measured kind)" if 0 < len(known) < len(configs) else ""
         lines.append([grids.titled(name), len(configs), f"{grids.units(configs, 'laptop'):g}", hours])
-    return table(["grid", "runs", "units of one full run", "core-hours"], lines)
+    return prose.table(["grid", "runs", "units of one full run", "core-hours"], lines)

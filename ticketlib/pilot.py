@@ -3,9 +3,9 @@
 from collections import defaultdict
 from dataclasses import replace
 from itertools import pairwise
-from typing import NamedTuple
 
-from ticketlib import board, campaign, chapters, checks, evidence, grids, nb, runs, stats
+from ticketlib import board, campaign, chapters, checks, evidence, grids, nb, profiles, stats
+from ticketlib.claims import Comparison
 from ticketlib.ledger import Ledger
 
 FLAT = 1.0  # points: a smaller step to a longer training counts as flat; the margin from which the protocol started
@@ -13,23 +13,14 @@ NOT_IN_THE_RECIPE = ("recipe", "epochs", "engine", "eval_every")  # fields of a 
 ARMS = {key.partition("@")[0]: key if "@" in key else f"{key}@0" for key in grids.PILOT_ARMS}
 
 
-class Contrast(NamedTuple):
-    """One paired difference of the pilot, a minus b; the key is its style in `plots`."""
-
-    key: str
-    label: str
-    a: str
-    b: str
-
-
-AS_FOUND = (  # what claim B calls no difference
-    Contrast("lt", "LT − LT rearranged", "lt", "lt+rearranged"),
-    Contrast("snip", "SNIP − SNIP rearranged", "snip", "snip+rearranged"),
+AS_FOUND = (  # what claim B calls no difference; keys are styles in `plots`
+    Comparison("lt", "LT − LT rearranged", "lt", "lt+rearranged"),
+    Comparison("snip", "SNIP − SNIP rearranged", "snip", "snip+rearranged"),
 )
 SMART = (  # what claim C compares
-    Contrast("lt", "smart ratio − LT", "smart", "lt"),
-    Contrast("snip", "smart ratio − SNIP", "smart", "snip"),
-    Contrast("uniform", "smart ratio − uniform", "smart", "uniform"),
+    Comparison("lt", "smart ratio − LT", "smart", "lt"),
+    Comparison("snip", "smart ratio − SNIP", "smart", "snip"),
+    Comparison("uniform", "smart ratio − uniform", "smart", "uniform"),
 )
 CONTRASTS = AS_FOUND + SMART
 LONGER = ("dense", "lt", "lt+rearranged", "smart")  # arms of ARMS that are trained for twice the epochs as well
@@ -63,7 +54,7 @@ def doubled(run):
 
     Returns: dict arm without sparsity -> {epochs: {seed: Row}}, as `pilot_rows`.
     """
-    rows, usual, found = chapters.rows_of(run), runs.PROFILES[run.profile].training["epochs"], {}
+    rows, usual, found = chapters.rows_of(run), profiles.PROFILES[run.profile].training["epochs"], {}
     for arm in LONGER:
         lengths = {e: checks.at_length(rows, run.profile, e).get(ARMS[arm], {}) for e in (usual, 2 * usual)}
         few = {e: {seed: row for seed, row in of.items() if not run.seeds or seed < run.seeds}
@@ -84,24 +75,21 @@ def configs(run, dataset):
 
 
 def _seeds(run):
-    planned = runs.PROFILES[run.profile].pilot["seeds"]
+    planned = profiles.PROFILES[run.profile].pilot["seeds"]
     return tuple(range(planned[0], planned[0] + run.seeds)) if run.seeds else planned
 
 
 def _is_pilot(config, profile):
     """Whether a row is of the pilot and of the profile's network and recipe as it is now."""
-    chosen = runs.PROFILES[profile]
-    name, width, stem_stride = chosen.networks["resnet"]
-    wanted = dict(recipe=0, dataset=chosen.dataset, network=name, width=width, stem_stride=stem_stride)
-    wanted |= {what: value for what, value in chosen.training.items() if what not in NOT_IN_THE_RECIPE}
-    wanted |= {"held_out": chosen.pilot["held_out"]}
+    chosen = profiles.PROFILES[profile]
+    wanted = profiles.fields(profile, but=NOT_IN_THE_RECIPE) | {"recipe": 0, "held_out": chosen.pilot["held_out"]}
     engine = config.ticket == "dense" or config.engine == chosen.training["engine"]
     return engine and all(getattr(config, what) == value for what, value in wanted.items())
 
 
 def progress(run, arms):
     """How many of the pilot's runs are there, and how many it plans: (int, int); longer budgets do not count."""
-    budgets = runs.PROFILES[run.profile].pilot["epochs"]
+    budgets = profiles.PROFILES[run.profile].pilot["epochs"]
     there = sum(len(arms[arm].get(epochs, ())) for arm in arms for epochs in budgets)
     return there, len(ARMS) * len(budgets) * len(_seeds(run))
 
@@ -191,9 +179,9 @@ def spreads(arms):
 def seeds_asked(rows, profile="laptop"):
     """What the largest spread at the length that counts asks for: (label of its difference, points, stats.Plan).
 
-    Arguments: rows, of a ledger; profile, a name of runs.PROFILES. Returns: None where no difference has two seeds.
+    Arguments: rows, of a ledger; profile, a name of profiles.PROFILES. Returns: None where no difference has two seeds.
     """
-    counting = runs.PROFILES[profile].training["epochs"]
+    counting = profiles.PROFILES[profile].training["epochs"]
     found = {label: sd for (label, epochs), sd in spreads(of_profile(rows, profile)).items() if epochs == counting}
     if not found:
         return None

@@ -11,7 +11,7 @@ import seaborn
 from matplotlib.ticker import NullLocator
 from matplotlib.transforms import offset_copy
 
-from ticketlib import sources
+from ticketlib import prose
 from ticketlib.errors import TicketError
 
 BLUE, _, GREEN, RED, PINK, _, _, GREY, _, _ = seaborn.color_palette("colorblind").as_hex()
@@ -153,7 +153,7 @@ def margin_band(ax, margin, horizontal=True):
     line, band = (ax.axhline, ax.axhspan) if horizontal else (ax.axvline, ax.axvspan)
     line(0, color="0.4", linewidth=0.8, zorder=1)
     if margin is not None:
-        name = f"margin, ±{sources.points(margin)}"
+        name = f"margin, ±{prose.points(margin)}"
         band(-margin, margin, facecolor="0.9", edgecolor=EDGE, linewidth=0.8, zorder=0, label=name)
 
 

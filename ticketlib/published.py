@@ -4,14 +4,15 @@ import csv
 import functools
 from typing import NamedTuple
 
-from ticketlib import pages
+from ticketlib import prose
 from ticketlib.claims import CLAIMS
 from ticketlib.data import CLASSES
 from ticketlib.errors import TicketError, one_of
 from ticketlib.nb import ROOT
 from ticketlib.plots import style
-from ticketlib.sources import DATASETS, LEFT_OUT, NETWORKS, SOURCES, signed
-from ticketlib.sources import span as extent
+from ticketlib.prose import DATASETS, NETWORKS, signed
+from ticketlib.prose import span as extent
+from ticketlib.sources import LEFT_OUT, SOURCES
 
 TABLE = ROOT / "book" / "reference" / "published.csv"
 BANNED = "DO NOT USE"  # how the table's notes mark a row that must not be printed
@@ -185,7 +186,7 @@ def full_scale(claim_id):
     contrasts = [contrast for contrast in CONTRASTS if contrast.claim == claim_id]
     runs = sorted({cell.runs for contrast in contrasts for cell in cells(contrast)})
     said = f"Differences within one source; runs behind each accuracy: {' or '.join(runs)}; described, not judged."
-    table = pages.table(*table_of(contrasts, COUNTING))
+    table = prose.table(*table_of(contrasts, COUNTING))
     of = [SOURCES[name] for name in dict.fromkeys(contrast.source for contrast in contrasts)]
     mind = "\n".join(f"- **{source.label}.** Epoch: {source.epoch}. {_sentence(source.caveat)}" for source in of)
     return f"{table}\n\n{said}{f' {DAGGER}' if '†' in table else ''} {SILENT[claim_id]} What to mind:\n\n{mind}"

@@ -5,9 +5,9 @@ from importlib.metadata import version
 
 import pybtex.database
 
-from ticketlib import baselines, board, drawings, evidence, grids, nb, pages, pipeline, runs, spent, verdicts
+from ticketlib import baselines, board, drawings, evidence, grids, nb, pipeline, profiles, prose, spent, verdicts
 from ticketlib.data import CLASSES
-from ticketlib.pages import points
+from ticketlib.prose import points
 
 MAP = (  # what the reviews name of the paper, what they say of it, where this book has it
     ("Section 2.1", "the symbol for the size of a layer (R1.3)", "[Notation](notation.md)"),
@@ -68,8 +68,8 @@ def substitutions(rows, beside):
         "random_ticket": figure(drawings.random_ticket(), shown),
         "pipeline": figure(pipeline.picture(), "Circles are checks, listed below. Drawn from the book's own code."),
         "pipeline_words": pipeline.in_words(),
-        "pipeline_checks": pages.table(*pipeline.checks_table()),
-        "paper_map": pages.table(["the paper", "what is said of it", "here"], MAP),
+        "pipeline_checks": prose.table(*pipeline.checks_table()),
+        "paper_map": prose.table(["the paper", "what is said of it", "here"], MAP),
         "baseline_table": baselines.table(rows),
         "baseline_sentence": baselines.sentence(rows),
         "outlay_table": spent.outlay_table([*rows, *beside]),
@@ -95,7 +95,7 @@ def figure(drawing, caption):
 
 def board_progress(rows):
     """How many runs of the grid that belongs to the claims are in the ledger, as one sentence."""
-    planned = {replace(config, fingerprint="") for config in grids.grid("step1", "laptop", pages.NO_IMAGES)}
+    planned = {replace(config, fingerprint="") for config in grids.grid("step1", "laptop", profiles.NO_IMAGES)}
     made = {replace(row.config, fingerprint="") for row in rows if row["kind"] == "run"}
     return f"Of the {len(planned)} runs planned for the claims, {len(planned & made)} are made."
 
@@ -113,16 +113,16 @@ def board_reading(rows):
     if verdicts.NOT_RUN in words:
         said.append("*Not run* is no verdict: the runs that would decide are not there yet.")
     if verdicts.PROVISIONAL in words:
-        done = min(row.estimate.n for one in judged if one.word == verdicts.PROVISIONAL
-                   for row in one.rows if row.verdict.word != verdicts.NOT_DEFINED)  # fmt: skip
+        done = min(pair.estimate.n for one in judged if one.word == verdicts.PROVISIONAL
+                   for pair in one.compared if pair.verdict.word != verdicts.NOT_DEFINED)  # fmt: skip
         said.append(f"*Provisional, {done} of {fixed['seeds']} seeds* is no verdict yet: {done} of the "
                     f"{fixed['seeds']} seeds that the protocol asks for {'is' if done == 1 else 'are'} done.")
-    if any(row.ready for one in judged for row in one.rows):
+    if any(pair.ready for one in judged for pair in one.compared):
         said.append(
             "In the drawings a dot is the mean over seeds, its line the interval that decides. The grey band is the "
             f"margin, {points(fixed['margin'])} either way, where there is one. A dot at the edge lies beyond it."
         )
-    if any(verdicts.BARRED in row.verdict.sentence for one in judged for row in one.rows):
+    if any(verdicts.BARRED in pair.verdict.sentence for one in judged for pair in one.compared):
         said.append("*(collapse)* stands where the interval would give *holds*, and a collapsed run bars that word "
                     "([why](threats.md)).")  # fmt: skip
     return " ".join([*said, "*n* counts seeds."])
@@ -140,7 +140,7 @@ def outlay_assumed():
 def data_table():
     """Every data set: classes, source, licence as far as it is stated, how to get it."""
     lines = [[f"`{name}`", CLASSES[name], *said] for name, said in DATA.items()]
-    return pages.table(["data set", "classes", "source", "licence, as far as we could see", "how to get it"], lines)
+    return prose.table(["data set", "classes", "source", "licence, as far as we could see", "how to get it"], lines)
 
 
 def recipe_versions(rows):
@@ -149,7 +149,7 @@ def recipe_versions(rows):
     said = {0: "pilot and engine comparison, which enter no verdict"}
     lines = [
         f"- Recipe {version}: {made.count(version)} runs; {said.get(version, 'runs that count')}"
-        for version in sorted({0, *(profile.training["recipe"] for profile in runs.PROFILES.values()), *made})
+        for version in sorted({0, *(profile.training["recipe"] for profile in profiles.PROFILES.values()), *made})
     ]
     return "\n".join(lines)
 
@@ -162,4 +162,4 @@ def references():
 def references_checked():
     """How each entry of the bibliography was checked, as a Markdown table."""
     lines = [[f"{{cite:t}}`{key}`", entry.fields["annote"]] for key, entry in references().items()]
-    return pages.table(["entry", "checked against"], lines)
+    return prose.table(["entry", "checked against"], lines)

@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from ticketlib import arithmetic, campaign, checks, pages
+from ticketlib import arithmetic, campaign, checks, prose
 from ticketlib.audit import DENSE, DIFFERS, ELSEWHERE, EQUAL, folder, has_changed
-from ticketlib.sources import title
+from ticketlib.prose import title
 
 CAME_OUT = {EQUAL: f"came out {EQUAL}", DIFFERS: "came out otherwise", ELSEWHERE: "ran on another machine"}
 
@@ -45,7 +45,7 @@ def table(audits):
     for row in sorted(audits, key=_when):
         found.setdefault((row["config"]["date"], row["config"]["code"]), []).append(_line(row))
     titles = ["run", "ticket", "on record, %", "again, %", "outcome"]
-    parts = [f"**{date}, code `{code}`**\n\n{pages.table(titles, lines)}" for (date, code), lines in found.items()]
+    parts = [f"**{date}, code `{code}`**\n\n{prose.table(titles, lines)}" for (date, code), lines in found.items()]
     return "\n\n".join(parts) or "Nothing has been carried out again."
 
 
@@ -112,7 +112,7 @@ def spread_table(ledger, audits):
         where = f"another ({', '.join(row['elsewhere'])})" if row["elsewhere"] else "the same"
         accuracies = map(_accuracy, (row["recorded"], row["again"]))
         lines.append([changed, row["engine"], run, *accuracies, _answers(row), where])
-    return pages.table(titles, lines)
+    return prose.table(titles, lines)
 
 
 def lineage(rows):

@@ -6,15 +6,15 @@ import statistics
 from collections import defaultdict
 from typing import NamedTuple
 
-from ticketlib import answers, checks, grids, imagenet, pages, probes, published
+from ticketlib import answers, checks, grids, imagenet, probes, prose, published
 from ticketlib.answers import COMPUTED, EDITORIAL, MEASURED, Need, Pair
 from ticketlib.claims import CLAIMS
 from ticketlib.nb import ROOT
 from ticketlib.observations import MASK_SEEDS, SPARSITY, TRAINED_SEEDS
 from ticketlib.plots import style
+from ticketlib.profiles import PROFILES
+from ticketlib.prose import title
 from ticketlib.reviewers import ITEMS
-from ticketlib.runs import PROFILES
-from ticketlib.sources import title
 
 BELOW = "[runs missing](#missing-runs)"  # a label on the page itself
 REVIEWERS = {"1": "Reviewer 1", "2": "Reviewer 2", "3": "Reviewer 3"}
@@ -64,7 +64,7 @@ def table_of(found, facts):
     parts = []
     for number, name in REVIEWERS.items():
         lines = [_line(item, answer, facts) for item, answer in found if item.id[1] == number]
-        parts += [f"**{name}**", pages.table(["item", "asked", "answer", "word", "n", "shown in"], lines)]
+        parts += [f"**{name}**", prose.table(["item", "asked", "answer", "word", "n", "shown in"], lines)]
     return "\n\n".join(parts)
 
 
@@ -120,7 +120,7 @@ def runs_table(facts):
         for item in ITEMS
         for part in open_runs(item, facts)
     ]
-    return pages.table(["item", "runs missing", "which, and their grid", "units", "core-hours"], lines)
+    return prose.table(["item", "runs missing", "which, and their grid", "units", "core-hours"], lines)
 
 
 def _in_grid(part):
@@ -197,7 +197,7 @@ def _named(arm, changes):
 
 
 def _changed(what, value):
-    return f"{pages.RECIPE.get(what, what)} {value}"
+    return f"{prose.SETTINGS.get(what, what)} {value}"
 
 
 def _probes(item, facts):

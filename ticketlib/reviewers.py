@@ -3,7 +3,7 @@
 from ticketlib import grids, observations, published
 from ticketlib.answers import COMPUTED, EDITORIAL, MEASURED, Item, Need, Pair
 from ticketlib.plots import style
-from ticketlib.runs import PROFILES
+from ticketlib.profiles import PROFILES
 
 EPOCHS = PROFILES["laptop"].training["epochs"]
 TOTAL = grids.total_epochs("laptop")

@@ -1,4 +1,4 @@
-"""What a run is: its configuration, the hash that names it, its parents, its random streams, and the profiles."""
+"""What a run is: its configuration, the hash that names it, its parents, and its random streams."""
 
 import dataclasses
 import hashlib
@@ -139,6 +139,16 @@ def _check_type(field, value):
         raise TicketError(f"{field.name} {value!r} is not allowed; it must be of type {text}.")
 
 
+def shortest(sparsity):
+    """Decimal text of a sparsity without trailing zeros: 0.90 and "0.900" give "0.9".
+
+    Raises: TicketError for what is no decimal number.
+    """
+    if not re.fullmatch(r"\d*\.?\d+", str(sparsity), re.A):
+        raise TicketError(f"sparsity {sparsity!r} is not allowed; it must be a decimal number in [0, 1).")
+    return f"{Decimal(str(sparsity)).normalize():f}"
+
+
 def _is_fraction(text):
     """Whether a value is the decimal text of a number between 0 and 1."""
     return isinstance(text, str) and re.fullmatch(r"0?\.\d*[1-9]\d*", text, re.A) is not None
@@ -179,82 +189,3 @@ def streams(config):
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
     return stream
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A named set of values that scales every chapter: data, networks, and training recipe."""
-
-    dataset: str
-    networks: dict  # short name -> (models.build name, width, stem_stride)
-    seeds: int  # how many a chapter uses unless told otherwise
-    training: dict  # fields of Config
-    pilot: dict  # of the pilot: epochs, seeds, images held out
-
-
-PROFILES = {
-    "smoke": Profile(
-        "digits",
-        {"resnet": ("resnet8", 8, 1), "vgg": ("vgg11", 0.125, 1)},
-        2,
-        dict(epochs=6, batch=64, lr=0.1, momentum=0.9, weight_decay=5e-4, drops=("0.5", "0.75"), padding=1, flip=False,
-             eval_every=1, precision="float32", engine="dense", recipe=RECIPE),
-        dict(epochs=(2, 6), seeds=(1000, 1001), held_out=200),
-    ),
-    "laptop": Profile(
-        "cifar10",
-        {"resnet": ("resnet20", 16, 2), "vgg": ("vgg16", 0.25, 1)},
-        10,
-        dict(epochs=20, batch=128, lr=0.1, momentum=0.9, weight_decay=5e-4, drops=("0.5", "0.75"), padding=4, flip=True,
-             eval_every=2, precision="bf16", engine="sparse", recipe=RECIPE),
-        dict(epochs=(5, 10, 20), seeds=(1000, 1001, 1002), held_out=5000),
-    ),
-    "paper": Profile(
-        "cifar10",
-        {"resnet": ("resnet32", 32, 1), "vgg": ("vgg19", 1, 1)},
-        5,
-        dict(epochs=160, batch=64, lr=0.1, momentum=0.9, weight_decay=1e-4, drops=("0.5", "0.75"), padding=4, flip=True,
-             eval_every=1, precision="float32", engine="dense", recipe=RECIPE),
-        dict(epochs=(40, 80, 160), seeds=(1000, 1001, 1002), held_out=5000),
-    ),
-}  # fmt: skip
-
-
-def config(profile, ticket, sparsity, seed, *, dataset, network="resnet", **changes):
-    """A run's configuration from a profile.
-
-    Arguments:
-        profile: a name of PROFILES. ticket: a name of tickets.TICKETS. sparsity: fraction removed, decimal text.
-        seed: int, at least 0. dataset: the loaded data.Dataset. network: short name in the profile.
-        changes: fields of Config that differ from the profile's; engine "auto", here or in the profile, becomes the
-            faster one (speed.engine) before the configuration has a name.
-    Returns: Config. A dense net trains in the dense engine, unless `changes` says otherwise.
-    """
-    chosen = PROFILES[one_of("profile", profile, PROFILES)]
-    name, width, stem_stride = chosen.networks[one_of("network", network, chosen.networks)]
-    values = dict(chosen.training, network=name, width=width, stem_stride=stem_stride, dataset=dataset.name)
-    if dataset.name == "tiny_imagenet" and profile == "paper":
-        values["epochs"] = 300
-    if ticket == "dense":
-        values["engine"] = "dense"
-    if profile == "paper" and TICKETS[one_of("ticket", ticket, TICKETS)].needs_batch:
-        values |= {"variant": "authors", "scoring": "authors"}
-    values.update(ticket=ticket, sparsity=shortest(sparsity), seed=seed, fingerprint=dataset.fingerprint)
-    values |= changes
-    if values["engine"] == "auto":
-        from ticketlib import speed  # it reads configurations
-
-        values["engine"] = speed.engine(values["network"], values["width"], values["sparsity"])
-    return Config(**values)
-
-
-def shortest(sparsity):
-    """Decimal text of a sparsity without trailing zeros: 0.90 and "0.900" give "0.9".
-
-    Raises: TicketError for what is no decimal number.
-    """
-    if not re.fullmatch(r"\d*\.?\d+", str(sparsity), re.A):
-        raise TicketError(f"sparsity {sparsity!r} is not allowed; it must be a decimal number in [0, 1).")
-    return f"{Decimal(str(sparsity)).normalize():f}"
-
-

@@ -12,13 +12,26 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Markdown, display
 
-from ticketlib import chapters, data, evidence, experiment, findings, grids, nb, pruners, ratios, runs, scorers, tickets
+from ticketlib import (
+    chapters,
+    data,
+    evidence,
+    experiment,
+    findings,
+    grids,
+    nb,
+    profiles,
+    pruners,
+    ratios,
+    scorers,
+    tickets,
+)
 from ticketlib.errors import TicketError
 from ticketlib.findings import NAMES
 from ticketlib.journal import folder as writable
 from ticketlib.ledger import Ledger
+from ticketlib.prose import points
 from ticketlib.ranking import asked_total
-from ticketlib.sources import points
 
 LEAST_SEEDS = 6  # the fewest seeds from which the book gives a word
 RATIO_SEEDS = range(10_000, 10_005)  # the other seeds, over which keep-counts are averaged; they train nothing
@@ -44,12 +57,12 @@ class Plan:
     @property
     def needed(self):
         """How many seeds a verdict takes."""
-        return max(LEAST_SEEDS, runs.PROFILES[self.run.profile].seeds)
+        return max(LEAST_SEEDS, profiles.PROFILES[self.run.profile].seeds)
 
     @property
     def device(self):
         """Where runs are made; "auto" is a GPU if there is one and the engine can use it."""
-        dense = runs.PROFILES[self.run.profile].training["engine"] == "dense"
+        dense = profiles.PROFILES[self.run.profile].training["engine"] == "dense"
         free = "cuda" if dense and torch.cuda.is_available() else "cpu"
         return free if self.run.device == "auto" else self.run.device
 
@@ -146,7 +159,7 @@ def _sparsities(given):
         found = [given] if isinstance(given, str) else list(given)
     except TypeError:
         found = [given]
-    found = tuple(dict.fromkeys(map(runs.shortest, found)))
+    found = tuple(dict.fromkeys(map(profiles.shortest, found)))
     if not found or "0" in found:
         raise TicketError(f"sparsities {given!r} are not allowed; at least one is needed, and each more than 0.")
     return found

@@ -1,31 +1,20 @@
 """Score functions from outside: called on a copy of the model, checked, and named by what they compute."""
 
-import contextlib
 import copy
-import dis
-import functools
 import hashlib
-import importlib
-import pickle
 import re
-import sys
-import sysconfig
 import traceback
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
+from ticketlib import identity
 from ticketlib.errors import TicketError
 from ticketlib.models import prunable
 
 NAME = re.compile(r"\w[\w.-]*", re.A)
-INSTALLED = tuple(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib"))
-PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 
 
 @dataclass(frozen=True)
@@ -108,114 +97,7 @@ def scorer(function, name=None):
     name = re.sub(r"[^\w.-]+", "", own, flags=re.A).lstrip(".-") if name is None else name
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise TicketError(f"Pruner name {name!r} is not allowed; it must be letters, digits, '_', '.' or '-'.")
-    return Scorer(function, name, identity(function))
-
-
-def identity(function):
-    """Twelve hexadecimal digits of what a function computes with.
-
-    Bytecode, constants and defaults; what it closes over, the globals it reads and the modules it imports, wherever
-    these are defined in Python outside the installed packages. Comments and layout do not count, but in the files of
-    modules. What is installed counts by name. What such a module imports in its turn is not looked at.
-
-    Raises: TicketError if it holds something whose content cannot be read, such as a torch.Generator.
-    """
-    parts = _function_parts(function) if isinstance(function, types.FunctionType) else [function]
-    memo = {}
-    return hashlib.sha256("".join(_digest(part, memo) for part in parts).encode()).hexdigest()[:12]
-
-
-def _digest(value, memo):
-    """Text that tells a value from any other; `memo`, id -> (text, value), saves work and stops at cycles."""
-    if isinstance(value, PLAIN):
-        return f"{type(value).__name__} {value!r};"
-    if id(value) not in memo:
-        memo[id(value)] = "cycle;", value  # holding the value keeps its id from being given away
-        digest = hashlib.sha256(f"{type(value).__module__}.{type(value).__qualname__}:".encode())
-        for part in _parts(value):
-            digest.update(_digest(part, memo).encode())
-        memo[id(value)] = digest.hexdigest(), value
-    return memo[id(value)][0]
-
-
-def _parts(value):
-    """What a value consists of: a list of simpler values."""
-    if isinstance(value, types.FunctionType | type | types.ModuleType) and _is_installed(value):
-        return [value.__name__, getattr(value, "__module__", None), getattr(value, "__qualname__", None)]
-    for kinds, parts in READERS:
-        if isinstance(value, kinds):
-            return parts(value)
-    if hasattr(value, "__dict__"):
-        return [type(value), vars(value)]
-    try:
-        return [pickle.dumps(value)]
-    except (TypeError, pickle.PicklingError):
-        raise TicketError(
-            f"The pruner holds a {type(value).__name__}, whose content cannot be read, so a change of it would not be "
-            "seen; make it inside the function."
-        ) from None
-
-
-def _function_parts(function):
-    """Code, defaults, closure, and the globals that the code and the functions in it read."""
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    known = function.__globals__
-    named = [part for name in sorted(_names(function.__code__)) if name in known for part in (name, known[name])]
-    named += map(_module, sorted(_names(function.__code__, ("IMPORT_NAME",))))
-    return [function.__code__, function.__defaults__, function.__kwdefaults__, *cells, *named]
-
-
-def _names(code, steps=("LOAD_GLOBAL", "LOAD_NAME")):
-    """Names of the globals that code reads, or with ("IMPORT_NAME",) of what it imports; what it defines included."""
-    own = {found.argval for found in dis.get_instructions(code) if found.opname in steps}
-    return own.union(*(_names(const, steps) for const in code.co_consts if isinstance(const, types.CodeType)))
-
-
-def _module(name):
-    """A module that a function imports, as it will find it; None where there is none, which it has to live with."""
-    with contextlib.suppress(ImportError, ValueError):
-        return importlib.import_module(name)
-
-
-def _class_parts(value):
-    """The attributes of a class and of its bases, installed ones left out."""
-    bases = [base for base in value.__mro__ if not _is_installed(base)]
-    return [{k: v for k, v in vars(base).items() if k not in NO_CONTENT and k[:5] != "_abc_"} for base in bases]
-
-
-def _array_parts(value):
-    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
-    return [str(array.dtype), array.shape, array.tobytes()]
-
-
-NO_CONTENT = ("__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__firstlineno__")
-READERS = (
-    (types.FunctionType, _function_parts),
-    (types.CodeType, lambda code: [code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_consts]),
-    (types.BuiltinFunctionType, lambda function: [str(function.__module__), function.__qualname__]),
-    (staticmethod | classmethod, lambda wrapped: [wrapped.__func__]),
-    (types.MethodType, lambda method: [method.__func__, method.__self__]),
-    (types.ModuleType, lambda module: [Path(module.__file__).read_bytes() if module.__name__ != "__main__" else None]),
-    (functools.partial, lambda partial: [partial.func, partial.args, partial.keywords]),
-    (property, lambda found: [found.fget]),
-    (type, _class_parts),
-    (torch.Tensor | np.ndarray, _array_parts),
-    (Mapping, lambda mapping: [part for item in mapping.items() for part in item]),
-    (set | frozenset, lambda found: sorted(found, key=repr)),
-    (list | tuple, list),
-)
-
-
-def _is_installed(value):
-    """Whether a function, class or module comes with Python, an installed package or this library."""
-    module = value if isinstance(value, types.ModuleType) else sys.modules.get(value.__module__)
-    path = getattr(module, "__file__", None)
-    if module is None or module.__name__ == "__main__":
-        return False
-    if path is None:  # built into Python
-        return True
-    path = Path(path).resolve()
-    return path.parent == Path(__file__).resolve().parent or any(folder in path.parents for folder in INSTALLED)
+    return Scorer(function, name, identity.digest(function))
 
 
 def _prepared(model):

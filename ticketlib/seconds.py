@@ -7,8 +7,8 @@ stored benchmarks, which an idle machine would reach.
 from collections import defaultdict
 from statistics import mean
 
-from ticketlib import pages, plots, speed, verdicts
-from ticketlib.runs import PROFILES
+from ticketlib import plots, prose, speed, verdicts
+from ticketlib.profiles import PROFILES, fields
 
 TARGETS = tuple(range(50, 100, 5))  # accuracies in percent
 TICKETS = ("smart", "lt")  # a ticket known before training, and one that needs a trained net
@@ -17,29 +17,37 @@ WITH_DENSE = ", with its dense net"
 SLOWED = 0.8  # a run below this share of the benchmark's images/s was held up by other work
 
 
-def clocked(rows, profile, network="resnet"):
+def clocked(rows, profile):
     """Rows whose seconds may be set beside one another: those that count, or the pilot's while there are none of them.
 
     Returns: (where they are from, dict (ticket, sparsity) -> {epochs: {seed: Row}}); plain tickets in the profile's
         own engine, and dense nets.
     """
     chosen = PROFILES[profile]
-    name, width, stem_stride = chosen.networks[network]
-    wanted = dict(network=name, width=width, stem_stride=stem_stride, dataset=chosen.dataset)
-    wanted |= {what: value for what, value in chosen.training.items() if what not in FREE}
-    found = {"the runs that count": {}, "the pilot": {}}
+    wanted = fields(profile, but=FREE)
+    sources = {
+        (chosen.training["recipe"], 0): "the runs that count",
+        (0, chosen.pilot["held_out"]): "the pilot",
+    }  # by version of the recipe and images held out
+    found = {source: defaultdict(lambda: defaultdict(dict)) for source in sources.values()}
     for row in rows:
         config = row.config if row["kind"] == "run" else None
-        if config is None or any(getattr(config, what) != value for what, value in wanted.items()):
-            continue
-        plain = config.arm == f"{config.ticket}@{config.sparsity}" and config.ticket in (*TICKETS, "dense")
-        usual = chosen.training["precision"] if config.ticket == "dense" else chosen.training["engine"]
-        if plain and usual == (config.precision if config.ticket == "dense" else config.engine):
-            source = {(chosen.training["recipe"], 0): "the runs that count", (0, chosen.pilot["held_out"]): "the pilot"}
-            where = found.get(source.get((config.recipe, config.held_out)), {})
-            where.setdefault((config.ticket, config.sparsity), defaultdict(dict))[config.epochs][config.seed] = row
-    whole = {source for source, of in found.items() if {key[0] for key in of} >= {"dense", *TICKETS}}
-    return next(((source, of) for source, of in found.items() if source in whole), ("", {}))
+        source = config and sources.get((config.recipe, config.held_out))
+        if source and _is_plain(config, chosen) and all(getattr(config, what) == of for what, of in wanted.items()):
+            found[source][config.ticket, config.sparsity][config.epochs][config.seed] = row
+    for source, of in found.items():
+        if {ticket for ticket, _ in of} >= {"dense", *TICKETS}:
+            return source, of
+    return "", {}
+
+
+def _is_plain(config, chosen):
+    """Whether a run is a dense net, or a ticket as found in the profile's engine."""
+    if config.arm != f"{config.ticket}@{config.sparsity}" or config.ticket not in (*TICKETS, "dense"):
+        return False
+    if config.ticket == "dense":
+        return config.precision == chosen.training["precision"]
+    return config.engine == chosen.training["engine"]
 
 
 def idle(stored, profile, network="resnet"):
@@ -105,7 +113,7 @@ def table(of, idle_speeds=None):
     found = to_accuracy(of, idle_speeds)
     lines = [[f"{target} %", *(_took(at.get(key)) for key in columns(of))] for target, at in found.items()]
     titles = ["accuracy", *(_title(*key) for key in columns(of))]
-    return pages.table(titles, lines) if lines else f"**{verdicts.NOT_RUN.capitalize()}.**"
+    return prose.table(titles, lines) if lines else f"**{verdicts.NOT_RUN.capitalize()}.**"
 
 
 def _title(ticket, sparsity):

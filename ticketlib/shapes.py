@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from ticketlib import chapters, grids, nb, pages, probes, ratios, shares, verdicts
+from ticketlib import chapters, grids, nb, probes, prose, ratios, shares, verdicts
 from ticketlib.grids import METHODS, PROBED
 from ticketlib.ledger import Ledger
 from ticketlib.plots import style
@@ -98,7 +98,7 @@ def table(found):
         falls = ", ".join(_factor(fall(kept)) for _, kept in means)
         seeds = " or ".join(map(str, sorted({len(rows) for rows in cells})))
         lines.append([network, style(ticket).label, *map(_percent, told_by), falls, seeds])
-    return pages.table(titles, lines)
+    return prose.table(titles, lines)
 
 
 def _percent(values):
@@ -133,7 +133,7 @@ def answer(found):
     lines = [[style(ticket).label, {"both": "place and size"}.get(word, word), *map(_spanned, (equal, shrinking))]
              for ticket, (word, equal, shrinking) in known.items()]  # fmt: skip
     titles = ["method", "its keep-ratios follow", "equal layers: first over last", "shrinking layers: first over last"]
-    return f"**{head}** {_sentence(known)}\n\n{pages.table(titles, lines)}"
+    return f"**{head}** {_sentence(known)}\n\n{prose.table(titles, lines)}"
 
 
 def _spanned(values):

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import spearmanr
 
-from ticketlib import chapters, checkpoints, data, grids, models, probes, ratios, runs, verdicts
+from ticketlib import chapters, checkpoints, data, grids, models, probes, profiles, ratios, runs, verdicts
 from ticketlib.plots import style
-from ticketlib.sources import title
+from ticketlib.prose import title
 
 SPARSITIES = grids.PROBED
 SCORED = ("snip", "grasp", "synflow")  # their keep counts follow from scores taken before any training
@@ -99,8 +99,8 @@ def measured(run):
     """
     if run.source == "run":
         _make(run, chapters.images(run))
-    wanted = {(*runs.PROFILES[of].networks[network], ticket) for of, network, ticket in _probed(run.profile)}
-    kinds = [(runs.PROFILES[of].networks[network][0], ticket) for of, network, ticket in _probed(run.profile)]
+    wanted = {(*profiles.PROFILES[of].networks[network], ticket) for of, network, ticket in _probed(run.profile)}
+    kinds = [(profiles.PROFILES[of].networks[network][0], ticket) for of, network, ticket in _probed(run.profile)]
     found = {(*kind, sparsity): {} for kind in kinds for sparsity in SPARSITIES}
     for row in _rows(run):
         values = row["config"]
@@ -125,7 +125,7 @@ def probe_configs(profile, dataset, seeds):
     on every network.
     """
     return [
-        runs.config(of, ticket, sparsity, seed, dataset=dataset, network=network, **grids.OWN_SCORES)
+        profiles.config(of, ticket, sparsity, seed, dataset=dataset, network=network, **grids.OWN_SCORES)
         for seed in range(seeds)
         for of, network, ticket in _probed(profile)
         for sparsity in SPARSITIES

@@ -1,40 +1,6 @@
-"""How prose writes numbers and names, and the sources of the published accuracies with what to keep in mind."""
+"""The sources of the published accuracies, with what to keep in mind of each."""
 
 from typing import NamedTuple
-
-NETWORKS = {"vgg11": "VGG-11", "vgg16": "VGG-16", "vgg19": "VGG-19", "resnet8": "ResNet-8",
-            "resnet18": "ResNet-18", "resnet20": "ResNet-20", "resnet32": "ResNet-32", "resnet50": "ResNet-50",
-            "resnet56": "ResNet-56"}  # fmt: skip
-OURS = NETWORKS | {"vgg16": "slim VGG-16"}  # a quarter of the channels; that of others is in full
-DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "tiny-imagenet": "Tiny-ImageNet", "imagenet": "ImageNet"}
-
-
-
-def title(name):
-    """What prose calls a network of ours or a data set; a name that is not known stays as it is."""
-    return OURS.get(name) or DATASETS.get(name, name)
-
-
-def signed(value, digits=2, sign="+"):
-    """A difference with its sign, "+0.12" or "−0.68", and "0.00" for what rounds to nothing."""
-    text = f"{value:{sign}.{digits}f}"
-    return text.replace("-", "−") if float(text) else text.lstrip("+-")
-
-
-def decimal(value, digits=2):
-    """A number that may be negative, without a plus."""
-    return signed(value, digits, sign="-")
-
-
-def span(values, digits=2, write=decimal):
-    """The smallest and the largest of some numbers, "1.2 to 3.4"; one number where both are written alike."""
-    values = list(values)
-    return " to ".join(dict.fromkeys(write(value, digits) for value in (min(values), max(values))))
-
-
-def points(value):
-    """A number of points of accuracy with its unit."""
-    return f"{value:g} point{'s' * (value != 1)}"
 
 
 class Source(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from ticketlib import pages, plots
+from ticketlib import plots, prose
 from ticketlib.errors import TicketError
 from ticketlib.nb import ROOT
 
@@ -18,7 +18,6 @@ GROUPS = ("dense", "scores", "upkeep", "sparse")
 FIELDS = ("group", "what", "value", "unit", "yardstick", "against", "ratio", "reach", "reached")  # of a stored figure
 TITLES = ("figure", "measured", "yardstick", "ratio", "goal", "")
 NOT_MEASURED = "**Not measured yet.** `make bench`, on an idle machine, writes the file that is read here."
-MARKED = re.compile(r"(<!-- bench -->\n).*?(<!-- /bench -->)", re.S)
 METHOD = re.compile(r"^(snip|grasp|synflow)\b")  # as the benchmarks name it
 BEYOND = ", beyond the goal"  # ends the name of a figure that was measured against an aim as well
 BUSY = 0.1  # share of the processors' time that others may take
@@ -95,7 +94,7 @@ def table(found):
              for measured, goals in merged.items()]  # fmt: skip
     columns = [column for column in zip(TITLES, *lines, strict=True) if any(column[1:])]
     titles, *lines = zip(*columns, strict=True) if found else [()]
-    return pages.table(titles, lines) if found else NOT_MEASURED
+    return prose.table(titles, lines) if found else NOT_MEASURED
 
 
 def training(stored, together=False):
@@ -199,7 +198,7 @@ def training_table(stored):
                 kept = f"{100 - 100 * float(s):.3g} %"
                 lines.append([name, kept, number(speeds[s]), f"{speeds[s] / speeds['dense']:.2f}", number(first[s])])
     titles = ("network", "weights kept", "images/s", "times dense", "images/s, trained net first")
-    return pages.table(titles, lines) if lines else NOT_MEASURED
+    return prose.table(titles, lines) if lines else NOT_MEASURED
 
 
 def draw(ax, speeds):
@@ -240,7 +239,7 @@ def made_on(stored):
         others = "not known" if group.get("busy") is None else f"{100 * group['busy']:.0f} %"
         lines.append([name, group["date"], facts["device"], versions, facts["code"], others])
     titles = ("group", "date", "processor", "versions", "code", "others' use of it")
-    return pages.table(titles, lines) if lines else NOT_MEASURED
+    return prose.table(titles, lines) if lines else NOT_MEASURED
 
 
 def in_short(stored):
@@ -253,12 +252,3 @@ def in_short(stored):
 def build_times():
     """Seconds that each part of the book took when it was last built in this folder: dict part -> seconds."""
     return json.loads(BUILT.read_text(encoding="utf-8")) if BUILT.is_file() else {}
-
-
-def refresh(path):
-    """Write the benchmark section between the markers of a Markdown file; nothing else of it changes."""
-    text = path.read_text(encoding="utf-8")
-    if not MARKED.search(text):
-        raise TicketError(f"{path.name} has no benchmarks; it needs the lines <!-- bench --> and <!-- /bench -->.")
-    section = in_short(load())
-    path.write_text(MARKED.sub(lambda m: m[1] + section + "\n" + m[2], text), encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from ticketlib import campaign, checks, evidence, pages, plots, stats
+from ticketlib import campaign, checks, evidence, plots, prose, stats
 
 WATTS = (5, 15)  # of one busy core of a server, its share of memory and power supply included; assumed, not measured
 OVERHEAD = 1.5  # a computing centre's draw over that of its machines; assumed
@@ -37,7 +37,7 @@ def spent_table(curves):
          ", ".join(f"{v:.2f}" for v in seeds), mean.n]
         for (removed, epochs, ticket), (seeds, mean) in sorted(found.items())
     ]  # fmt: skip
-    return pages.table(titles, lines) if lines else "**Not run.** No run of this figure is in the ledger."
+    return prose.table(titles, lines) if lines else "**Not run.** No run of this figure is in the ledger."
 
 
 def core_hours(rows):
@@ -60,7 +60,7 @@ def outlay_table(rows):
         [kind, count, f"{hours:.1f}", " to ".join(f"{energy(hours, watts):.2g}" for watts in WATTS)]
         for kind, (count, hours) in [*found.items(), ("**all**", total)]
     ]
-    return pages.table(["rows in the ledger", "rows", "core-hours", "kWh, estimated"], lines)
+    return prose.table(["rows in the ledger", "rows", "core-hours", "kWh, estimated"], lines)
 
 
 def energy(hours, watts):

@@ -3,10 +3,9 @@
 import json
 import re
 
-from ticketlib import grids, pages, speed
-from ticketlib.checks import folded
+from ticketlib import grids, prose, speed
 from ticketlib.nb import ROOT
-from ticketlib.sources import span
+from ticketlib.prose import folded, span
 
 PHASES = ("images", "forward", "backward", "masks", "update", "metrics")
 LOOPS = ("usual loop", "our loop")
@@ -43,7 +42,7 @@ def phase_tables(stored):
 def _phase_table(usual, ours):
     lines = [[phase, *_phase(usual, phase), *_phase(ours, phase)] for phase in PHASES]
     lines.append(["all", speed.number(sum(usual.values())), "100 %", speed.number(sum(ours.values())), "100 %"])
-    return pages.table(("phase", "usual loop, ms", "share", "ours, ms", "share"), lines)
+    return prose.table(("phase", "usual loop, ms", "share", "ours, ms", "share"), lines)
 
 
 def _phase(times, phase):
@@ -72,7 +71,7 @@ def operator_table(stored):
             found.setdefault(row["what"].removeprefix(f"{network}, "), {})[network] = row["value"]
     networks = list(dict.fromkeys(name for of in found.values() for name in of))
     lines = [[kind, *(f"{of[name]:.1f} %" if name in of else "" for name in networks)] for kind, of in found.items()]
-    return pages.table(["operators", *networks], lines) if lines else speed.NOT_MEASURED
+    return prose.table(["operators", *networks], lines) if lines else speed.NOT_MEASURED
 
 
 def tried(stored):
@@ -84,7 +83,7 @@ def tried(stored):
     faster = [row["what"] for row in found if row["ratio"] >= FASTER]
     slow = f"None of them is faster than our step by {100 * (FASTER - 1):.0f} % or more."
     said = f"Faster by {100 * (FASTER - 1):.0f} % or more, and not used: {'; '.join(faster)}." if faster else slow
-    return pages.table(("our step with", "images/s", "times as fast as our step"), lines) + f"\n\n{said}"
+    return prose.table(("our step with", "images/s", "times as fast as our step"), lines) + f"\n\n{said}"
 
 
 def inside(stored):
@@ -97,7 +96,7 @@ def inside(stored):
     phases = list(dict.fromkeys(phase for of in found.values() for phase in of))
     lines = [[phase, *(" (".join(_phase(of, phase)) + ")" for of in found.values())] for phase in phases]
     lines.append(["all", *(speed.number(sum(of.values())) for of in found.values())])
-    return pages.table(["ms a step (share)", *found], lines) if found else speed.NOT_MEASURED
+    return prose.table(["ms a step (share)", *found], lines) if found else speed.NOT_MEASURED
 
 
 def fused(stored):
@@ -136,7 +135,7 @@ def bound_table(stored):
                 speed.number(held["value"]), f"{100 * held['ratio']:.0f} %",
             ])  # fmt: skip
     titles = ("network, weights removed", "MFLOP", "MB", "stays dense", "arithmetic", "bound", "measured", "reached")
-    return f"{BOUND_TITLES}\n\n{pages.table(titles, lines)}" if lines else speed.NOT_MEASURED
+    return f"{BOUND_TITLES}\n\n{prose.table(titles, lines)}" if lines else speed.NOT_MEASURED
 
 
 def next_factor(stored):
@@ -150,7 +149,7 @@ def next_factor(stored):
             lines.append([network, f"{100 * float(sparsity):g} %", *(f"{value:.2f}" for value in times), larger])
     titles = ("network", "removed", "if the bound were reached", "then with half the arithmetic",
               "or with half the traffic", "what holds it")  # fmt: skip
-    return pages.table(titles, lines) if lines else speed.NOT_MEASURED
+    return prose.table(titles, lines) if lines else speed.NOT_MEASURED
 
 
 def why_break_even(stored):
@@ -182,8 +181,8 @@ def beside_peer(stored):
     times = [row["ratio"] if row["unit"] == "images/s" else 1 / row["ratio"] for row in found]
     steps, layers = ([_beside(*of) for of in zip(found, times, strict=True) if (of[0]["unit"] == "images/s") == whole]
                      for whole in (True, False))  # fmt: skip
-    whole = pages.table(("whole steps", "ours, images/s", f"{PEER}, images/s", "times as fast"), steps)
-    each = folded("Every layer", pages.table(("layer", "ours, ms", f"{PEER}, ms", "times as fast"), layers))
+    whole = prose.table(("whole steps", "ours, images/s", f"{PEER}, images/s", "times as fast"), steps)
+    each = folded("Every layer", prose.table(("layer", "ours, ms", f"{PEER}, ms", "times as fast"), layers))
     ahead = f"**{sum(gain > 1 for gain in times)} of {len(times)}**"
     said = f"Ours was the faster one in {ahead} comparisons, and {span(times, 1)} times as fast as theirs."
     return "\n\n".join([whole] * bool(steps) + [each] * bool(layers) + [said])
@@ -202,7 +201,7 @@ def break_even_table(stored):
         where = speed.crossing(speeds[name]) if name in speeds else None
         lines.append([name, *(_between(where, speeds[name]) if where else ("not measured yet", "", ""))])
     titles = ("network", "dense is faster at", "sparse is faster from", "both as fast at about")
-    return pages.table(titles, lines)
+    return prose.table(titles, lines)
 
 
 def _between(where, speeds):  # -> cells
@@ -224,7 +223,7 @@ def shared(stored):
     ]
     every = lines[-1]
     titles = "runs", "epochs, dense nets shared", "epochs, a dense net for each ticket", "times as many"
-    return pages.table(titles, lines) + (
+    return prose.table(titles, lines) + (
         f"\n\nAll together: **{every[1]} epochs**. If each ticket trained its own dense net first, they would be "
         f"{every[2]}, {every[3]} times as many."
     )
@@ -248,4 +247,4 @@ def built(stored):
     """How long each page of the book took to build: a table, slowest first."""
     found = [row for row in speed.rows(stored, "upkeep") if row["group"] == "pages"]
     lines = [[_page(row["what"]), f"{row['value']:.0f}"] for row in sorted(found, key=lambda row: -row["value"])]
-    return pages.table(("part", "seconds"), lines) if lines else speed.NOT_MEASURED
+    return prose.table(("part", "seconds"), lines) if lines else speed.NOT_MEASURED

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ticketlib import stats
 from ticketlib.claims import CONFIDENCE, Claim, Comparison
 from ticketlib.errors import TicketError, one_of
-from ticketlib.sources import signed
+from ticketlib.prose import signed
 
 HOLDS, IN_PART, FAILS, UNDECIDED = WORDS = ("holds", "holds in part", "does not hold", "undecided")
 PROVISIONAL, NOT_RUN, NOT_DEFINED = NO_VERDICT = ("provisional", "not run", "not defined here")
@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
     sentence: str
 
 
-class Row(NamedTuple):
+class Compared(NamedTuple):
     """One comparison of a judged claim."""
 
     comparison: Comparison
@@ -47,12 +47,12 @@ class Row(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A claim with its word, the sentence for the board (without scope), and a row for each comparison."""
+    """A claim with its word, the sentence for the board (without scope), and what came of each comparison."""
 
     claim: Claim
     word: str
     sentence: str
-    rows: tuple[Row, ...]
+    compared: tuple[Compared, ...]
 
 
 def _is_number(value):
@@ -183,8 +183,9 @@ def combine(parts):
 
 def at_best(judged):
     """The strongest word that a judged claim can still get: seeds to come cannot undo that a collapse bars *holds*."""
-    reach = {row.comparison: UNDECIDED if row.collapsed else HOLDS for row in judged.rows}
-    given = {row.comparison: row.verdict.word for row in judged.rows if row.verdict.word not in (PROVISIONAL, NOT_RUN)}
+    reach = {one.comparison: UNDECIDED if one.collapsed else HOLDS for one in judged.compared}
+    words = {one.comparison: one.verdict.word for one in judged.compared}
+    given = {comparison: word for comparison, word in words.items() if word not in (PROVISIONAL, NOT_RUN)}
     return _of_parts(judged.claim, reach | given)
 
 
@@ -216,17 +217,17 @@ def _points(values):
     return array
 
 
-def _short(row, head=""):
+def _short(one, head=""):
     """Write one comparison for the board; what the head of the sentence says is not said again."""
-    label, said = row.comparison.label, row.verdict.sentence
+    label, said = one.comparison.label, one.verdict.sentence
     if head and said.startswith(head):
         rest = said.removeprefix(head).removeprefix("; ")
         return f"{label} ({rest})" if rest else label
-    if not row.ready:
+    if not one.ready:
         return f"{label} ({said})"
-    point, ends = effect(row.adjusted).rpartition(", n = ")[0].split(" points, ")
+    point, ends = effect(one.adjusted).rpartition(", n = ")[0].split(" points, ")
     counted = "".join(said.partition("; collapsed")[1:])  # wherever a word is given
-    return f"{label} {row.verdict.word} ({point}, {ends}{BARRED * (BARRED in said)}{counted})"
+    return f"{label} {one.verdict.word} ({point}, {ends}{BARRED * (BARRED in said)}{counted})"
 
 
 def judge(claim, differences, margin, n_required, flags=None):
@@ -253,20 +254,20 @@ def judge(claim, differences, margin, n_required, flags=None):
     verdicts = [verdict(kind, estimate, margin, n_required, flag)
                 for kind, estimate, flag in zip(kinds, adjusted, flags, strict=True)]
     collapsed = [flag.collapsed for flag in flags]
-    rows = tuple(map(Row, claim.comparisons, kinds, verdicts, plain, adjusted, levels, ready, collapsed))
-    word = _of_parts(claim, {row.comparison: row.verdict.word for row in rows})
-    return Judged(claim, word, _board_sentence(word, rows, n_required), rows)
+    compared = tuple(map(Compared, claim.comparisons, kinds, verdicts, plain, adjusted, levels, ready, collapsed))
+    word = _of_parts(claim, {one.comparison: one.verdict.word for one in compared})
+    return Judged(claim, word, _board_sentence(word, compared, n_required), compared)
 
 
-def _board_sentence(word, rows, n_required):
+def _board_sentence(word, compared, n_required):
     """Write the sentence of a claim: its word, then every comparison with effect, interval and n."""
     if word in (NOT_RUN, NOT_DEFINED):
         return word
-    seeds = min(row.estimate.n for row in rows if row.verdict.word != NOT_DEFINED)
+    seeds = min(one.estimate.n for one in compared if one.verdict.word != NOT_DEFINED)
     if word == PROVISIONAL:
         head = f"{word}, {seeds} of {n_required} seeds"
-        return f"{head}: {'; '.join(_short(row, head) for row in rows)}"
-    return f"{word}: {'; '.join(map(_short, rows))}; n = {seeds}"
+        return f"{head}: {'; '.join(_short(one, head) for one in compared)}"
+    return f"{word}: {'; '.join(map(_short, compared))}; n = {seeds}"
 
 
 def rules():

@@ -8,13 +8,13 @@ import json
 import re
 from pathlib import Path
 
-from ticketlib import corrupt, imagenet, models, ratios, shapes, sources
+from ticketlib import corrupt, imagenet, models, prose, ratios, shapes
 from ticketlib.data import CLASSES
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.nb import book_ledger
 from ticketlib.plots import STYLE, style
-from ticketlib.runs import PROFILES
+from ticketlib.profiles import PROFILES
 from ticketlib.tickets import CHECKS
 
 COLUMNS = (
@@ -164,7 +164,7 @@ def labels(found, claims):
 
 def _title(name):  # of a network, of one with layers of another size, or of a data set
     stem = name.partition("_")[0]
-    known = sources.NETWORKS.get(stem) or sources.title(stem)  # rows of ImageNet's VGG-16 as well
+    known = prose.NETWORKS.get(stem) or prose.title(stem)  # rows of ImageNet's VGG-16 as well
     return f"{known}, {shapes.NETWORKS[name]}" if "_" in name else known
 
 
