@@ -5,13 +5,15 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from synthetic import CIFAR, arms, row
+from synthetic import CIFAR, arms, row, row_of
 
 from ticketlib import (
     budget,
     chapters,
     data,
     experiment,
+    grids,
+    machine,
     masks,
     models,
     nb,
@@ -112,12 +114,20 @@ def test_a_net_that_was_made_again_and_differs_is_said(tmp_path, monkeypatch, ca
     assert shown[0].startswith("Made, with a warning:") and "lt@0.9, seed 0: the trained net of " in shown[0]
 
 
-def test_rows_of_other_images_are_not_read_beside_a_run_of_ones_own(tmp_path):
+def test_rows_of_other_images_are_not_read_beside_a_run_of_ones_own(tmp_path, monkeypatch):
     own = data.load("digits")
     fill(tmp_path, [row("smart@0.9", 0, 80.0), row("smart@0.9", 0, 90.0, changes={"fingerprint": own.fingerprint})])
     live = notebook(tmp_path, profile="smoke", source="run")
     assert [one["accuracy"] for one in chapters.rows_of(live)] == [90.0]
     assert len(chapters.rows_of(notebook(tmp_path))) == 2
+    for fingerprint in ("f" * 16, own.fingerprint):
+        for seed, changes in ((0, {}), (1000, dict(recipe=0, held_out=200))):
+            config = grids.arm("smoke", "smart@0.9", seed, profiles.Images("digits", fingerprint), **changes)
+            fill(tmp_path, [row_of(config, 80.0)])
+    monkeypatch.setattr(chapters, "make_runs", lambda *_: None)
+    found = pilot.pilot_rows(live)["smart"]
+    assert [one.config.fingerprint for of in found.values() for one in of.values()] == [own.fingerprint]
+    assert list(pilot.doubled(live)["smart"]) == [6]  # of two rows of one place it would have to choose
 
 
 def test_the_time_is_told_from_rows_and_where_there_is_none_from_a_few_steps(tmp_path):
@@ -125,8 +135,9 @@ def test_the_time_is_told_from_rows_and_where_there_is_none_from_a_few_steps(tmp
     to_do = [profiles.config("smoke", "uniform", "0.9", seed, dataset=dataset) for seed in range(2)]
     measured = chapters._estimate(live, to_do, dataset, "cpu")
     assert measured > 0  # how long it is depends on what else the machine does
-    speed = row("smart@0.9", 7, 90.0, "smoke", images_per_second=1437.0)
-    fill(tmp_path, [speed])
+    elsewhere = row("smart@0.9", 8, 90.0, "smoke", images_per_second=1e-3)  # on another device: it tells nothing here
+    speed = row("smart@0.9", 7, 90.0, "smoke", images_per_second=1437.0, device=machine.facts("cpu")["device"])
+    fill(tmp_path, [speed, elsewhere])
     assert chapters._estimate(live, to_do, dataset, "cpu") == pytest.approx(2 * 6 * 1437 / 1437)
 
 
@@ -134,7 +145,7 @@ def test_a_device_without_an_engine_is_refused_before_any_training(tmp_path):
     sparse = [profiles.config("laptop", "smart", "0.9", 0, dataset=CIFAR)]
     with pytest.raises(TicketError, match="'cuda' is not allowed with profile 'laptop'.*auto, cpu"):
         chapters.make_runs(notebook(tmp_path, device="cuda"), sparse, CIFAR)
-    assert chapters._device(notebook(tmp_path), sparse) == "cpu"
+    assert chapters.device_of(notebook(tmp_path), sparse) == "cpu"
 
 
 def test_threads_are_put_back():
@@ -142,11 +153,6 @@ def test_threads_are_put_back():
     with chapters.one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (99, "99 s"), (120, "2 min"), (7200, "2.0 h")])
-def test_times_in_words(seconds, said):
-    assert chapters._time(seconds) == said
 
 
 def test_accuracies_show_every_seed_and_what_is_missing():
@@ -406,6 +412,18 @@ def test_masks_of_the_papers_networks_lie_beside(probed):
     assert set(shares.measured(run)) == {(n, t, s) for n in tickets for t in tickets[n] for s in shares.SPARSITIES}
     fill(probed.parent / "paper", [])
     assert len(shares._rows(notebook(probed, profile="smoke"))) == 2
+
+
+@pytest.mark.parametrize("profile", ["laptop", "paper"])
+def test_masks_are_those_of_the_books_own_scores_in_every_profile(profile):
+    """The runs of the profile `paper` take the authors' scores; the masks that pages compare do not."""
+    known = {probes.name(config) for config in grids.probes("paper", CIFAR, 1)}
+    scored = [config for config in shares.probe_configs(profile, CIFAR, 1) if config.network in ("resnet32", "vgg19")]
+    scored = [config for config in scored if config.ticket != "lt"]
+    assert len(scored) == 18 and {probes.name(config) for config in scored} <= known
+    plain, authors = (probes.configuration(grids.arm("paper", "snip@0.9", 0, CIFAR, **changes))
+                      for changes in (grids.OWN_SCORES, {"variant": "default"}))  # fmt: skip
+    assert [probes.is_plain({"kind": "probe", "config": config}) for config in (plain, authors)] == [True, False]
 
 
 def test_probes_are_made_with_the_nets_they_need(tmp_path, monkeypatch, capsys):

@@ -12,7 +12,7 @@ import pytest
 from synthetic import row
 
 from ticketlib import __main__ as command_line
-from ticketlib import board, campaign, commands, data, grids, journal, machine, nb, progress, speed
+from ticketlib import campaign, commands, data, grids, journal, machine, nb, progress
 from ticketlib.ledger import Ledger, name_of
 
 
@@ -44,6 +44,7 @@ def test_data_says_what_is_found(tmp_path):
         (["run", "--profile", "smoke", "--device", "gpu"], "'gpu'"),
         (["run", "--profile", "smoke", "--backend", "dask"], "'dask'"),
         (["watch", "--profile", "smoky"], "'smoky'"),
+        *((["watch", "--profile", "smoke", "--every", every], f"every {every}") for every in ("nan", "inf", "-1", "0")),
         (["run", "--profile", "smoke", "--only", "snpi"], "contains 'snpi'"),
         (["plan", "--profile", "smoke", "--only", "snpi"], "contains 'snpi'"),
         (["probe", "--profile", "smoke", "--seeds", "-3"], "seeds -3"),
@@ -162,7 +163,7 @@ def test_the_time_to_stop():
 
 
 def test_watch_tells_the_living_from_the_silent(tmp_path, capsys):
-    status = journal.Status(Ledger(tmp_path), {})
+    status = journal.Status(Ledger(tmp_path))
     status.write(total=3, done=1, running=["a"], failed=["b: no luck"], diverged=[], over=False, left_seconds=60.0)
     assert command_line.main(["watch", "--profile", "smoke", "--ledger", str(tmp_path)]) == 0
     said = capsys.readouterr().out
@@ -173,14 +174,13 @@ def test_watch_tells_the_living_from_the_silent(tmp_path, capsys):
 def test_commit_rows_takes_rows_and_nothing_else(tmp_path, monkeypatch, capsys):
     book, made = tmp_path / "repository" / "book" / "ledger", tmp_path / "made"
     book.mkdir(parents=True)
-    (tmp_path / "repository" / "README.md").write_text("board")
+    marks = "".join(f"<!-- {name} -->\n<!-- /{name} -->\n" for name in ("board", "bench"))
+    (tmp_path / "repository" / "README.md").write_text(marks)
     git = ["git", "-c", "user.name=a", "-c", "user.email=b@c"]
     subprocess.run([*git, "init", "-q"], cwd=book.parent.parent, check=True)
     for name, value in (("user.name", "a"), ("user.email", "b@c")):
         subprocess.run(["git", "config", name, value], cwd=book.parent.parent, check=True)
     monkeypatch.setattr(nb, "book_ledger", lambda profile="": book / profile)
-    monkeypatch.setattr(board, "refresh", lambda readme: None)
-    monkeypatch.setattr(speed, "refresh", lambda readme: None)
     Ledger(made / "laptop").add(row("smart@0.9", 0, 80.0))
     journal.folder(Ledger(made / "laptop"))
     assert command_line.main(["commit-rows", str(made)]) == 0

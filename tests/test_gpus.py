@@ -12,7 +12,7 @@ from ticketlib.runs import parent
 
 def test_a_claim_brings_its_parents_and_counts_each_run_once():
     for claim in CLAIMS:
-        runs = gpus.claim_runs(claim, "paper", CIFAR)
+        runs = gpus.claim_runs(claim, CIFAR)
         names = {config.name for config in runs}
         assert len(names) == len(runs)
         assert all(parent(config) is None or parent(config).name in names for config in runs)

@@ -11,23 +11,24 @@ from ticketlib import campaign, data, evidence, experiment, grids, nb, plots, pr
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger
 from ticketlib.machine import facts, threads
+from ticketlib.prose import duration
 
 TIMED_STEPS = 10  # a speed that no row has measured is taken from so many
 
 
-def ticket_rows(run, arms, network="resnet"):
+def ticket_rows(run, arms):
     """The rows of some arms; with source "run" those that are missing are carried out first.
 
-    Arguments: run, nb.NotebookRun; arms, names with sparsity, as Config.arm; network, short name in the profile.
+    Arguments: run, nb.NotebookRun; arms, names with sparsity, as Config.arm.
     Returns: dict arm -> {seed: Row}, an empty dict for an arm without rows.
     """
     if run.source == "run":
         dataset = images(run)
         configs = [
-            grids.arm(run.profile, arm, seed, dataset, network=network) for seed in range(seeds(run)) for arm in arms
+            grids.arm(run.profile, arm, seed, dataset) for seed in range(seeds(run)) for arm in arms
         ]
         make_runs(run, campaign.missing(configs, Ledger(run.ledger)), dataset)
-    found = evidence.select(rows_of(run), run.profile, network)
+    found = evidence.select(rows_of(run), run.profile)
     return {
         arm: {seed: row for seed, row in sorted(found.get(arm, {}).items()) if not run.seeds or seed < run.seeds}
         for arm in arms
@@ -67,15 +68,18 @@ def make_runs(run, to_do, dataset):
     Arguments: run, nb.NotebookRun; to_do, list of Config, parents first; dataset, the data.Dataset they name.
     Raises: TicketError for a device that the engine does not have, before anything is trained.
     """
-    device = _device(run, to_do)
+    device = device_of(run, to_do)
     with one_thread(device):
         seconds = _estimate(run, to_do, dataset, device)
         work = partial(experiment.execute, dataset=dataset, device=device, progress=False)
         work_off(run, [(config, partial(work, config)) for config in to_do], "runs", seconds)
 
 
-def _device(run, to_do):
-    """The device runs are made on; "auto" takes a GPU only where every engine can use it."""
+def device_of(run, to_do):
+    """The device that a notebook's runs are made on; "auto" takes a GPU only where every engine can use it.
+
+    Raises: TicketError for a device that the engine of a run does not have.
+    """
     if run.device == "auto":
         sparse = any(config.engine == "sparse" for config in to_do)
         return "cuda" if torch.cuda.is_available() and not sparse else "cpu"
@@ -100,16 +104,16 @@ def _estimate(run, to_do, dataset, device):
 
 def _speed(config, dataset, device):
     """Training images a second at a configuration's size and sparsity, measured on a few steps."""
-    few = slice(0, TIMED_STEPS * config.batch)
-    part = data.Split(dataset.train.images[few], dataset.train.labels[few])
-    tiny, any_ticket = replace(dataset, train=part, test=part), "dense" if config.sparsity == "0" else "uniform"
-    short = replace(config, epochs=1, ticket=any_ticket, check="none", corruption="none")
-    result = timed(short, tiny, device)
+    any_ticket = "dense" if config.sparsity == "0" else "uniform"
+    result = timed(replace(config, ticket=any_ticket, check="none", corruption="none"), dataset, device)
     return result.images / result.train_seconds
 
 
-def timed(short, tiny, device):
-    """What a short training takes once it is warm: train.Result. Arguments: short, Config; tiny, data.Dataset."""
+def timed(config, dataset, device):
+    """What one epoch of a few steps takes once it is warm, tested on the same images: train.Result."""
+    few = slice(0, TIMED_STEPS * config.batch)
+    part = data.Split(dataset.train.images[few], dataset.train.labels[few])
+    tiny, short = replace(dataset, train=part, test=part), replace(config, epochs=1)
     model = experiment.build(short, tiny)
     mask, _ = experiment.ticket_mask(short, tiny, model)
     net = experiment.engine(short, model, mask, tiny, device)
@@ -135,20 +139,20 @@ def work_off(run, jobs, what, seconds=None):
     if not jobs:
         return
     ledger, began, failed, warned = Ledger(run.ledger), time.perf_counter(), [], []
-    guess = "the first one will tell" if seconds is None else f"about {_time(seconds)}"
+    guess = "the first one will tell" if seconds is None else f"about {duration(seconds)}"
     line = DisplayHandle()
     line.display(Markdown(f"{len(jobs)} {what} to carry out. Time expected: {guess}."))
     for done, (config, job) in enumerate(jobs):
         if done:
             left = (time.perf_counter() - began) / done * (len(jobs) - done)
-            said = f"{done} of {len(jobs)} {what} done, about {_time(left)} left (expected at the start: {guess})"
+            said = f"{done} of {len(jobs)} {what} done, about {duration(left)} left (expected at the start: {guess})"
             line.update(Markdown(f"{said}. Now: {config.arm}, seed {config.seed}, {config.epochs} epochs."))
         said = _done(ledger, config, job)
         if said.reason:
             failed.append(f"- {config.arm}, seed {config.seed}: {said.reason}")
         if said.warning:
             warned.append(f"- {config.arm}, seed {config.seed}: {said.warning}")
-    took = _time(time.perf_counter() - began)
+    took = duration(time.perf_counter() - began)
     line.update(Markdown(f"{len(jobs) - len(failed)} {what} carried out in {took} (expected: {guess})."))
     for head, lines in (("Not made:\n", failed), ("Made, with a warning:\n", warned)):
         if lines:
@@ -163,12 +167,6 @@ def _done(ledger, config, job):
         return campaign.record(campaign.Outcome(config, job()), ledger)
     except TicketError as error:
         return campaign.Outcome(config, reason=str(error))
-
-
-def _time(seconds):
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def no_claim(run):

@@ -77,5 +77,5 @@ def substitutions():
         "gpu_days_table": prose.table(*gpus.wall_lines(dataset)),
         "gpu_pace": gpus.pace_sentence(),
         "gpu_total": gpus.total_sentence(dataset),
-        "gpu_seeds": str(gpus.PROFILES["paper"].seeds),
+        "gpu_seeds": str(gpus.PAPER.seeds),
     }

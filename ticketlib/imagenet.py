@@ -133,24 +133,24 @@ def keep_ratios(rows, network, sparsity, methods):
             for method, row in found.items()}  # fmt: skip
 
 
-def heat_map(ax, rows, network, sparsity, methods=METHODS):
-    """Draw the keep-ratios of methods, a line each, over layers as colours on a log scale; returns the image.
+def heat_map(ax, rows, network, sparsity):
+    """Draw the keep-ratios of every method, a line each, over layers as colours on a log scale; returns the image.
 
     A layer that keeps nothing is black. A method without a row says why.
     """
-    kept = keep_ratios(rows, network, sparsity, methods)
-    table = np.full((len(methods), len(layers(network))), np.nan)
-    for line, method in enumerate(methods):
+    kept = keep_ratios(rows, network, sparsity, METHODS)
+    table = np.full((len(METHODS), len(layers(network))), np.nan)
+    for line, method in enumerate(METHODS):
         if method in kept:
             table[line] = np.maximum(kept[method], LEAST / 10)  # below the scale where nothing is kept
         else:
             why = verdicts.NOT_DEFINED if reason(network, method, sparsity) else verdicts.NOT_RUN
             ax.text(0.7, line + 0.5, why, fontsize=9, color="0.2", va="center")
     colours = plt.get_cmap("viridis").with_extremes(under="black", bad="white")
-    edges = np.arange(len(layers(network)) + 1) + 0.5, np.arange(len(methods) + 1)  # the first layer is number 1
+    edges = np.arange(len(layers(network)) + 1) + 0.5, np.arange(len(METHODS) + 1)  # the first layer is number 1
     image = ax.pcolormesh(*edges, table, cmap=colours, norm=LogNorm(LEAST, 1), edgecolors="none")
-    ax.set_yticks(np.arange(len(methods)) + 0.5, [style(method).label for method in methods], fontsize=9)
-    layer_axis(ax, len(layers(network))).set(title=f"{NETWORKS[network]}, {sparsity} removed", ylim=(len(methods), 0))
+    ax.set_yticks(np.arange(len(METHODS)) + 0.5, [style(method).label for method in METHODS], fontsize=9)
+    layer_axis(ax, len(layers(network))).set(title=f"{NETWORKS[network]}, {sparsity} removed", ylim=(len(METHODS), 0))
     return image
 
 

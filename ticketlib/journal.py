@@ -144,10 +144,10 @@ def now():
 class Status:
     """How far a campaign is, written for whoever watches: a small file, replaced whole."""
 
-    def __init__(self, ledger, facts):
+    def __init__(self, ledger):
         self.folder = folder(ledger)
         self.path = self.folder / f"{os.getpid()}.status"
-        self.facts, self.written = dict(facts, began=time.time()), -math.inf
+        self.facts, self.written = {}, -math.inf
         for old in self.folder.glob("*.status"):
             facts = read_status(old)
             if facts is None or facts.get("over") or time.time() - facts["updated"] > KEPT:

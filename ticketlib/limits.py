@@ -40,9 +40,9 @@ def measured(run):
         _make(run)
     rows = chapters.rows_of(run)
     beside = Ledger(nb.book_ledger("paper")).rows() if run.profile not in ("smoke", "paper") else []
-    profiles = dict.fromkeys(("paper" if beside else run.profile, run.profile))
-    return cells_in([*beside, *rows], [(of, network) for of in profiles for network in profiles.PROFILES[of].networks],
-                    run.seeds)  # fmt: skip
+    shown = dict.fromkeys(("paper" if beside else run.profile, run.profile))
+    places = [(of, network) for of in shown for network in profiles.PROFILES[of].networks]
+    return cells_in([*beside, *rows], places, run.seeds)
 
 
 def cells_in(rows, places, seeds=0):

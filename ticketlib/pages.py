@@ -116,20 +116,20 @@ TITLES = ("setting", *(f"`{name}`" for name in PROFILES))  # of the two tables o
 
 def recipe_table():
     """Every value of every profile's recipe."""
-    profiles = PROFILES.values()
-    lines = [[said, *(_value(profile.training[what]) for profile in profiles)] for what, said in SETTINGS.items()]
-    return prose.table(TITLES, [["networks", *map(_networks, profiles)], *lines])
+    of = PROFILES.values()
+    lines = [[said, *(_value(profile.training[what]) for profile in of)] for what, said in SETTINGS.items()]
+    return prose.table(TITLES, [["networks", *map(_networks, of)], *lines])
 
 
 def recipe_differences():
     """Every value in which the profiles differ, and why `laptop` is no `paper`, as a Markdown table."""
-    profiles = PROFILES.values()
-    lines = [["data", *(title(profile.dataset) for profile in profiles), "the same data; `smoke` needs no download"],
-             ["networks", *map(_networks, profiles), "what fits the time; the form is the same"],
-             ["seeds", *(profile.seeds for profile in profiles),
+    of = PROFILES.values()
+    lines = [["data", *(title(profile.dataset) for profile in of), "the same data; `smoke` needs no download"],
+             ["networks", *map(_networks, of), "what fits the time; the form is the same"],
+             ["seeds", *(profile.seeds for profile in of),
               "planned from the pilot's spread; the paper's number is not known to us"]]  # fmt: skip
     for what, said in SETTINGS.items():
-        values = [_value(profile.training[what]) for profile in profiles]
+        values = [_value(profile.training[what]) for profile in of]
         if len(set(values)) > 1:
             lines.append([said, *values, REASONS.get(what, "it does not; `smoke` does, whose digits are small")])
     scoring = [profiles.config(name, "snip", "0.9", 0, dataset=profiles.NO_IMAGES) for name in PROFILES]

@@ -144,7 +144,7 @@ def conduct(ledger, work, configs, backend, stop):
         campaign.carry_out; stop, a Stop.
     Returns: Progress, when all is over. Failures are in the journal too, so that none is tried for ever.
     """
-    journal, desk, progress = Journal(ledger), Desk(ledger), Progress(configs, Status(ledger, {}))
+    journal, desk, progress = Journal(ledger), Desk(ledger), Progress(configs, Status(ledger))
     try:
         queue = campaign.Queue(list(configs), desk)
         tick = lambda running: progress.tick(running, stop.reason)  # noqa: E731
@@ -160,9 +160,9 @@ def conduct(ledger, work, configs, backend, stop):
     return progress
 
 
-def summary(facts, now=None):
+def summary(facts):
     """One campaign's summary in lines of text, from journal.campaigns."""
-    silent = max(0, (now or time.time()) - facts["updated"])  # a clock may have been put back
+    silent = max(0, time.time() - facts["updated"])  # a clock may have been put back
     life = "over" if facts.get("over") else f"last sign of life {silent:.0f} s ago"
     if silent > SILENT and not facts.get("over"):
         life += ": killed, or its machine sleeps"

@@ -5,10 +5,9 @@ import functools
 import math
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
-import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Markdown, display
 
@@ -30,12 +29,11 @@ from ticketlib.errors import TicketError
 from ticketlib.findings import NAMES
 from ticketlib.journal import folder as writable
 from ticketlib.ledger import Ledger
-from ticketlib.prose import points
+from ticketlib.prose import duration, points
 from ticketlib.ranking import asked_total
 
 LEAST_SEEDS = 6  # the fewest seeds from which the book gives a word
 RATIO_SEEDS = range(10_000, 10_005)  # the other seeds, over which keep-counts are averaged; they train nothing
-TIMED_STEPS = 10
 FOLDER = "own"  # rows lie in this folder of the ledger, so that pages never meet tickets they do not know
 
 
@@ -58,13 +56,6 @@ class Plan:
     def needed(self):
         """How many seeds a verdict takes."""
         return max(LEAST_SEEDS, profiles.PROFILES[self.run.profile].seeds)
-
-    @property
-    def device(self):
-        """Where runs are made; "auto" is a GPU if there is one and the engine can use it."""
-        dense = profiles.PROFILES[self.run.profile].training["engine"] == "dense"
-        free = "cuda" if dense and torch.cuda.is_available() else "cpu"
-        return free if self.run.device == "auto" else self.run.device
 
     def config(self, arm, sparsity, seed):
         """The configuration of one run."""
@@ -171,15 +162,16 @@ def _make(plan, say):
     if not to_do:
         return
     writable(plan.ledger)  # refused now if it cannot be written to
-    with chapters.one_thread(plan.device):
-        expected = _expected(plan, to_do, _rehearse(plan))
-        say(f"{len(to_do)} runs to carry out, expected to take {_time(expected)}.")
+    device = chapters.device_of(plan.run, to_do)
+    with chapters.one_thread(device):
+        expected = _expected(plan, to_do, _rehearse(plan), device)
+        say(f"{len(to_do)} runs to carry out, expected to take {duration(expected)}.")
         began = time.perf_counter()
         for done, config in enumerate(to_do, 1):
-            plan.ledger.add(experiment.execute(config, plan.dataset, device=plan.device, progress=False))
+            plan.ledger.add(experiment.execute(config, plan.dataset, device=device, progress=False))
             took = time.perf_counter() - began
-            left = f"about {_time(took / done * (len(to_do) - done))} left" if done < len(to_do) else "all there"
-            say(f"{done} of {len(to_do)} runs in {_time(took)} (expected in all: {_time(expected)}), {left}.")
+            left = f"about {duration(took / done * (len(to_do) - done))} left" if done < len(to_do) else "all there"
+            say(f"{done} of {len(to_do)} runs in {duration(took)} (expected in all: {duration(expected)}), {left}.")
 
 
 def _rehearse(plan):
@@ -197,22 +189,15 @@ def _rehearse(plan):
     return (time.perf_counter() - began) / 3
 
 
-def _expected(plan, to_do, scoring):
+def _expected(plan, to_do, scoring, device):
     """Seconds that the runs will take, from the speed of a few training steps and of one scoring."""
     config, (train, test) = plan.config("magnitude", plan.sparsities[0], 0), (plan.dataset.train, plan.dataset.test)
-    few = slice(0, TIMED_STEPS * config.batch)
-    part = data.Split(train.images[few], train.labels[few])
-    tiny, short = replace(plan.dataset, train=part, test=part), replace(config, epochs=1)
-    took = chapters.timed(short, tiny, plan.device)
+    took = chapters.timed(config, plan.dataset, device)
     tests = math.ceil(config.epochs / config.eval_every)
     images = config.epochs * len(train) * took.train_seconds + tests * len(test) * took.eval_seconds
     own = sum(c.ticket == plan.scorer.key for c in to_do)
     others = len(RATIO_SEEDS) * len(plan.sparsities) * any(c.ticket.endswith("-mean") for c in to_do)
-    return len(to_do) * images / len(part) + (own + others) * scoring
-
-
-def _time(seconds):
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    return len(to_do) * images / took.images + (own + others) * scoring
 
 
 def _speaker():
