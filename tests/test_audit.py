@@ -6,7 +6,7 @@ import pytest
 from synthetic import arms, row
 
 from ticketlib import __main__ as command_line
-from ticketlib import audit, data, experiment, grids, journal, machine, repeats
+from ticketlib import arithmetic, audit, data, experiment, grids, journal, machine, repeats
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, Row
 
@@ -239,6 +239,9 @@ def test_what_another_arithmetic_did_is_shown_and_what_moved_far_is_named(ledger
     assert "*smart ratio − uniform* moved by more than the margin of 1 point: +1.50 (+1.50 to +1.50, n = 3)" in shown
     assert "*smart ratio − SNIP*" not in shown and "across zero" not in shown
     assert "moved by 0.50 to 1.50 points; the margin is 1 point" in said["dense_moved"]
+    dense = [row for row in audit.folder(ledger).rows() if row["config"]["changes"] == audit.DENSE]
+    assert arithmetic.of_pair(dense, "smart", "snip").endswith("- a GPU: from 0.00 to −0.50 points at 0.98, n = 3")
+    assert arithmetic.of_pair(dense, "lt", "snip") == arithmetic.of_pair([], "smart", "snip") == ""
     assert "0.98" not in said["spread_table"] and said["audit_status"] == "**No audit has been made yet.**"
 
 

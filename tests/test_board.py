@@ -7,15 +7,16 @@ from xml.etree import ElementTree
 import pytest
 from docutils.core import publish_string
 from myst_parser.parsers.docutils_ import Parser
-from synthetic import arms, row
+from synthetic import arms, book, row
 
 from ticketlib import board, nb, pages, pilot, reading
 from ticketlib.claims import CLAIMS
-from ticketlib.ledger import Ledger
+from ticketlib.ledger import Ledger, Row
 from ticketlib.nb import ROOT, book_ledger
 from ticketlib.profiles import PROFILES
 
 MEANS = {"snip": 80.0, "grasp": 79.0, "lt": 81.0, "smart": 80.9, "uniform": 70.0}
+MAY_BE_EMPTY = ("board_barred", "board_hidden", "board_otherwise", "half_margin", "noise_learned")
 FIXED = {"margin": 1.0, "seeds": 6, "reason": "Because.", "versions": [[1, "2026-11-22", "the first"]]}
 
 
@@ -42,9 +43,10 @@ def test_every_claim_is_on_the_board_and_rows_fill_it(fixed):
     assert [line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:7]] == list(CLAIMS)
     assert re.search(r"\| C \| .* \| holds: .*n = 6 \|", table) and "| A | " in table and "not run |" in table
     scope, words = table.split("\n\n")[1:]
-    assert scope == "Scope of every verdict: ResNet-20 (width 16, stem stride 2), CIFAR-10, 20 epochs."
+    where = "ResNet-20 (width 16, stem stride 2), CIFAR-10, 20 epochs"
+    assert scope == f"Scope of every verdict: {where}. The margin is 1 point."
     assert words == "*Not run* is no verdict: runs that would decide are not there yet."
-    assert board.no_words(["holds", "undecided"]) == []
+    assert board.no_words(["holds", "undecided"]) == ""
 
 
 def drawn(rows):
@@ -102,12 +104,37 @@ def test_what_collapsed_runs_bar_is_said_before_the_last_seed(fixed):
     assert board.barred(arms(MEANS) + some[:0]) == ""  # a word that is given says so itself
 
 
-def test_a_mean_that_hides_opposite_differences_is_named(fixed):
+def test_what_a_mean_over_sparsities_hides_is_named(fixed):
     means = {"hybrid@0.9": 82.0, "lrr@0.9": 80.0, "hybrid@0.98": 70.0, "lrr@0.98": 72.0}
     rows = [row(arm, seed, mean + seed / 10) for arm, mean in means.items() for seed in range(3)]
     said = board.hidden(rows)
-    assert said.endswith("D2, hybrid − LRR is +2.00 with 0.9 removed and −2.00 with 0.98 removed.")
+    assert "in points: D2, hybrid − LRR +2.00 at 0.9 and −2.00 at 0.98. Single" in said
     assert said in board.table(rows) and board.hidden(arms(MEANS)) == ""
+
+
+def changed(one, whether, **facts):
+    return Row(one | facts) if whether else one
+
+
+def test_what_the_words_would_be_if_an_empty_layer_were_no_collapse(fixed):
+    rows = [changed(one, one["arm"] == "lrr@0.98", empty_layers=["conv.weight"]) for one in book(("step1",))]
+    assert [board.judged(rows)[claim].word for claim in ("D1", "D2")] == ["undecided"] * 2
+    said = board.without_empty(rows)
+    assert said.startswith("If an empty layer alone were no collapse: D1 would be *holds*; D2 would be *holds*; ")
+    assert "A, B, C would keep their words. Of the " in said and "none diverged or ended below twice guessing" in said
+    assert said in board.table(rows)
+    first = [one["arm"] == "lrr@0.98" and not one.config.seed for one in rows]
+    low = board.without_empty([changed(*pair, accuracy=11.0) for pair in zip(rows, first, strict=True)])
+    assert "D1, D2 would keep their words" in low and ", 1 diverged or ended" in low
+    assert board.without_empty(rows[:40]) == board.at_half_margin(rows[:40]) == ""  # some claims have no word yet
+
+
+def test_what_the_words_would_be_at_half_the_margin(fixed):
+    rows = book(("step1",))
+    assert board.at_half_margin(rows) == "At half the margin: A, B, C, D1, D2 would keep their words."
+    worse = [changed(one, one["arm"].startswith("smart@"), accuracy=one["accuracy"] - 0.7) for one in rows]
+    said = "At half the margin: C would be *undecided*; A, B, D1, D2 would keep their words."
+    assert board.judged(worse)["C"].word == "holds" and board.at_half_margin(worse) == said
 
 
 def test_claims_without_a_page_are_no_links_and_what_is_not_ready_has_words_for_a_dot(fixed):
@@ -141,13 +168,13 @@ def test_the_board_is_explained_as_far_as_it_is_filled(fixed):
 
 
 @pytest.fixture
-def book(tmp_path, monkeypatch):
+def own_book(tmp_path, monkeypatch):
     """A book of one's own, with an empty ledger."""
     monkeypatch.setattr(nb, "book_ledger", lambda profile="": tmp_path / "ledger" / profile)
     return tmp_path
 
 
-def test_the_history_notes_words_that_change_and_nothing_else(fixed, book):
+def test_the_history_notes_words_that_change_and_nothing_else(fixed, own_book):
     assert not board.record([], "2026-11-22") and board.changelog() == "No claim has a verdict yet."
     assert not board.record(arms(MEANS, seeds=range(3)), "2026-11-23")  # provisional is no verdict
     assert board.record(arms(MEANS), "2026-11-24") and not board.record(arms(MEANS), "2026-11-25")
@@ -156,7 +183,7 @@ def test_the_history_notes_words_that_change_and_nothing_else(fixed, book):
     assert board.changelog().splitlines()[0] == "- 2026-11-26 (protocol 1, recipe 1): C: *holds* → *does not hold*"
 
 
-def test_without_a_protocol_nothing_is_noted(not_fixed, book):
+def test_without_a_protocol_nothing_is_noted(not_fixed, own_book):
     assert not board.record(arms(MEANS), "2026-11-22") and board.changes() == []
 
 
@@ -184,7 +211,7 @@ def test_costs_are_said_to_be_unmeasured_where_no_row_measured_them():
 
 def test_all_pages_tables_are_tables():
     for name, text in pages.substitutions().items():
-        assert (text or name in ("board_barred", "board_hidden")) and "None" not in text, name
+        assert (text or name in MAY_BE_EMPTY) and "None" not in text, name
         if text.startswith("|"):
             assert len({line.count("|") for line in text.splitlines()}) == 1, name
 

@@ -69,6 +69,15 @@ def test_training_on_noise_is_held_against_guessing_to_three_digits(loss, said):
     assert said in controls.pretraining_table(chapter(row("dense+both", 0, 12.0, loss=loss))["resnet20"])
 
 
+def test_a_network_that_learned_nothing_from_noise_is_said():
+    def said(*losses):
+        made = [row("dense+both", seed, 10.0, loss=loss) for seed, loss in enumerate(losses)]
+        return controls.noise(chapter(*made)["resnet20"], "laptop")
+
+    assert "trained for 7,820 steps; the recipe of the paper's code takes 125,120" in said(2.302, 2.303)
+    assert said(2.302, 2.2) == controls.noise({}, "laptop") == ""
+
+
 def test_pretraining_that_has_not_run_is_said():
     lines = controls.pretraining_table({}).splitlines()
     assert len(lines) == 7 and all(line.endswith("| not run | not run | 0 |") for line in lines[2:])

@@ -160,28 +160,34 @@ def test_two_rows_of_one_place_are_refused_by_name():
         evidence.select(rows, "laptop")
 
 
-def test_opposite_differences_behind_a_mean_are_found():
+def test_what_a_mean_over_sparsities_hides_is_found():
     means = {"smart@0.9": 82.0, "snip@0.9": 80.0, "smart@0.98": 70.0, "snip@0.98": 72.0}
     rows = [row(arm, seed, mean + seed / 10) for arm, mean in means.items() for seed in range(3)]
-    arms_there = evidence.select(rows, "laptop")
     smart_over_snip = CLAIMS["C"].comparisons[0]
-    found = evidence.opposite(arms_there, smart_over_snip, ("0.9", "0.98"))
+
+    def uneven(rows, sparsities=("0.9", "0.98")):
+        return evidence.uneven(evidence.select(rows, "laptop"), smart_over_snip, "noninferiority", 1.0, sparsities)
+
+    found = uneven(rows)
     assert {s: round(one.point) for s, one in found.items()} == {"0.9": 2, "0.98": -2}
-    assert evidence.opposite(arms_there, smart_over_snip, ("0.9",)) == {}
+    assert uneven(rows, ("0.9",)) == {}
     mixed = [Row(one | {"threads": 2}) if one["arm"].startswith("snip") else one for one in rows]
-    assert evidence.opposite(evidence.select(mixed, "laptop"), smart_over_snip, ("0.9", "0.98")) == {}
-    assert evidence.opposite(evidence.select(rows[:6], "laptop"), smart_over_snip, ("0.9", "0.98")) == {}
+    assert uneven(mixed) == uneven(rows[:6]) == {}
+    for at_09, at_098, hides in ((-0.1, -2.0, True), (-1.5, -2.0, False), (-0.1, -0.5, False), (0.5, 2.0, False)):
+        means = {"smart@0.9": 80 + at_09, "snip@0.9": 80.0, "smart@0.98": 80 + at_098, "snip@0.98": 80.0}
+        rows = [row(arm, seed, mean + seed / 10) for arm, mean in means.items() for seed in range(3)]
+        assert bool(uneven(rows)) == hides, (at_09, at_098)
 
 
 def test_a_corrupted_row_is_refused_before_anything_is_judged(tmp_path):
     rows = arms(FOUND | REARRANGED)
     for one in rows:
         Ledger(tmp_path).add(one)
-    assert judge(Ledger(tmp_path).compared()).word == "holds"
+    assert judge(Ledger(tmp_path).rows()).word == "holds"
     path = Ledger(tmp_path).path(rows[0]["name"])
     for old, new in (('"accuracy": ', '"accuracy": 9'), ('"seed": 0', '"seed": 7'), ("{", "")):
         whole = path.read_text()
         path.write_text(whole.replace(old, new, 1))
         with pytest.raises(TicketError, match=path.name):
-            judge(Ledger(tmp_path).compared())
+            judge(Ledger(tmp_path).rows())
         path.write_text(whole)

@@ -120,7 +120,11 @@ def test_profiles_differ_in_what_the_table_says_and_in_nothing_else():
 
 def test_all_that_the_pages_compute_is_there():
     found = reading.substitutions([], [])
-    assert {name for name, said in found.items() if not said} == {"board_barred", "board_hidden"}
+    assert {name for name, said in found.items() if not said} == {
+        "board_barred", "board_hidden", "board_otherwise", "half_margin", "noise_learned",
+    }  # fmt: skip
+    assert found["kept_weights"].startswith("With 0.98 removed, 5,418 of 270,896 weights stay on our ResNet-20.")
+    assert found["kept_weights"].endswith("it is 37,112 on ResNet-32 and 400,480 on VGG-19.")
     assert reading.recipe_versions(arms({"smart": 80.0})).endswith("- Recipe 1: 12 runs; runs that count")
 
 

@@ -279,9 +279,20 @@ def test_seeds_and_stability_are_read_from_the_rows():
     assert found.word == answers.PARTLY and found.text.startswith("0 to 3 seeds behind each of the")
     rates = answer("R1.2", [row("snip@0.9", 0, 70.0), row("snip@0.9", 1, 72.0), row("lt@0.9", 0, 9.0)])
     assert rates.text.startswith(
-        "of 3 runs at the recipe's rate, 0 diverged and 1 ended below twice chance; SNIP at 0.9 varies most over seeds"
+        "of the 3 runs that claims compare, at the recipe's rate, 0 diverged and 1 ended below twice chance (empty "
+        "layers and dense networks on noise are left out); SNIP at 0.9 varies most over seeds"
     )
     assert "(SD 1.41 points)" in rates.text
+
+
+def test_where_runs_with_an_empty_layer_end_is_told():
+    thin = [row("lrr@0.98", seed, 70.0 + seed, empty_layers=["conv.weight"]) for seed in range(2)]
+    found = answer("R2.4", [*thin, row("lrr@0.98", 2, 73.0)])
+    assert found.text.startswith(
+        "LRR at 0.98 has an empty layer in 2 of 3 runs, which end at 70.00 to 71.00 %; none of its runs diverged or "
+        "ended below twice chance; "
+    )
+    assert observations.emptied(Facts([])).text == ""
 
 
 def test_what_the_code_alone_says():

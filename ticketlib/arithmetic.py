@@ -32,6 +32,18 @@ def moved(audits):
     )
 
 
+def of_pair(audits, a, b):
+    """How far one difference moved on each machine, as a list; "" where it was not made again."""
+    name, lines = f"{checks.label(a)} − {checks.label(b)}", []
+    for (device, _), rows in sorted(_machines(audits).items()):
+        for label, s, both, change in _shifts(list(rows.values())):
+            if label == name:
+                before, after = np.mean(list(both.values()), axis=0)
+                lines.append(f"- {device}: from {signed(before)} to {signed(after)} points at {s}, n = {change.n}")
+    head = f"*{name}*, made again in the dense engine ([all of it](../audit.md)):"
+    return "\n".join([head, "", *lines]) if lines else ""
+
+
 def _machines(audits):
     """Rows by what made them again, the latest of a ticket and seed: dict (device, torch) -> {(arm, seed): row}."""
     found = defaultdict(dict)

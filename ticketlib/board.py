@@ -6,12 +6,16 @@ from collections import Counter
 
 from ticketlib import checks, drawings, evidence, nb, verdicts
 from ticketlib.claims import CLAIMS
-from ticketlib.prose import signed, span
+from ticketlib.prose import points, signed, span
 
 PROTOCOL = nb.ROOT / "book" / "protocol.json"  # margin and n, written by hand once, before any row that counts
 BADGES = {"holds": "success", "holds in part": "warning", "does not hold": "danger", "undecided": "secondary"}
 NO_WORD = "no verdict"  # in the history: not run, provisional, not defined here
 SEEN = 3  # margins from zero to the edge of a drawn effect; what lies beyond is drawn at the edge
+HIDES = (
+    "Claims are judged on a mean over two sparsities. It hides that one alone lies beyond the limit, or that the two "
+    "lie on opposite sides of zero, in points"
+)
 MIDDLE, PER_MARGIN = 230, 20  # of a drawn effect, in its units: where zero is, and how wide a margin
 
 
@@ -52,7 +56,7 @@ def drawn(rows, chapters):
         lost = lost_runs(judgements[name], arms) if judgements else ""
         seeds += f"; {lost}" if lost else ""
         lines.append(f"| **{name}.** {says} {badge} | {effects} | {seeds} |")
-    return "\n".join([":::{table}", ":class: board", "", *lines, ":::", *scope()])
+    return "\n".join([":::{table}", ":class: board", "", *lines, ":::", "", *scope()])
 
 
 def summary(rows):
@@ -62,9 +66,9 @@ def summary(rows):
     return f"**Of {len(words)} claims: {', '.join(counted)}.**"
 
 
-def barred(rows, profile="laptop"):
+def barred(rows):
     """What collapsed runs rule out while seeds are still to come, in two sentences; "" where they rule out nothing."""
-    still_open = [one for one in judged(rows, profile).values() if one.word == verdicts.PROVISIONAL]
+    still_open = [one for one in judged(rows).values() if one.word == verdicts.PROVISIONAL]
     compared = [pair for one in still_open for pair in one.compared]
     collapsed = sum(pair.collapsed > 0 for pair in compared)
     if not collapsed:
@@ -76,22 +80,54 @@ def barred(rows, profile="laptop"):
     return f"{text} At best the words will be: {can_be}." if can_be else text
 
 
-def opposites(judged_claim, arms):
-    """Every comparison whose sparsities point to opposite sides, with the difference at each, as phrases."""
-    claim, phrases = judged_claim.claim, []
-    for pair in checks.minus(claim.comparisons):
-        found = evidence.opposite(arms, pair, claim.sparsities, protocol()["seeds"])
-        at = " and ".join(f"{signed(one.point)} with {s} removed" for s, one in found.items())
-        phrases += [f"{pair.label} is {at}"] if found else []
+def uneven(judged_claim, arms):
+    """Every comparison of which the mean over sparsities hides something, with the difference at each, as phrases."""
+    claim, fixed, phrases = judged_claim.claim, protocol(), []
+    for pair, one in zip(checks.minus(claim.comparisons), judged_claim.compared, strict=True):
+        found = evidence.uneven(arms, pair, one.kind, fixed["margin"], claim.sparsities, fixed["seeds"])
+        at = " and ".join(f"{signed(estimate.point)} at {s}" for s, estimate in found.items())
+        phrases += [f"{pair.label} {at}"] if found else []
     return phrases
 
 
-def hidden(rows, profile="laptop"):
-    """Which means over sparsities hide opposite differences, as one sentence; "" where none does."""
-    arms = evidence.select(rows, profile)
-    found = [f"{claim}, {phrase}" for claim, one in judged(rows, profile).items() for phrase in opposites(one, arms)]
-    head = "Claims are judged on a mean over two sparsities. It hides opposite differences, in points"
-    return f"{head}: {'; '.join(found)}." if found else ""
+def hidden(rows):
+    """What means over sparsities hide, as sentences; "" where they hide nothing."""
+    arms = evidence.select(rows, "laptop")
+    found = [f"{claim}, {phrase}" for claim, one in judged(rows).items() for phrase in uneven(one, arms)]
+    return f"{HIDES}: {'; '.join(found)}. Single sparsities are described, not judged." if found else ""
+
+
+def otherwise(rows, **how):
+    """Which words of claims would be others if claims were judged otherwise, in words; "" until all have a word.
+
+    Arguments: rows, of the ledger; how, arguments of evidence.judge that change.
+    """
+    fixed, usual = protocol(), judged(rows)
+    if not usual or any(one.word not in verdicts.WORDS for one in usual.values()):
+        return ""
+    how = dict(margin=fixed["margin"], n_required=fixed["seeds"]) | how
+    words = {claim: evidence.judge(rows, claim, "laptop", **how).word for claim in usual}
+    moved = [f"{claim} would be *{word}*" for claim, word in words.items() if word != usual[claim].word]
+    kept = [claim for claim, word in words.items() if word == usual[claim].word]
+    stay = f"{', '.join(kept)} would keep {'their words' if len(kept) > 1 else 'its word'}"
+    return "; ".join([*moved, *([stay] if kept else [])])
+
+
+def without_empty(rows):
+    """What the words would be if an empty layer alone were no collapse, as sentences; "" until all claims have one."""
+    words, arms = otherwise(rows, bars=evidence.failed), evidence.select(rows, "laptop")
+    if not words:
+        return ""
+    used = {row["name"]: row for one in judged(rows).values() for row in behind(one, arms)}.values()
+    lost = sum(map(evidence.failed, used)) or "none"
+    return (f"If an empty layer alone were no collapse: {words}. Of the {len(used)} runs behind the words, {lost} "
+            "diverged or ended below twice guessing.")  # fmt: skip
+
+
+def at_half_margin(rows):
+    """What the words would be at half the margin, as a sentence; "" until all claims have one."""
+    words = otherwise(rows, margin=protocol()["margin"] / 2) if protocol() else ""
+    return f"At half the margin: {words}." if words else ""
 
 
 def behind(judged_claim, arms):
@@ -152,32 +188,35 @@ def _effect(one, y, margin):
     return [*band, bar, drawings.dot(point, y + 8), drawings.text(0, y + 25, words, size=11)]
 
 
-def _x(points, margin):
+def _x(value, margin):
     """Where a difference in points stands in the drawing; beyond the edge, at the edge."""
-    return MIDDLE + PER_MARGIN * max(-SEEN, min(SEEN, points / margin))
+    return MIDDLE + PER_MARGIN * max(-SEEN, min(SEEN, value / margin))
 
 
-def table(rows, profile="laptop"):
-    """The board as a Markdown table for README: claim, verdict with effect, interval and n; then the scope."""
+def table(rows):
+    """The board as a Markdown table for README: claim, verdict with effect, interval and n; then what to know of it."""
     lines = ["| claim | what the paper says | what we found |", "| --- | --- | --- |"]
-    words = said(judged(rows, profile))
+    words = said(judged(rows))
     for claim, (_, sentence) in words.items():
         lines.append("| " + " | ".join([claim, CLAIMS[claim].sentence, sentence.replace("|", "/")]) + " |")
-    more = [line for text in (barred(rows, profile), hidden(rows, profile)) if text for line in ("", text)]
-    return "\n".join([*lines, *scope(profile), *no_words(word for word, _ in words.values()), *more])
+    told = [*scope(), no_words(word for word, _ in words.values()), barred(rows), hidden(rows), without_empty(rows)]
+    return "\n".join([*lines, *(line for text in told if text for line in ("", text))])
 
 
 def no_words(words):
-    """The lines under README's board that explain words which are no verdict; none where there are none."""
+    """The line under README's board that explains words which are no verdict; "" where there are none."""
     words = set(words)
     there = [f"*{word.capitalize()}*" for word in (verdicts.NOT_RUN, verdicts.PROVISIONAL) if word in words]
     are = "are no verdicts" if len(there) > 1 else "is no verdict"
-    return ["", f"{' and '.join(there)} {are}: runs that would decide are not there yet."] if there else []
+    return f"{' and '.join(there)} {are}: runs that would decide are not there yet." if there else ""
 
 
-def scope(profile="laptop"):
-    """The line under the board that says where its verdicts apply; no line until the protocol is fixed."""
-    return ["", f"Scope of every verdict: {evidence.scope(profile)}."] if protocol() else []
+def scope():
+    """The line under the board that says where its verdicts apply, and the margin; no line until both are fixed."""
+    fixed = protocol()
+    if fixed is None:
+        return []
+    return [f"Scope of every verdict: {evidence.scope('laptop')}. The margin is {points(fixed['margin'])}."]
 
 
 def history():

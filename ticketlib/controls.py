@@ -1,11 +1,15 @@
 """What a chapter's arms did by themselves: what controls measured, what pretraining reached, what masks keep."""
 
+import math
 import statistics
 
 import numpy as np
 
-from ticketlib import checks, evidence, overlaps, plots, prose, stats, verdicts
+from ticketlib import checks, evidence, gpus, overlaps, plots, prose, stats, verdicts
+from ticketlib.profiles import PROFILES
 from ticketlib.prose import span, title
+
+LEARNED = 0.01  # a loss this far below that of guessing counts as having learned something
 
 MEASURED = {  # a manipulation check as rows name it -> what it measures, what is wanted of it
     "moved_share": ("kept places that changed", f"at least {evidence.MOVED_FLOOR:g}"),
@@ -74,6 +78,24 @@ def pretraining_table(arms):
     said = "".join(f"\n\nGuessing among {n} classes gives a loss of {np.log(n):.3f}." for n in sorted(classes))
     said = " ".join([said, *below])
     return prose.table(["pretrained on", "final training loss", "accuracy on clean tests, %", "seeds"], lines) + said
+
+
+def noise(arms, profile):
+    """Why LT on noise must be read with care, in sentences; "" where the dense nets on noise are not there or learned.
+
+    Arguments: arms, {arm: {seed: Row}} of the residual network; profile, a name of profiles.PROFILES.
+    """
+    of = [row for row in arms.get("dense+both@0", {}).values() if not row["diverged"]]
+    if not of or any(np.log(row["num_classes"]) - row["loss"] > LEARNED for row in of):
+        return ""
+    ours, theirs = (PROFILES[name].training for name in (profile, "paper"))
+    steps, longer = (made["epochs"] * math.ceil(gpus.IMAGES / made["batch"]) for made in (ours, theirs))
+    return (
+        "Mind LT. Its dense network learned next to nothing from the noise: in every seed the loss ended within "
+        f"{LEARNED:g} of that of guessing. It was trained for {steps:,} steps; the recipe of the paper's code takes "
+        f"{longer:,}, on larger networks. There the network may learn the noise by heart, and the mask may be another. "
+        "What is said of LT here is said of this length of training."
+    )
 
 
 def _beside_guessing(data, guessing, losses):

@@ -18,7 +18,7 @@ MOVED_FLOOR = 0.10  # a rearrangement or shuffle must touch at least this share 
 LABELS_SLACK = 0.05  # corrupted labels agree with the true ones at 1 / classes, give or take this
 PIXELS_CEILING = 0.10  # shuffled pixels correlate with the true ones by at most this
 LOW = "below twice chance"
-EMPTY = "an empty layer"  # a collapse that accuracy need not show: a shortcut may lead around the layer
+EMPTY = "an empty layer"  # a collapse that accuracy need not show: a path may lead past the layer
 SAME_IN_A_PAIR = ("device", "threads", "versions")
 LEFT_TO_PAIRS = ("engine", "precision", "eval_every")
 SAME_IN_A_RECIPE = (
@@ -97,6 +97,11 @@ def collapsed(row):
     return bool(collapse(row))
 
 
+def failed(row):
+    """Whether a run diverged or ends below twice chance; an empty layer alone does not count here."""
+    return collapse(row) not in ("", EMPTY)
+
+
 def collapse(row):
     """How a run collapsed, "" if it did not: diverged, below twice chance, or with no more than an empty layer."""
     if row["diverged"]:
@@ -156,11 +161,11 @@ def _lost_its_counts(a, b):
     return rearranged and made and a.get("keep_counts") != b.get("keep_counts")
 
 
-def compare(arms, a, b, sparsities, limit=None):
+def compare(arms, a, b, sparsities, limit=None, bars=collapsed):
     """Paired differences, arm a minus arm b, and what stands against reading them.
 
     Arguments: arms, as `select` gives; a, b, arm names without sparsity; sparsities, decimal texts; limit, the first
-        seed that no longer counts, None for all.
+        seed that no longer counts, None for all; bars, a function of a row, whether it counts as collapsed.
     Returns: (points a seed, shape (num_seeds,); verdicts.Flags).
     """
     keys = [f"{arm}@{sparsity}" for arm in (a, b) for sparsity in sparsities]
@@ -175,7 +180,7 @@ def compare(arms, a, b, sparsities, limit=None):
     flags = verdicts.Flags(
         control_did_nothing=any(control_did_nothing(row, nets.get(dense_net(row))) for row in both)
         or any(_lost_its_counts(*pair) for pair in pairs),
-        collapsed=sum(map(collapsed, both)),
+        collapsed=sum(map(bars, both)),
         not_defined=any(row["empty_layers"] and row.config.ticket in RULES for row in both),
         refused=tuple(sorted({what for pair in pairs for what in differing(*pair)} | set(varying(both)))),
     )
@@ -183,23 +188,29 @@ def compare(arms, a, b, sparsities, limit=None):
     return stats.paired_difference(table[:, :half], table[:, half:]) if len(seeds) else np.array([]), flags
 
 
-def opposite(arms, comparison, sparsities, limit=None):
-    """Estimates of the single sparsities where two of them lie wholly on opposite sides of zero, else {}.
+def uneven(arms, comparison, kind, margin, sparsities, limit=None):
+    """Estimates of the single sparsities where the mean over them hides something, else {}.
 
-    A claim is judged on the mean over sparsities, which hides such a pair. Each interval is a 95 % one of its own.
-    Returns: dict sparsity -> stats.Estimate, in points.
+    A claim is judged on that mean. It hides that one sparsity alone lies wholly beyond the limit and another does not,
+    and that two lie wholly on opposite sides of zero. Each interval is a 95 % one of its own.
+    Arguments: as `compare` and verdicts.verdict. Returns: dict sparsity -> stats.Estimate, in points.
     """
     cells = {s: compare(arms, comparison.a, comparison.b, (s,), limit) for s in sparsities}
     found = {s: stats.t_interval(points, 0.95) for s, (points, flags) in cells.items()
              if len(points) > 1 and not (flags.refused or flags.control_did_nothing or flags.not_defined)}  # fmt: skip
     sides = {1 if one.low > 0 else -1 for one in found.values() if one.low > 0 or one.high < 0}
-    return found if len(sides) == 2 else {}
+    beyond = {verdicts.read(kind, one.low, one.high, margin)[0] == verdicts.FAILS for one in found.values()}
+    return found if len(sides) == 2 or len(beyond) == 2 else {}
 
 
-def judge(rows, claim_id, profile, margin, n_required):
-    """Judge one claim from ledger rows. Returns: verdicts.Judged."""
+def judge(rows, claim_id, profile, margin, n_required, bars=collapsed):
+    """Judge one claim from ledger rows.
+
+    Arguments: as verdicts.judge; bars, a function of a row, whether it counts as collapsed.
+    Returns: verdicts.Judged.
+    """
     claim, arms = CLAIMS[claim_id], select(rows, profile)
-    found = {c.key: compare(arms, c.a, c.b, claim.sparsities, n_required) for c in claim.comparisons}
+    found = {c.key: compare(arms, c.a, c.b, claim.sparsities, n_required, bars) for c in claim.comparisons}
     differences = {key: points for key, (points, _) in found.items()}
     return verdicts.judge(claim, differences, margin, n_required, {key: flags for key, (_, flags) in found.items()})
 

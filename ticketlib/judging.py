@@ -49,7 +49,8 @@ def beside_others(run, claim_id):
     said = "; ".join(f"{pair.label}: {verdicts.effect(one.estimate)}" for pair, one in pairs)
     return (
         f"**This book's, beside them** ({evidence.scope(run.profile)}; the mean over "
-        f"{' and '.join(found.claim.sparsities)} removed): {said}."
+        f"{' and '.join(found.claim.sparsities)} removed; intervals before Holm's method, "
+        f"which are narrower than those that decide): {said}."
     )
 
 
@@ -64,8 +65,8 @@ def _judged(found, arms, profile):
     made = f"Made with {board.count_and_device(found, arms)}. {_collapsed(board.behind(found, arms))}".strip()
     if found.word == verdicts.PROVISIONAL and len(lines) > 1:
         made += " The intervals shown so far are those before Holm's method, which only ever widens them."
-    if hidden := board.opposites(found, arms):
-        made += f" **The mean hides opposite differences**, in points: {'; '.join(hidden)}."
+    if hidden := board.uneven(found, arms):
+        made += f" **The two sparsities differ**, in points: {'; '.join(hidden)}."
     return f"{text}\n\n{prose.table(('difference', 'what we found'), lines)}\n\n{made}"
 
 

@@ -37,9 +37,24 @@ def stability(facts):
         return Piece("", complete=False)
     wide = max(spreads, key=spreads.get)
     kinds, (ticket, _, sparsity) = Counter(map(evidence.collapse, rows)), wide.partition("@")
-    text = (f"of {len(rows)} runs at the recipe's rate, {kinds['diverged']} diverged and {kinds[evidence.LOW]} ended "
-            f"below twice chance; {style(ticket).label} at {sparsity} varies most over seeds "
+    text = (f"of the {len(rows)} runs that claims compare, at the recipe's rate, {kinds['diverged']} diverged and "
+            f"{kinds[evidence.LOW]} ended below twice chance (empty layers and dense networks on noise are left out); "
+            f"{style(ticket).label} at {sparsity} varies most over seeds "
             f"(SD {spreads[wide]:.2f} points)")  # fmt: skip
+    return Piece(text, evidence.names(rows), _counts(arms), _full(arms, facts))
+
+
+def emptied(facts):
+    """How many runs of LRR have an empty layer at the sparser end of the claims, and at which accuracy these end."""
+    arms = {"lrr@0.98": facts.arms.get("lrr@0.98", {})}
+    rows = list(arms["lrr@0.98"].values())
+    if not rows:
+        return Piece("", complete=False)
+    thin = [evidence.accuracy(row) for row in rows if evidence.collapse(row) == evidence.EMPTY]
+    ends = f", which end at {span(thin)} %" if thin else ""
+    lost = sum(map(evidence.failed, rows)) or "none"
+    text = (f"LRR at 0.98 has an empty layer in {len(thin)} of {len(rows)} runs{ends}; {lost} of its runs diverged or "
+            "ended below twice chance")  # fmt: skip
     return Piece(text, evidence.names(rows), _counts(arms), _full(arms, facts))
 
 

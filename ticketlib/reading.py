@@ -5,9 +5,25 @@ from importlib.metadata import version
 
 import pybtex.database
 
-from ticketlib import baselines, board, drawings, evidence, grids, nb, pipeline, profiles, prose, spent, verdicts
+from ticketlib import (
+    baselines,
+    board,
+    controls,
+    drawings,
+    evidence,
+    grids,
+    models,
+    nb,
+    pipeline,
+    profiles,
+    prose,
+    ratios,
+    spent,
+    verdicts,
+)
 from ticketlib.data import CLASSES
-from ticketlib.prose import points
+from ticketlib.prose import points, title
+from ticketlib.ranking import asked_total
 
 MAP = (  # what the reviews name of the paper, what they say of it, where this book has it
     ("Section 2.1", "the symbol for the size of a layer (R1.3)", "[Notation](notation.md)"),
@@ -83,9 +99,27 @@ def substitutions(rows, beside):
         "board_barred": board_barred(rows),
         "board_reading": board_reading(rows),
         "board_hidden": board.hidden(rows),
+        "board_otherwise": board.without_empty(rows),
+        "kept_weights": kept_weights(),
+        "noise_learned": controls.noise(evidence.select(rows, "laptop"), "laptop"),
+        "half_margin": board.at_half_margin(rows),
         "scope_words": evidence.scope("laptop"),
         "version": version("ticketlib"),
     }
+
+
+def kept_weights(sparsity="0.98"):
+    """How many weights stay at a sparsity on the network of the verdicts and on the paper's two, in sentences."""
+    places = [("laptop", "resnet"), ("paper", "resnet"), ("paper", "vgg")]
+    kept = []
+    for profile, network in places:
+        name, width, stem_stride = profiles.PROFILES[profile].networks[network]
+        model = models.build(name, CLASSES["cifar10"], width=width, stem_stride=stem_stride)
+        total = sum(layer.size for layer in ratios.layers(model))
+        kept.append((title(name), f"{asked_total(total, sparsity):,}", f"{total:,}"))
+    (ours, few, of), *theirs = kept
+    larger = " and ".join(f"{many} on {name}" for name, many, _ in theirs)
+    return f"With {sparsity} removed, {few} of {of} weights stay on our {ours}. On the paper's networks it is {larger}."
 
 
 def figure(drawing, caption):

@@ -4,6 +4,8 @@ from collections import Counter
 
 from ticketlib import arithmetic, campaign, checks, prose
 from ticketlib.audit import DENSE, DIFFERS, ELSEWHERE, EQUAL, folder, has_changed
+from ticketlib.ledger import Ledger
+from ticketlib.nb import book_ledger
 from ticketlib.prose import title
 
 CAME_OUT = {EQUAL: f"came out {EQUAL}", DIFFERS: "came out otherwise", ELSEWHERE: "ran on another machine"}
@@ -22,6 +24,12 @@ def substitutions(ledger, rows):
         "dense_moved": arithmetic.moved(dense),
         "lineage": lineage(rows),
     }
+
+
+def dense_of(a, b):
+    """How far a difference of two arms moved when its runs were made again in the dense engine, as Markdown."""
+    audits = [row for row in folder(Ledger(book_ledger("laptop"))).rows() if row["config"]["changes"] == DENSE]
+    return arithmetic.of_pair(audits, a, b)
 
 
 def status(audits):

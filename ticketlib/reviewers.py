@@ -54,7 +54,7 @@ ITEMS = (
                        ("LRR with shuffled weights over LT", "lrr+shuffled", "lt")),
                 _step1(("dense on half the data over dense", "dense+half", "dense"), sparsities=("0",)))),
     Item("R2.4", "Is the hybrid better only at 98 %, where what it is compared with collapses?", MEASURED,
-         (TICKETS, OTHERS), others=((published.HYBRID,),),
+         (TICKETS, OTHERS), extra=observations.emptied, grid="step1", others=((published.HYBRID,),),
          needs=(*(Need((Pair(f"hybrid over LRR at {s}", "hybrid", "lrr"),), (s,), "step1") for s in BOTH),
                 Need((Pair("hybrid over LRR at 0.995", "hybrid", "lrr"),), ("0.995",), "step3", 3),
                 *(Need((Pair(f"hybrid over LRR at {s}", "hybrid", "lrr"),), (s,), seeds=3) for s in ("0.95", "0.99")),

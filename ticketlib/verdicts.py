@@ -85,8 +85,8 @@ def _check_interval(kind, estimate):
         raise TicketError(f"Confidence {estimate.confidence!r} is not allowed; {kind} asks {CONFIDENCE[kind]} or more.")
 
 
-def _read(kind, low, high, margin):
-    """Return the word of an interval and the reason in words."""
+def read(kind, low, high, margin):
+    """The word of an interval by itself, and the reason in words."""
     if kind == "equivalence":
         inside, outside = -margin < low and high < margin, low > margin or high < -margin
         seen = "a difference is seen, its size is not settled" if low > 0 or high < 0 else "too wide to tell"
@@ -151,7 +151,7 @@ def verdict(kind, estimate, margin, n_required, flags=Flags()):  # noqa: B008 (f
     standing = _standing(estimate, n_required, flags)
     if standing:
         return standing
-    word, reason = _read(kind, estimate.low, estimate.high, margin)
+    word, reason = read(kind, estimate.low, estimate.high, margin)
     barred = BARRED if word == HOLDS and flags.collapsed else ""
     word = UNDECIDED if barred else word
     return Verdict(word, f"{word}: {effect(estimate)}, {reason}{barred}{_collapses(flags)}")
