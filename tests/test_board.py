@@ -9,7 +9,7 @@ from docutils.core import publish_string
 from myst_parser.parsers.docutils_ import Parser
 from synthetic import arms, book, row
 
-from ticketlib import board, nb, pages, pilot, reading
+from ticketlib import board, evidence, nb, pages, pilot, reading
 from ticketlib.claims import CLAIMS
 from ticketlib.ledger import Ledger, Row
 from ticketlib.nb import ROOT, book_ledger
@@ -17,7 +17,8 @@ from ticketlib.profiles import PROFILES
 
 MEANS = {"snip": 80.0, "grasp": 79.0, "lt": 81.0, "smart": 80.9, "uniform": 70.0}
 MAY_BE_EMPTY = ("board_barred", "board_hidden", "board_otherwise", "half_margin", "noise_learned")
-FIXED = {"margin": 1.0, "seeds": 6, "reason": "Because.", "versions": [[1, "2026-11-22", "the first"]]}
+FIXED = {"margin": 1.0, "seeds": 6, "reason": "Because.",
+         "versions": [[1, "2026-11-22", "the first"], [2, "2026-11-23", "the second"]]}  # fmt: skip
 
 
 @pytest.fixture
@@ -178,9 +179,9 @@ def test_the_history_notes_words_that_change_and_nothing_else(fixed, own_book):
     assert not board.record([], "2026-11-22") and board.changelog() == "No claim has a verdict yet."
     assert not board.record(arms(MEANS, seeds=range(3)), "2026-11-23")  # provisional is no verdict
     assert board.record(arms(MEANS), "2026-11-24") and not board.record(arms(MEANS), "2026-11-25")
-    assert board.changelog() == "- 2026-11-24 (protocol 1, recipe 1): C: *no verdict* → *holds*"
+    assert board.changelog() == "- 2026-11-24 (protocol 2, recipe 1): C: *no verdict* → *holds*"
     assert board.record(arms({**MEANS, "uniform": 90.0}), "2026-11-26")
-    assert board.changelog().splitlines()[0] == "- 2026-11-26 (protocol 1, recipe 1): C: *holds* → *does not hold*"
+    assert board.changelog().splitlines()[0] == "- 2026-11-26 (protocol 2, recipe 1): C: *holds* → *does not hold*"
 
 
 def test_without_a_protocol_nothing_is_noted(not_fixed, own_book):
@@ -200,7 +201,7 @@ def test_the_protocol_page_counts_the_pilot_and_then_prints_its_numbers(not_fixe
     monkeypatch.setattr(board, "PROTOCOL", path)
     assert pages.protocol_status([]).startswith("**Margin: 1 point. Seeds: 6.** ")
     assert pages.protocol_reason([]) == "Because."
-    assert pages.protocol_versions() == "- Version 1, 2026-11-22: the first"
+    assert pages.protocol_versions() == "- Version 1, 2026-11-22: the first\n- Version 2, 2026-11-23: the second"
 
 
 def test_costs_are_said_to_be_unmeasured_where_no_row_measured_them():
@@ -220,3 +221,15 @@ def test_the_number_of_seeds_is_what_the_pilot_asks_for():
     fixed, asked = board.protocol(), pilot.seeds_asked(Ledger(book_ledger("laptop")).rows())
     assert fixed["seeds"] == asked[2].n == PROFILES["laptop"].seeds
     assert f"{asked[1]:.2f} points" in pages.protocol_reason(Ledger(book_ledger("laptop")).rows())
+
+
+def test_rows_beyond_the_protocols_seeds_stand_behind_no_verdict(fixed):
+    rows = arms({"hybrid": 88.0, "lrr": 84.0}, seeds=range(8))
+    behind = board.behind(board.judged(rows)["D2"], evidence.select(rows, "laptop"))
+    assert {one.config.seed for one in behind} == set(range(6)) and len(behind) == 24
+
+
+def test_what_means_hide_ends_with_the_protocols_seeds(fixed):
+    means = {"hybrid@0.9": 82.0, "lrr@0.9": 80.0, "hybrid@0.98": 70.0, "lrr@0.98": 72.0}
+    rows = [row(arm, seed, mean + seed / 10) for arm, mean in means.items() for seed in (5, 6, 7)]
+    assert board.hidden(rows) == ""

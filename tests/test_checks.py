@@ -279,3 +279,24 @@ def test_a_grid_half_done_shows_what_is_missing_and_gives_no_word(tmp_path):
         claims = [line for line in page.splitlines() if line.startswith("**Claim")]
         assert claims and all(re.match(r"\*\*Claim \w+: (not run|provisional)\.\*\*", line) for line in claims)
         assert "not run" in page and "n = 2" in page
+
+
+def test_a_table_and_a_drawing_have_the_confidence_they_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapters, "book_rows", lambda _: [])
+    accuracies = {"snip": (80.0, 80.0, 80.0), "snip+rearranged": (81.0, 82.0, 83.0)}
+    run = notebook(tmp_path, [row(f"{arm}@0.9", s, a) for arm, of in accuracies.items() for s, a in enumerate(of)])
+    found = checks.rows(run, ())
+    line = checks.table(run, found, MOVED, 0.9).splitlines()[2]
+    assert "+2.00 (+0.31 to +3.69, n = 3)" in line  # t of 2 degrees of freedom is 2.92, at 95 % it would be 4.30
+    drawn = checks.drawn(found["resnet20"], MOVED, ("0.9",), 0.9)["snip"]["0.9"][1]
+    assert drawn.low == pytest.approx(2 - 2.92 / 3**0.5, abs=1e-3)
+
+
+def test_a_cell_of_an_emptied_layer_is_not_read_and_tickets_never_made_are_counted(tmp_path):
+    rows = [row("smart@0.9", 0, 80.0), row("uniform@0.9", 0, 70.0, empty_layers=["conv.weight"]),
+            row("dense", 1, 90.0, diverged=True), row("snip@0.9", 1, 80.0)]  # fmt: skip
+    found = checks.rows(notebook(tmp_path, rows), ())["resnet20"]
+    cell = checks.cell(found, checks.Comparison("uniform", "", "smart", "uniform"), "0.9")
+    assert cell.points == [] and cell.remark.startswith("not read: not defined here; ")
+    lost = checks.cell(found, checks.Comparison("lt", "", "snip", "lt"), "0.9")
+    assert lost.remark.endswith("; 1 of these never made, since the net they start from diverged")

@@ -133,3 +133,15 @@ def test_a_claim_of_an_unknown_kind_is_refused():
     claim = Claim("X", "x", "x", (Part("likeness", (Comparison("snip", "SNIP", "a", "b"),)),))
     with pytest.raises(TicketError):
         verdicts.judge(claim, {}, 1.0, N)
+
+
+def test_a_word_that_is_given_stays_the_best():
+    of = {"half": np.array([5.0, 5.1]), "shuffled": np.array([5.0, 5.1]), "rearranged": np.array([5.0, 5.1])}
+    idle = {"half": Flags(control_did_nothing=True)}
+    assert verdicts.at_best(verdicts.judge(CLAIMS["D1"], of, None, 6, idle)) == "holds in part"
+
+
+def test_a_comparison_that_is_not_defined_counts_no_seeds():
+    still = np.array([0.1, -0.1, 0.05, 0.0, 0.1, -0.05])
+    judged = verdicts.judge(CLAIMS["B"], {"snip": still, "grasp": still}, 1.0, 6, {"lt": Flags(not_defined=True)})
+    assert judged.word == HOLDS and judged.sentence.endswith("; n = 6")

@@ -1,7 +1,9 @@
 """From rows to verdicts: every branch on synthetic rows."""
 
+import dataclasses
+
 import pytest
-from synthetic import arms, row
+from synthetic import arms, row, row_of
 
 from ticketlib import evidence
 from ticketlib.claims import CLAIMS
@@ -89,7 +91,7 @@ def test_pairs_of_different_machines_are_refused(facts):
     assert judged.word == "undecided" and next(iter(facts)) in judged.compared[0].verdict.sentence
 
 
-@pytest.mark.parametrize("changes", [{"engine": "dense"}, {"precision": "float32"}])
+@pytest.mark.parametrize("changes", [{"engine": "dense"}, {"precision": "float32"}, {"fingerprint": "1" * 16}])
 def test_pairs_of_different_recipes_are_refused(changes):
     judged = judge(arms(FOUND) + arms(REARRANGED, changes=changes))
     assert next(iter(changes)) in judged.compared[0].verdict.sentence
@@ -191,3 +193,54 @@ def test_a_corrupted_row_is_refused_before_anything_is_judged(tmp_path):
         with pytest.raises(TicketError, match=path.name):
             judge(Ledger(tmp_path).rows())
         path.write_text(whole)
+
+
+@pytest.mark.parametrize(("arm", "control", "nothing"), [
+    ("snip+rearranged", {"moved_share": 0.1}, False), ("snip+rearranged", {"moved_share": 0.099}, True),
+    ("snip+shuffled", {"changed_share": 0.1}, False), ("snip+shuffled", {"changed_share": 0.099}, True),
+    ("snip+labels", {"label_agreement": 0.149}, False), ("snip+labels", {"label_agreement": 0.151}, True),
+    ("snip+labels", {"label_agreement": 0.04}, True), ("snip+pixels", {"pixel_correlation": 0.1}, False),
+    ("snip+pixels", {"pixel_correlation": 0.11}, True), ("snip+pixels", {"pixel_correlation": -0.9}, True),
+    ("lrr+half", {"images_kept": 0.5}, False), ("lrr+half", {"images_kept": 1.0}, True), ("lrr+half", {}, True),
+])  # fmt: skip
+def test_what_a_control_must_have_done(arm, control, nothing):
+    assert evidence.control_did_nothing(row(f"{arm}@0.9", 0, 80.0, control=control)) is nothing
+
+
+def test_labels_of_a_hundred_classes_stay_right_one_time_in_a_hundred():
+    of = lambda share: row("snip+labels@0.9", 0, 80.0, control={"label_agreement": share}, num_classes=100)  # noqa: E731
+    assert not evidence.control_did_nothing(of(0.01)) and evidence.control_did_nothing(of(0.1))
+
+
+def test_a_control_of_the_arm_s_own_goes_before_its_parents():
+    found = row("lt+both@0.9", 0, 80.0, control={"label_agreement": 0.9, "pixel_correlation": 0.0})
+    assert evidence.control_did_nothing(found, row("dense+both", 0, 10.0))
+
+
+@pytest.mark.parametrize("changes", [
+    {"width": 8}, {"stem_stride": 1}, {"batch": 64}, {"momentum": 0.8}, {"weight_decay": 1e-4},
+    {"drops": ("0.5",)}, {"padding": 2}, {"flip": False},
+])  # fmt: skip
+def test_rows_of_other_networks_or_recipes_never_count(changes):
+    assert judge(arms(FOUND | REARRANGED, changes=changes)).word == "not run"
+
+
+def test_rows_of_another_data_set_never_count():
+    configs = [dataclasses.replace(one.config, dataset="cifar100") for one in arms(FOUND | REARRANGED)]
+    assert judge([row_of(config, 80.0) for config in configs]).word == "not run"
+
+
+def test_a_collapse_lies_below_twice_chance():
+    assert [evidence.collapse(row("snip@0.9", 0, accuracy)) for accuracy in (20.0, 19.99)] == ["", "below twice chance"]
+
+
+def test_what_a_mean_hides_needs_seeds_that_count_and_controls_that_did_something():
+    means = {"lrr@0.9": 82.0, "lrr+shuffled@0.9": 80.0, "lrr@0.98": 70.0, "lrr+shuffled@0.98": 72.0}
+    rows = [row(arm, seed, mean + seed / 10) for arm, mean in means.items() for seed in range(3)]
+
+    def uneven(rows, limit):
+        pair = CLAIMS["D1"].comparisons[1]
+        return evidence.uneven(evidence.select(rows, "laptop"), pair, "superiority", None, ("0.9", "0.98"), limit)
+
+    assert uneven(rows, 3) and uneven(rows, 1) == {}
+    assert uneven([Row(one | {"control": {}}) for one in rows], 3) == {}

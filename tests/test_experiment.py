@@ -1,12 +1,14 @@
 """One run from configuration to row, on the digits."""
 
 import dataclasses
-import math
 import re
 
 import numpy as np
 import pytest
+import torch
 from synthetic import CIFAR
+from test_runs import make
+from test_train import ticket
 
 from ticketlib import checkpoints, data, experiment, grids, probes, runs
 from ticketlib.errors import TicketError
@@ -91,9 +93,8 @@ def test_controls_differ_from_the_ticket_as_found(digits, cache):
 
 def test_pretraining_on_half_the_data_makes_as_many_updates(digits, cache):
     half = execute("dense+half", digits, cache)
-    per_epoch = math.ceil(len(digits.train.labels) / 64)
     assert half["curve"][-1][0] == 1.0 and half["control"]["images_kept"] == pytest.approx(0.5, abs=0.001)
-    assert half["images"] <= per_epoch * 64
+    assert half["images"] == 718 + 11 * 64  # 23 updates, as on all 1,437: a pass of 12 over 718 images, and 11 more
 
 
 def test_held_out_images_replace_the_test_set(digits, cache):
@@ -206,3 +207,27 @@ def test_every_arm_of_the_paper_profile_runs_two_steps(network):
 
 
 QUICK = ("snip+both@0.98", "grasp@0.98", "lrr+rearranged@0.9", "hybrid@0.98")
+
+
+def test_the_papers_scoring_augments_and_draws_the_classifier_afresh(digits, monkeypatch):
+    changes = dict(variant="authors", scoring="authors")
+    plain, paper = (grids.arm("smoke", "grasp@0.9", 0, digits, **more) for more in ({}, changes))
+    (as_given, labels), _ = experiment.scoring_batch(digits, plain, "batch")
+    (seen, _), _ = experiment.scoring_batch(digits, paper, "batch")
+    in_order = as_given[labels.argsort(stable=True)]
+    assert seen.shape == in_order.shape and not torch.equal(seen, in_order)
+    asked = []
+    monkeypatch.setattr(experiment.tickets, "find_mask", lambda *_, **given: asked.append(given["redraw"]))
+    for config in (plain, paper):
+        experiment.ticket_mask(config, digits, None)
+    assert asked == [False, True]
+
+
+def test_a_dense_net_trains_in_the_precision_of_its_configuration():
+    nets = [experiment.engine(make(precision=p), *ticket(), None, "cpu") for p in ("float32", "bf16")]
+    assert [getattr(net.autocast, "fast_dtype", None) for net in nets] == [None, torch.bfloat16]
+
+
+def test_the_classifier_share_is_of_the_kept_weights(digits):
+    net, mask = ticket()
+    assert experiment._ticket_facts(net, mask, digits)["classifier_share"] == mask.counts["fc.weight"] / mask.kept < 0.1

@@ -77,3 +77,9 @@ def test_probes_of_other_shapes():
     shapes = {("vgg16_equal", 0.5, 1), ("vgg16_reversed", 0.25, 1)}
     assert {(c.network, c.width, c.stem_stride) for c in configs} == shapes
     assert len({c.name for c in configs}) == 2 * 2 * 4 * 3
+
+
+def test_what_others_start_from_or_are_compared_with_comes_first():
+    assert grids.claim_arms()[:7] == [
+        "dense", "dense+both", "dense+half", "snip@0.9", "snip@0.98", "snip+both@0.9", "snip+both@0.98",
+    ]  # fmt: skip

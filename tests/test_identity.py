@@ -146,3 +146,12 @@ def test_an_empty_cell_is_none():
 
     before, after = outer()
     assert before == after
+
+
+def test_a_default_that_only_its_name_can_change_counts():
+    def named(power):
+        known = {"__name__": "__main__"}
+        exec(f"def pruner(model, images, labels, *, power={power}): return power", known)
+        return identity.digest(known["pruner"])
+
+    assert named(1) != named(2)

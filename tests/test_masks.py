@@ -228,3 +228,12 @@ class TestFromCounts:
     def test_other_names(self):
         with pytest.raises(TicketError, match="differ in a, b"):
             masks.from_counts({"a": torch.rand(2)}, {"b": 1})
+
+
+def test_shuffle_all_repeats_with_the_generator_alone():
+    nets = [nn.Sequential(nn.Linear(30, 20)) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    for seed, net in enumerate(nets):
+        torch.manual_seed(seed)
+        masks.shuffle_all(net, torch.Generator().manual_seed(3), ["0.weight"])
+    assert torch.equal(nets[0][0].weight, nets[1][0].weight)

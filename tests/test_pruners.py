@@ -186,3 +186,8 @@ class TestErrors:
                 pruners.score(net, "mine")
         finally:
             del pruners.METHODS["mine"]
+
+
+def test_authors_scores_keep_their_sign_where_they_sum_below_zero():
+    scores = pruners._normalised({"a": torch.tensor([1.0, -3.0])})
+    assert scores["a"].tolist() == pytest.approx([0.5, -1.5])

@@ -145,3 +145,11 @@ def test_two_rows_for_one_cell_are_refused(monkeypatch):
     contrast = CONTRASTS[0]._replace(source=row["source"], a=(row["method"], row["check"], row["rounds"]))
     with pytest.raises(TicketError, match="two rows"):
         published.cells(contrast)
+
+
+def test_density_is_what_is_left_and_full_scale_tables_start_at_ninety_per_cent():
+    [(_, _, density, points)] = published.panels()[HYBRID]
+    assert set(density) == {10.0, 5.0, 2.0} and points[density.index(2.0)] == 82.93
+    line = published.full_scale("D2").splitlines()[2]
+    assert line.count("†") == 1 and "+82.93† (0.98)" in line
+    assert "(0.9)" in published.full_scale("A") and "(0.8)" not in published.full_scale("A")

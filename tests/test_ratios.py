@@ -242,3 +242,9 @@ def test_a_smart_ratio_mask_has_the_smart_ratio_s_counts(nets):
     counts = keep_counts(nets["resnet32"], "smart", 0.98)
     mask = masks.random_mask(prunable(nets["resnet32"]), counts, generator=torch.Generator().manual_seed(0))
     assert isinstance(mask, Mask) and mask.counts == counts and mask.sparsity == pytest.approx(0.98, abs=1e-6)
+
+
+def test_linear_layers_to_nearest_and_a_fifth_or_more_and_a_budget_that_just_fits():
+    assert keep_counts(table(1000, linear=(12,)), "smart", 0.9, family="resnet")["fc0"] == 4  # 3.6
+    assert keep_counts(table(10, 1000, linear=(51,)), "uniform_plus", 0.9)["fc0"] == 11  # 10.2
+    assert keep_counts(table(10, 10), "uniform", 0.8, min_per_layer=2) == {"0": 2, "1": 2}

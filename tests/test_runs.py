@@ -103,6 +103,8 @@ def test_parents():
     assert parent(make("imp", "0.36")) == make("imp", "0.2")
     assert parent(make("imp", "0.2")) == make("dense", "0")
     assert parent(make("imp", "0.3", check="rearranged")) == make("imp", "0.2")
+    assert parent(make("lt", min_per_layer=1)) == parent(make("hybrid", min_per_layer=2)) == make("dense", "0")
+    assert parent(make("lt", order="order2")) == make("dense", "0", order="order2")
 
 
 def test_iterative_tickets_are_not_found_on_spoilt_data():
@@ -129,3 +131,12 @@ def test_profiles_give_configurations(digits):
 
 def test_shortest():
     assert [profiles.shortest(s) for s in (0.9, "0.90", "0.995", ".5", 0)] == ["0.9", "0.9", "0.995", "0.5", "0"]
+
+
+def test_the_recipe_of_the_profile_paper_is_that_of_the_papers_code():
+    assert profiles.PROFILES["paper"].training == dict(
+        epochs=160, batch=64, lr=0.1, momentum=0.9, weight_decay=1e-4, drops=("0.5", "0.75"), padding=4, flip=True,
+        eval_every=1, precision="float32", engine="dense", recipe=1,
+    )  # fmt: skip
+    tiny = profiles.Images("tiny_imagenet")
+    assert [profiles.config(p, "smart", "0.9", 0, dataset=tiny).epochs for p in ("paper", "laptop")] == [300, 20]

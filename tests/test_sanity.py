@@ -350,3 +350,13 @@ def test_names_of_functions():
 def test_the_library_stays_light():
     code = "import sys, ticketlib; assert 'torch' not in sys.modules; assert not hasattr(ticketlib, 'nothing')"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_function_may_change_its_labels_and_rank_all_layers_but_one(model):
+    def function(model, images, labels):
+        labels.zero_()
+        return magnitude(model, images, labels) | {"fc.weight": torch.ones_like(model.fc.weight)}
+
+    labels = torch.arange(20) % 10
+    found = scorers.scorer(function)(model, torch.zeros(20, 1, 8, 8), labels)
+    assert found["fc.weight"].unique().tolist() == [1] and labels.tolist() == [*range(10)] * 2

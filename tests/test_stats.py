@@ -189,3 +189,7 @@ def test_seeds_are_clipped_and_the_sentence_says_so():
 def test_seeds_refuse_bad_input(sd, margin):
     with pytest.raises(TicketError):
         stats.seeds_needed(sd, margin)
+
+
+def test_accuracies_of_none_and_of_all_are_accuracies():
+    assert stats.paired_difference([[100.0, 0.0]], [[0.0, 0.0]]).tolist() == [50]

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from test_runs import make
@@ -111,3 +112,56 @@ def test_bf16_learns_the_same_within_noise(digits):
         trainer = train.DenseNet(net, mask, precision=precision)
         accuracies.append(train.fit(trainer, config, digits, streams(config)).accuracy)
     assert abs(accuracies[0] - accuracies[1]) < 15
+
+
+class Told:
+    """A trainer that learns nothing: it notes every rate, and its losses are those it is told."""
+
+    def __init__(self, losses):
+        self.losses, self.rates = iter(losses), []
+
+    def step(self, batch, labels):
+        return next(self.losses)
+
+    def update(self, lr, momentum, weight_decay):
+        self.rates.append(round(lr, 6))
+
+    def evaluate(self, images):
+        return torch.zeros(len(images), 10)
+
+
+def told(digits, schedule, losses):
+    few = dataclasses.replace(digits, train=data.Split(digits.train.images[:128], digits.train.labels[:128]))
+    net, config = Told(losses), make(epochs=4)  # two updates an epoch, eight in all
+    return net, train.fit(net, config, few, streams(config), schedule=schedule, progress=False)
+
+
+@pytest.mark.parametrize(("schedule", "rates"), [
+    ("full", [0.1] * 4 + [0.01] * 2 + [0.001] * 2), ("rewound", [0.1] * 2 + [0.01] * 2 + [0.001] * 2),
+    ("last", [0.001] * 6),
+])  # fmt: skip
+def test_a_run_trains_at_the_rates_of_its_schedule(digits, schedule, rates):
+    assert told(digits, schedule, [1.0] * 8)[0].rates == rates
+
+
+def test_a_loss_is_the_mean_of_its_own_epoch(digits):
+    assert [loss for *_, loss in told(digits, "full", [4, 2, 2, 2, 1, 1, 1, 0])[1].curve] == [3, 2, 1, 0.5]
+
+
+def test_more_test_images_than_a_batch_are_held_against_their_own_labels(digits):
+    net = Told([])
+    net.evaluate = lambda images: torch.eye(10)[images[:, 0, 0, 0].round().long()]
+    labels = np.arange(23) % 10
+    images = np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (23, 1, 8, 8)).copy()
+    images[20] = 5
+    marked = dataclasses.replace(digits, test=data.Split(images, labels), mean=(0.0,), std=(1 / 255,))
+    assert np.flatnonzero(~train.correct(net, marked, batch=8)).tolist() == [20]
+
+
+def test_a_test_image_is_judged_alone_and_changes_nothing(digits):
+    net = train.DenseNet(*ticket())
+    batch = batches.plain(digits.train.images[:16].copy(), digits)
+    net.step(batch, torch.arange(16) % 10)
+    before = {name: value.clone() for name, value in net.model.state_dict().items()}
+    assert torch.allclose(net.evaluate(batch.tensor())[:1], net.evaluate(batch.tensor()[:1]), atol=1e-5)
+    assert all(torch.equal(before[name], value) for name, value in net.model.state_dict().items())

@@ -167,3 +167,9 @@ def test_rules_can_be_quoted():
     text = verdicts.rules()
     assert all(f"*{w}*" in " ".join(text.split()) for w in (HOLDS, FAILS, IN_PART, UNDECIDED, NOT_RUN, NOT_DEFINED))
     assert "Arguments" not in text and "weakest part" in text
+
+
+def test_a_difference_below_zero_is_seen_as_well():
+    low = Estimate(-1.0, -1.5, -0.5, 6, 0.5, 0.97)
+    said = verdicts.verdict("equivalence", low, 1.0, 6).sentence
+    assert said.endswith("a difference is seen, its size is not settled")
