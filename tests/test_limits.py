@@ -60,6 +60,12 @@ def test_networks_without_a_mask_are_left_out():
     assert chapters.seeds_said({("Net", "lt", "0.9"): None}) == ""
 
 
+@pytest.mark.parametrize(("sound", "word"), [(0, "None does."), (1, "Few do."), (2, "Some do."), (3, "Most do.")])
+def test_how_many_masks_are_sound_in_a_word(sound, word):
+    cells = {(f"net {i}", "snip", "0.9"): limits.Cell(live=float(i < sound), effective=0.9, n=1) for i in range(4)}
+    assert limits.verdict(cells, "0.9").startswith(f"**{word}** With 90 % removed, {sound} of 4 masks")
+
+
 def test_the_answer_counts_sound_masks():
     said = limits.summary(CELLS)
     assert "| Net | 2 of 2 | 0 of 1 | SNIP 0 % |" in said and said.endswith("Not run: Other.")

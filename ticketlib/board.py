@@ -16,7 +16,7 @@ HIDES = (
     "Claims are judged on a mean over two sparsities. It hides that one alone lies beyond the limit, or that the two "
     "lie on opposite sides of zero, in points"
 )
-MIDDLE, PER_MARGIN = 230, 20  # of a drawn effect, in its units: where zero is, and how wide a margin
+MIDDLE, PER_MARGIN = 244, 20  # of a drawn effect, in its units: where zero is, and how wide a margin
 
 
 def protocol():

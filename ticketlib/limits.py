@@ -220,7 +220,7 @@ def verdict(cells, sparsity):
     if not known:
         return ""
     of, many = sum(map(sound, known)), len(known)
-    word = "Most do." if of > many / 2 else "Some do." if of else "None does."
+    word = "None does." if not of else "Few do." if of <= many / 4 else "Some do." if of <= many / 2 else "Most do."
     text = (f"**{word}** With {100 * float(sparsity):g} % removed, {of} of {many} masks are sound: at least nine "
             "tenths of their kept weights lie on a path from image to answer.")  # fmt: skip
     if any(cell and cell.empty for (_, method, _), cell in cells.items() if method in ratios.RULES):
