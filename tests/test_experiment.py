@@ -231,3 +231,18 @@ def test_a_dense_net_trains_in_the_precision_of_its_configuration():
 def test_the_classifier_share_is_of_the_kept_weights(digits):
     net, mask = ticket()
     assert experiment._ticket_facts(net, mask, digits)["classifier_share"] == mask.counts["fc.weight"] / mask.kept < 0.1
+
+
+def test_the_held_out_images_are_the_same_in_every_run_and_none_is_trained_on(digits):
+    configs = [grids.arm("smoke", "smart@0.9", seed, digits, held_out=100) for seed in (0, 1)]
+    first, second = (experiment.evaluated_on(digits, config) for config in configs)
+    assert np.array_equal(first.test.images, second.test.images) and len(first.train.labels) == 1337
+    assert first.test.labels[:10].tolist() == [5, 6, 1, 4, 7, 0, 4, 7, 8, 3]  # as in every row of a pilot
+    seen = {image.tobytes() for image in first.train.images}
+    assert not any(image.tobytes() in seen for image in first.test.images)
+
+
+def test_a_scoring_batch_has_as_many_of_each_class_as_the_scorer_sees_them(digits):
+    config = arm("snip+labels@0.9", digits)
+    (images, labels), control = experiment.scoring_batch(digits, config, "batch")
+    assert torch.bincount(labels).tolist() == [config.per_class] * 10 and control["label_agreement"] < 0.5
