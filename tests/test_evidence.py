@@ -175,10 +175,25 @@ def test_what_a_mean_over_sparsities_hides_is_found():
     assert uneven(rows, ("0.9",)) == {}
     mixed = [Row(one | {"threads": 2}) if one["arm"].startswith("snip") else one for one in rows]
     assert uneven(mixed) == uneven(rows[:6]) == {}
-    for at_09, at_098, hides in ((-0.1, -2.0, True), (-1.5, -2.0, False), (-0.1, -0.5, False), (0.5, 2.0, False)):
-        means = {"smart@0.9": 80 + at_09, "snip@0.9": 80.0, "smart@0.98": 80 + at_098, "snip@0.98": 80.0}
-        rows = [row(arm, seed, mean + seed / 10) for arm, mean in means.items() for seed in range(3)]
-        assert bool(uneven(rows)) == hides, (at_09, at_098)
+
+
+@pytest.mark.parametrize(("kind", "at_09", "at_098", "spread", "hides"), [
+    ("noninferiority", -0.1, -2.0, 0.1, True),  # one sparsity alone fails
+    ("noninferiority", -0.1, -2.0, 1.0, False),  # its interval reaches above the limit
+    ("noninferiority", -1.5, -2.0, 0.1, False),  # both fail
+    ("noninferiority", -0.1, -0.5, 0.1, False),
+    ("noninferiority", 0.5, 2.0, 0.1, False),
+    ("noninferiority", 0.5, -0.5, 0.1, True),  # opposite sides of zero
+    ("noninferiority", 0.5, -0.5, 1.0, False),
+    ("superiority", 0.0, 2.0, 0.1, True),  # one alone is better
+    ("superiority", 1.0, 2.0, 0.1, False),
+])  # fmt: skip
+def test_single_sparsities_are_read_by_their_intervals(kind, at_09, at_098, spread, hides):
+    means = {"smart@0.9": 80 + at_09, "snip@0.9": 80.0, "smart@0.98": 80 + at_098, "snip@0.98": 80.0}
+    rows = [row(arm, seed, mean + (seed - 1) * spread * arm.startswith("smart"))
+            for arm, mean in means.items() for seed in range(3)]  # fmt: skip
+    pair = CLAIMS["C"].comparisons[0]
+    assert bool(evidence.uneven(evidence.select(rows, "laptop"), pair, kind, 1.0, ("0.9", "0.98"))) == hides
 
 
 def test_a_corrupted_row_is_refused_before_anything_is_judged(tmp_path):

@@ -76,7 +76,7 @@ def test_the_books_numbers_stand_beside_those_of_others(tmp_path):
     run = nb.NotebookRun("laptop", "stored", tmp_path, 0, "auto", "")
     said = judging.beside_others(run, "B")
     assert said.startswith("**This book's, beside them** (ResNet-20") and said.count("90 % interval") == 3
-    assert "; intervals before Holm's method, which are narrower than those that decide): " in said
+    assert "; intervals before Holm's method, which are never wider than those that decide): " in said
     assert "SNIP, rearranged − SNIP: " in said and said.endswith("n = 3.") and "holds" not in said
     assert "hybrid − LRR: no runs." in judging.beside_others(run, "D2")
     assert judging.beside_others(nb.NotebookRun("smoke", "run", tmp_path, 0, "auto", ""), "B") == ""

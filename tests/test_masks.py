@@ -233,7 +233,8 @@ class TestFromCounts:
 def test_shuffle_all_repeats_with_the_generator_alone():
     nets = [nn.Sequential(nn.Linear(30, 20)) for _ in range(2)]
     nets[1].load_state_dict(nets[0].state_dict())
+    before = nets[0][0].weight.detach().clone()
     for seed, net in enumerate(nets):
         torch.manual_seed(seed)
         masks.shuffle_all(net, torch.Generator().manual_seed(3), ["0.weight"])
-    assert torch.equal(nets[0][0].weight, nets[1][0].weight)
+    assert torch.equal(nets[0][0].weight, nets[1][0].weight) and not torch.equal(nets[0][0].weight, before)

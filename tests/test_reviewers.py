@@ -280,7 +280,7 @@ def test_seeds_and_stability_are_read_from_the_rows():
     rates = answer("R1.2", [row("snip@0.9", 0, 70.0), row("snip@0.9", 1, 72.0), row("lt@0.9", 0, 9.0)])
     assert rates.text.startswith(
         "of the 3 runs that claims compare, at the recipe's rate, 0 diverged and 1 ended below twice chance (empty "
-        "layers and dense networks on noise are left out); SNIP at 0.9 varies most over seeds"
+        "layers alone are not counted); SNIP at 0.9 varies most over seeds"
     )
     assert "(SD 1.41 points)" in rates.text
 
@@ -292,6 +292,8 @@ def test_where_runs_with_an_empty_layer_end_is_told():
         "LRR at 0.98 has an empty layer in 2 of 3 runs, which end at 70.00 to 71.00 %; none of its runs diverged or "
         "ended below twice chance; "
     )
+    low = observations.emptied(Facts([row("lrr@0.98", 0, 12.0, empty_layers=["conv.weight"])])).text
+    assert "in 1 of 1 runs, which end at 12.00 %; 1 of its runs diverged" in low
     assert observations.emptied(Facts([])).text == ""
 
 

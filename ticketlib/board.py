@@ -13,8 +13,8 @@ BADGES = {"holds": "success", "holds in part": "warning", "does not hold": "dang
 NO_WORD = "no verdict"  # in the history: not run, provisional, not defined here
 SEEN = 3  # margins from zero to the edge of a drawn effect; what lies beyond is drawn at the edge
 HIDES = (
-    "Claims are judged on a mean over two sparsities. It hides that one alone lies beyond the limit, or that the two "
-    "lie on opposite sides of zero, in points"
+    "Claims are judged on a mean over two sparsities. Here the two differ, in points (each read by a 95 % interval of "
+    "its own)"
 )
 MIDDLE, PER_MARGIN = 244, 20  # of a drawn effect, in its units: where zero is, and how wide a margin
 
@@ -98,36 +98,44 @@ def hidden(rows):
 
 
 def otherwise(rows, **how):
-    """Which words of claims would be others if claims were judged otherwise, in words; "" until all have a word.
+    """Every claim judged as the protocol does, and otherwise: dict claim -> (Judged, Judged); {} until all have a word.
 
     Arguments: rows, of the ledger; how, arguments of evidence.judge that change.
     """
     fixed, usual = protocol(), judged(rows)
     if not usual or any(one.word not in verdicts.WORDS for one in usual.values()):
-        return ""
+        return {}
     how = dict(margin=fixed["margin"], n_required=fixed["seeds"]) | how
-    words = {claim: evidence.judge(rows, claim, "laptop", **how).word for claim in usual}
-    moved = [f"{claim} would be *{word}*" for claim, word in words.items() if word != usual[claim].word]
-    kept = [claim for claim, word in words.items() if word == usual[claim].word]
+    return {claim: (one, evidence.judge(rows, claim, "laptop", **how)) for claim, one in usual.items()}
+
+
+def _words(both):
+    """Which words of claims change, and which stay, in words; both, as `otherwise` gives."""
+    moved = [f"{claim} would be *{new.word}*" for claim, (old, new) in both.items() if new.word != old.word]
+    kept = [claim for claim, (old, new) in both.items() if new.word == old.word]
     stay = f"{', '.join(kept)} would keep {'their words' if len(kept) > 1 else 'its word'}"
     return "; ".join([*moved, *([stay] if kept else [])])
 
 
 def without_empty(rows):
     """What the words would be if an empty layer alone were no collapse, as sentences; "" until all claims have one."""
-    words, arms = otherwise(rows, bars=evidence.failed), evidence.select(rows, "laptop")
-    if not words:
+    both, arms = otherwise(rows, bars=evidence.failed), evidence.select(rows, "laptop")
+    if not both:
         return ""
-    used = {row["name"]: row for one in judged(rows).values() for row in behind(one, arms)}.values()
+    used = {row["name"]: row for one, _ in both.values() for row in behind(one, arms)}.values()
     lost = sum(map(evidence.failed, used)) or "none"
-    return (f"If an empty layer alone were no collapse: {words}. Of the {len(used)} runs behind the words, {lost} "
-            "diverged or ended below twice guessing.")  # fmt: skip
+    return (f"If an empty layer alone were no collapse: {_words(both)}. Of the {len(used)} runs behind the words, "
+            f"{lost} diverged or ended below twice guessing.")  # fmt: skip
 
 
 def at_half_margin(rows):
-    """What the words would be at half the margin, as a sentence; "" until all claims have one."""
-    words = otherwise(rows, margin=protocol()["margin"] / 2) if protocol() else ""
-    return f"At half the margin: {words}." if words else ""
+    """What the words of claims and of comparisons would be at half the margin, as sentences; "" until all have one."""
+    both = otherwise(rows, margin=protocol()["margin"] / 2) if protocol() else {}
+    moved = [f"{new.comparison.label} (claim {claim}) *{new.verdict.word}*" for claim, pair in both.items()
+             for old, new in zip(*(one.compared for one in pair), strict=True)
+             if old.verdict.word != new.verdict.word]  # fmt: skip
+    single = f" Single comparisons would be: {', '.join(moved)}." if moved else ""
+    return f"At half the margin: {_words(both)}.{single}" if both else ""
 
 
 def behind(judged_claim, arms):

@@ -191,22 +191,24 @@ def compare(arms, a, b, sparsities, limit=None, bars=collapsed):
 def uneven(arms, comparison, kind, margin, sparsities, limit=None):
     """Estimates of the single sparsities where the mean over them hides something, else {}.
 
-    A claim is judged on that mean. It hides that one sparsity alone lies wholly beyond the limit and another does not,
-    and that two lie wholly on opposite sides of zero. Each interval is a 95 % one of its own.
+    A claim is judged on that mean. It hides that one sparsity alone fails, or alone shows a superiority, and that two
+    lie wholly on opposite sides of zero. Each sparsity is read by a 95 % interval of its own.
     Arguments: as `compare` and verdicts.verdict. Returns: dict sparsity -> stats.Estimate, in points.
     """
     cells = {s: compare(arms, comparison.a, comparison.b, (s,), limit) for s in sparsities}
     found = {s: stats.t_interval(points, 0.95) for s, (points, flags) in cells.items()
              if len(points) > 1 and not (flags.refused or flags.control_did_nothing or flags.not_defined)}  # fmt: skip
     sides = {1 if one.low > 0 else -1 for one in found.values() if one.low > 0 or one.high < 0}
-    beyond = {verdicts.read(kind, one.low, one.high, margin)[0] == verdicts.FAILS for one in found.values()}
-    return found if len(sides) == 2 or len(beyond) == 2 else {}
+    words = {verdicts.read(kind, one.low, one.high, margin)[0] for one in found.values()}
+    telling = {verdicts.FAILS, verdicts.HOLDS} if kind == "superiority" else {verdicts.FAILS}
+    return found if len(sides) == 2 or (len(words) > 1 and words & telling) else {}
 
 
 def judge(rows, claim_id, profile, margin, n_required, bars=collapsed):
     """Judge one claim from ledger rows.
 
-    Arguments: as verdicts.judge; bars, a function of a row, whether it counts as collapsed.
+    Arguments: rows, of a ledger; claim_id, a name of claims.CLAIMS; profile, a name of profiles.PROFILES; margin and
+        n_required, as verdicts.judge; bars, a function of a row, whether it counts as collapsed.
     Returns: verdicts.Judged.
     """
     claim, arms = CLAIMS[claim_id], select(rows, profile)

@@ -50,7 +50,7 @@ def beside_others(run, claim_id):
     return (
         f"**This book's, beside them** ({evidence.scope(run.profile)}; the mean over "
         f"{' and '.join(found.claim.sparsities)} removed; intervals before Holm's method, "
-        f"which are narrower than those that decide): {said}."
+        f"which are never wider than those that decide): {said}."
     )
 
 

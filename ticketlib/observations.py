@@ -26,9 +26,9 @@ TRAINED_SEEDS = 3  # of the probes that need networks trained on noise and in a 
 def stability(facts):
     """The claims' runs at the recipe's learning rate that went astray, and the arm that varies most over seeds.
 
-    Empty layers are not counted: the mask fixes them before training. Dense nets on noise end at chance as they should.
+    Empty layers are not counted: the mask fixes them before training. Dense nets are compared by no claim.
     """
-    arms = {arm: of for arm, of in _claim_arms(facts).items() if not arm.startswith("dense+")}
+    arms = {arm: of for arm, of in _claim_arms(facts).items() if not arm.startswith("dense")}
     rows = [row for of in arms.values() for row in of.values()]
     spreads = {
         arm: np.std([evidence.accuracy(row) for row in of.values()], ddof=1) for arm, of in arms.items() if len(of) > 1
@@ -38,7 +38,7 @@ def stability(facts):
     wide = max(spreads, key=spreads.get)
     kinds, (ticket, _, sparsity) = Counter(map(evidence.collapse, rows)), wide.partition("@")
     text = (f"of the {len(rows)} runs that claims compare, at the recipe's rate, {kinds['diverged']} diverged and "
-            f"{kinds[evidence.LOW]} ended below twice chance (empty layers and dense networks on noise are left out); "
+            f"{kinds[evidence.LOW]} ended below twice chance (empty layers alone are not counted); "
             f"{style(ticket).label} at {sparsity} varies most over seeds "
             f"(SD {spreads[wide]:.2f} points)")  # fmt: skip
     return Piece(text, evidence.names(rows), _counts(arms), _full(arms, facts))
@@ -50,7 +50,7 @@ def emptied(facts):
     rows = list(arms["lrr@0.98"].values())
     if not rows:
         return Piece("", complete=False)
-    thin = [evidence.accuracy(row) for row in rows if evidence.collapse(row) == evidence.EMPTY]
+    thin = [evidence.accuracy(row) for row in rows if row["empty_layers"]]
     ends = f", which end at {span(thin)} %" if thin else ""
     lost = sum(map(evidence.failed, rows)) or "none"
     text = (f"LRR at 0.98 has an empty layer in {len(thin)} of {len(rows)} runs{ends}; {lost} of its runs diverged or "
