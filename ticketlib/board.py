@@ -56,7 +56,7 @@ def drawn(rows, chapters):
         lost = lost_runs(judgements[name], arms) if judgements else ""
         seeds += f"; {lost}" if lost else ""
         lines.append(f"| **{name}.** {says} {badge} | {effects} | {seeds} |")
-    return "\n".join([":::{table}", ":class: board", "", *lines, ":::", "", *scope()])
+    return "\n".join([":::{table}", ":class: board", "", *lines, ":::", "", scope()])
 
 
 def summary(rows):
@@ -119,11 +119,11 @@ def _words(both):
 
 def without_empty(rows):
     """What the words would be if an empty layer alone were no collapse, as sentences; "" until all claims have one."""
-    both, arms = otherwise(rows, bars=evidence.failed), evidence.select(rows, "laptop")
+    both, arms = otherwise(rows, bars=evidence.collapsed_in_training), evidence.select(rows, "laptop")
     if not both:
         return ""
     used = {row["name"]: row for one, _ in both.values() for row in behind(one, arms)}.values()
-    lost = sum(map(evidence.failed, used)) or "none"
+    lost = sum(map(evidence.collapsed_in_training, used)) or "none"
     return (f"If an empty layer alone were no collapse: {_words(both)}. Of the {len(used)} runs behind the words, "
             f"{lost} diverged or ended below twice guessing.")  # fmt: skip
 
@@ -207,7 +207,7 @@ def table(rows):
     words = said(judged(rows))
     for claim, (_, sentence) in words.items():
         lines.append("| " + " | ".join([claim, CLAIMS[claim].sentence, sentence.replace("|", "/")]) + " |")
-    told = [*scope(), no_words(word for word, _ in words.values()), barred(rows), hidden(rows), without_empty(rows)]
+    told = [scope(), no_words(word for word, _ in words.values()), barred(rows), hidden(rows), without_empty(rows)]
     return "\n".join([*lines, *(line for text in told if text for line in ("", text))])
 
 
@@ -220,11 +220,11 @@ def no_words(words):
 
 
 def scope():
-    """The line under the board that says where its verdicts apply, and the margin; no line until both are fixed."""
+    """The line under the board that says where its verdicts apply, and the margin; "" until both are fixed."""
     fixed = protocol()
     if fixed is None:
-        return []
-    return [f"Scope of every verdict: {evidence.scope('laptop')}. The margin is {points(fixed['margin'])}."]
+        return ""
+    return f"Scope of every verdict: {evidence.scope('laptop')}. The margin is {points(fixed['margin'])}."
 
 
 def history():

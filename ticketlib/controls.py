@@ -9,7 +9,7 @@ from ticketlib import checks, evidence, gpus, overlaps, plots, prose, stats, ver
 from ticketlib.profiles import PROFILES
 from ticketlib.prose import span, title
 
-LEARNED = 0.01  # a loss this far below that of guessing counts as having learned something
+LEARNED = 0.01  # who ends no further than this from the loss of guessing has learned next to nothing
 
 MEASURED = {  # a manipulation check as rows name it -> what it measures, what is wanted of it
     "moved_share": ("kept places that changed", f"at least {evidence.MOVED_FLOOR:g}"),

@@ -97,7 +97,7 @@ def collapsed(row):
     return bool(collapse(row))
 
 
-def failed(row):
+def collapsed_in_training(row):
     """Whether a run diverged or ends below twice chance; an empty layer alone does not count here."""
     return collapse(row) not in ("", EMPTY)
 

@@ -13,6 +13,7 @@ from IPython.display import Markdown, display
 
 from ticketlib.errors import TicketError, one_of
 from ticketlib.profiles import PROFILES
+from ticketlib.prose import folded
 
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = ("profile", "source", "ledger", "seeds", "device", "data_root")
@@ -137,7 +138,7 @@ def provenance(run, rows=()):
     lines = ["| made from | |", "| --- | --- |", *(f"| {what} | {fact} |" for what, fact in facts.items() if fact)]
     if rows:
         names = " ".join(row["name"] for row in rows)  # plain: marked as code, two thousand would weigh 200 kB
-        lines.append(f"\n<details><summary>Names of the rows</summary>\n\n{names}\n\n</details>")
+        lines += ["", folded("Names of the rows", names)]
     show_markdown("\n".join(lines))
 
 

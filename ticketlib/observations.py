@@ -52,7 +52,7 @@ def emptied(facts):
         return Piece("", complete=False)
     thin = [evidence.accuracy(row) for row in rows if row["empty_layers"]]
     ends = f", which end at {span(thin)} %" if thin else ""
-    lost = sum(map(evidence.failed, rows)) or "none"
+    lost = sum(map(evidence.collapsed_in_training, rows)) or "none"
     text = (f"LRR at 0.98 has an empty layer in {len(thin)} of {len(rows)} runs{ends}; {lost} of its runs diverged or "
             "ended below twice chance")  # fmt: skip
     return Piece(text, evidence.names(rows), _counts(arms), _full(arms, facts))
