@@ -141,7 +141,8 @@ def cost(configs, facts):
     """Units of one full run, and core-hours at measured speeds, of runs yet to be made: two texts."""
     if not configs:
         return "0", "0"
-    speeds = campaign.speeds([row for row in facts.rows if row["config"]["dataset"] == configs[0].dataset])
+    seen = [row for row in facts.rows if row["config"]["dataset"] == configs[0].dataset]
+    speeds = campaign.speeds(filter(campaign.on_processor, seen))
     known = [s for s in (campaign.estimate(config, speeds) for config in configs) if s is not None]
     hours = f"{sum(known) / 3600:.1f}" if known else "not measured"
     part = f" for the {len(known)} of {len(configs)} runs of a measured kind" * (0 < len(known) < len(configs))

@@ -217,10 +217,15 @@ def epochs(configs):
 
 
 def speeds(rows):
-    """Training images a second measured so far: dict from (network, engine, sparsity) to the median over rows."""
+    """Training images a second measured so far, by whatever made most of the rows, processors or GPUs.
+
+    Returns: dict from (network, engine, sparsity) to the median over rows.
+    """
+    runs = [row for row in rows if row["kind"] == "run" and not row["diverged"]]
+    most = 2 * sum(map(on_processor, runs)) >= len(runs)
     found = {}
-    for row in rows:
-        if row["kind"] == "run" and not row["diverged"]:
+    for row in runs:
+        if on_processor(row) == most:
             found.setdefault(kind(row.config), []).append(row["images_per_second"])
     return {kind: statistics.median(values) for kind, values in found.items()}
 
@@ -232,6 +237,11 @@ def estimate(config, speeds, epoch_size=50_000):
     """
     images = cost(config) * (epoch_size - config.held_out)
     return images / speeds[kind(config)] if kind(config) in speeds else None
+
+
+def on_processor(row):
+    """Whether a row was made on a processor, not on a GPU."""
+    return row["device"].startswith("cpu")
 
 
 def kind(config):

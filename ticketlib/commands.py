@@ -45,7 +45,7 @@ def _ledger(options):
 
 def _grid(options):
     ledger = _ledger(options)
-    dataset = data.load(profiles.PROFILES[options.profile].dataset, options.data_root)
+    dataset = data.load(grids.data_of(options.grid, options.profile), options.data_root)
     configs = grids.grid(options.grid, options.profile, dataset)
     chosen = [config for config in configs if options.only in config.arm]
     if not chosen:

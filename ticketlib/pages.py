@@ -165,9 +165,11 @@ def control_table():
 
 
 def cost_table(rows):
-    """Runs, units and core-hours of every grid, at the median speeds of the rows made so far."""
+    """Runs, units and core-hours of every grid on the profile's own data, at the median speeds of rows made so far."""
     speeds, lines = campaign.speeds(rows), []
     for name in grids.GRIDS:
+        if (name, "laptop") in grids.OTHER_DATA:
+            continue
         configs = grids.grid(name, "laptop", profiles.NO_IMAGES)
         seconds = [campaign.estimate(c, speeds) for c in configs]
         known = [s for s in seconds if s is not None]

@@ -9,6 +9,7 @@ EPOCHS = PROFILES["laptop"].training["epochs"]
 TOTAL = grids.total_epochs("laptop")
 BOTH, SPARSE, ONE = ("0.9", "0.98"), ("0.98",), ("0.9",)
 HYBRID = (Pair("hybrid over LRR", "hybrid", "lrr"),)
+CIFAR100 = dict(seeds=3, dataset="cifar100", grid="step6", changes=(("engine", "dense"), ("epochs", EPOCHS * 5 // 2)))
 DATA = "claims/02_data_checks"
 PLACES, TICKETS, RULES = "claims/03_architecture_checks", "claims/04_hybrid_tickets", "claims/01_smart_ratios"
 OTHERS = "claims/09_published"
@@ -16,9 +17,17 @@ DRIFTS, DEPTH = "claims/07_corrupted_ratios", "claims/08_depth_or_size"
 SPARSE_END, SCALE = "claims/11_sparse_end", "claims/12_imagenet"
 
 
-def _against_itself(*tickets, checks=("rearranged",)):
+def _against_itself(*tickets, checks=("rearranged",), where=""):
     said = {"rearranged": "rearranged", "both": "on corrupted data", "reinitialised": "re-initialised"}
-    return tuple(Pair(f"{style(t).label} {said[check]}", f"{t}+{check}", t) for t in tickets for check in checks)
+    return tuple(Pair(f"{style(t).label} {said[check]}{where}", f"{t}+{check}", t) for t in tickets for check in checks)
+
+
+def _checks_on(where):
+    return _against_itself("snip", "grasp", "lt", checks=("both", "rearranged"), where=where)
+
+
+def _imp(where=""):
+    return _against_itself("imp", checks=("rearranged", "reinitialised"), where=where)
 
 
 def _step1(*pairs, sparsities=BOTH):
@@ -31,7 +40,7 @@ RATES = tuple(
           Pair(f"smart ratio over LT at rate {lr:g}", "smart", "lt")), BOTH, seeds=5, changes=(("lr", lr),))
     for lr in (0.01, 0.03, 0.3)
 )  # fmt: skip
-IMP = Need(_against_itself("imp", checks=("rearranged", "reinitialised")), BOTH, seeds=3)
+IMP = Need(_imp(), BOTH, seeds=3)
 ITEMS = (
     Item("R1.1", "Does the hybrid ticket gain more than a little?", MEASURED, (TICKETS, OTHERS), claim="D2",
          others=((published.HYBRID,),)),
@@ -69,11 +78,13 @@ ITEMS = (
          extra=observations.movable,
          needs=(Need(_against_itself("snip", "lt", "lrr"), ("0.995",), "step3", 3),)),
     Item("R2.8", "More networks and data for iterative pruning.", MEASURED,
-         needs=(Need(IMP.pairs, SPARSE, seeds=3, network="vgg"), Need(IMP.pairs, ONE, seeds=3, dataset="cifar100"))),
+         needs=(Need(IMP.pairs, SPARSE, seeds=3, network="vgg"), Need(_imp(", CIFAR-100"), ONE, **CIFAR100))),
     Item("R2.9", "Do the checks come out the same on other data than CIFAR-10?", MEASURED, (OTHERS,),
          others=((published.CORRUPTED, "cifar100"), (published.MOVED, "cifar100")),
-         needs=tuple(Need(_against_itself("snip", "grasp", "lt", checks=("both", "rearranged")), ONE, seeds=3,
-                          dataset=data) for data in ("cifar100", "tiny_imagenet"))),
+         needs=(Need(_checks_on(", CIFAR-100"), ONE, **CIFAR100),
+                Need(tuple(Pair(f"smart ratio over {style(arm).label}, CIFAR-100", "smart", arm) for arm in
+                           ("snip", "grasp", "lt", "uniform")), ONE, **CIFAR100),
+                Need(_checks_on(", Tiny-ImageNet"), ONE, seeds=3, dataset="tiny_imagenet"))),
     Item("R2.10", "Why does corruption not hurt: are the keep-ratios the same? Would longer training tell?", MEASURED,
          (DRIFTS, DATA), extra=observations.corruption, probed=("snip", "grasp", "lt+both"),
          needs=(Need((Pair("LT on corrupted data, twice the epochs", "lt+both", "lt"),), ONE, seeds=3,
@@ -104,7 +115,7 @@ ITEMS = (
     Item("R3.3", "Does the hybrid help on CIFAR-100 only?", MEASURED, (TICKETS, OTHERS),
          others=((published.HYBRID, "cifar10"), (published.HYBRID, "cifar100")),
          needs=(_step1(("hybrid over LRR, CIFAR-10", "hybrid", "lrr")),
-                Need((Pair("hybrid over LRR, CIFAR-100", "hybrid", "lrr"),), ONE, seeds=3, dataset="cifar100"))),
+                Need((Pair("hybrid over LRR, CIFAR-100", "hybrid", "lrr"),), ONE, **CIFAR100))),
     Item("R3.C0", "Begin with the random tickets.", EDITORIAL, ("index",), text="The front page explains them first.",
          phrase="## What a random ticket is"),
     Item("R3.C1", "Who believed that structure is crucial? Quote it, or say less.", EDITORIAL, ("index",),

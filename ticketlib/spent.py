@@ -44,7 +44,7 @@ def core_hours(rows):
     """Core-hours of all rows made on processors, by kind of row: dict kind -> (rows, hours)."""
     found = defaultdict(lambda: [0, 0.0])
     for row in rows:
-        if row["device"].startswith("cpu"):
+        if campaign.on_processor(row):
             kind = "probes: masks only" if row["kind"] == "probe" else "runs"
             kind = "pilot and engine comparison" if kind == "runs" and row.config.recipe == 0 else kind
             found[kind][0] += 1
