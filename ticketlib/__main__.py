@@ -89,6 +89,7 @@ def _probe_options(sub):
 
 def _audit_options(sub):
     sub.add_argument("--others", type=int, default=1, help="how many rows beside one LT and one LRR")
+    sub.add_argument("--dataset", help="rows of these images (default: the profile's own)")
     instead = sub.add_mutually_exclusive_group()
     instead.add_argument("--spread", action="store_true", help="short runs with other threads and precision instead")
     instead.add_argument("--dense", action="store_true", help="a few tickets in the dense engine instead")

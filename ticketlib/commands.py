@@ -193,7 +193,8 @@ def audit(options):
     if one_of("device", options.device, DEVICES) == "cuda":
         backends.gpu_slots(1)  # refused now if there is none
     _refuse_dirty(options)
-    ledger, dataset = _ledger(options), data.load(profiles.PROFILES[options.profile].dataset, options.data_root)
+    ledger = _ledger(options)
+    dataset = data.load(options.dataset or profiles.PROFILES[options.profile].dataset, options.data_root)
     rows = [row for row in ledger.rows() if row["config"].get("fingerprint") == dataset.fingerprint]
     found, jobs = _audit_jobs(options, ledger, rows)
     again, speeds = audits.Again(ledger, dataset, found, options.device), campaign.speeds(rows)
