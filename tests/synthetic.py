@@ -8,6 +8,7 @@ import numpy as np
 from ticketlib import grids, ratios
 from ticketlib.data import Dataset, Split
 from ticketlib.ledger import Row
+from ticketlib.profiles import Images
 from ticketlib.runs import parent
 
 NOTHING = Split(np.zeros((0, 3, 32, 32), np.uint8), np.zeros(0, np.int64))
@@ -67,7 +68,8 @@ CHECKED = {"shuffled": -2.0, "rearranged": -1.6, "reinitialised": -0.3}  # of a 
 
 def book(steps=("step1", "step2", "step3", "step4", "step5"), profile="laptop"):
     """All rows of some grids, as a finished campaign would leave them: what a chapter shows in the end."""
-    found = {config.name: config for step in steps for config in grids.grid(step, profile, CIFAR)}
+    seen = {step: Images(grids.data_of(step, profile), CIFAR.fingerprint) for step in steps}
+    found = {config.name: config for step in steps for config in grids.grid(step, profile, seen[step])}
     return [_made(config) for config in found.values()]
 
 

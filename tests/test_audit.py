@@ -104,6 +104,14 @@ def test_rows_come_out_equal_to_the_last_digit_with_the_nets_they_start_from(led
     assert ledger.names() == sorted(row["name"] for row in made)  # audits are no rows
 
 
+def test_rows_of_other_images_than_the_profiles_own_are_audited_on_request(ledger, made, capsys):
+    fill(ledger, made)
+    options = ["audit", "--ledger", str(ledger.folder), "--others", "0", "--allow-dirty", "--dataset"]
+    assert command_line.main([*options, "digits"]) == 0
+    assert {row["outcome"] for row in audit.folder(ledger).rows()} == {audit.EQUAL}
+    assert command_line.main([*options, "cifar101"]) == 2 and "'cifar101' is not known" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("arm", "tampered"), [
     ("lt@0.9", {"accuracy": 99.0}), ("lrr@0.9", {"curve": [[1.0, 50.0, 1.0]]}), ("dense@0", {"checkpoint": "0" * 64}),
     ("lt@0.9", {"keep_counts": {"conv.weight": 1}}), ("lrr@0.9", {"parent_checkpoint": "0" * 64}),

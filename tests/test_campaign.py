@@ -185,6 +185,13 @@ def test_time_is_estimated_from_measured_speeds_or_not_at_all():
     assert campaign.estimate(held_out, speeds, 50_000) == pytest.approx(20 * 45_000 / 1000)
 
 
+def test_speeds_are_those_of_what_made_most_rows_and_never_of_both():
+    cpu = [synthetic_row("smart@0.9", s, 80.0, images_per_second=900.0) for s in (0, 1)]
+    gpu = [synthetic_row("smart@0.9", s, 80.0, images_per_second=9e4, device="NVIDIA H200") for s in (2, 3, 4)]
+    assert set(campaign.speeds([*cpu, gpu[0]]).values()) == {900.0} == set(campaign.speeds([*cpu, *gpu[:2]]).values())
+    assert set(campaign.speeds([*cpu, *gpu]).values()) == {9e4} and campaign.speeds([]) == {}
+
+
 def test_epochs_are_counted_with_pretraining_shared_and_with_a_script_a_cell():
     configs = [grids.arm("laptop", key, 0, CIFAR) for key in ("lt@0.9", "lt@0.98", "lrr@0.98", "smart@0.9")]
     assert campaign.epochs(configs) == (20 + 20 + 20 + 15 + 20, 40 + 40 + 35 + 20)  # one dense net of 20 serves three

@@ -71,6 +71,13 @@ def test_a_folder_that_is_none_is_named(arguments, said, capsys, tmp_path, monke
     assert said in capsys.readouterr().err
 
 
+def test_a_reader_that_has_enough_ends_it_quietly():
+    command = [sys.executable, "-m", "ticketlib", "plan", "--profile", "smoke"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child.stdout.close()
+    assert child.stderr.read() == "" and child.wait() == 141
+
+
 def test_a_gpu_is_refused_where_an_engine_has_none(tmp_path, capsys, monkeypatch):
     digits = data.load("digits")
     monkeypatch.setattr(commands.backends, "gpu_slots", lambda per_gpu: ("0",))

@@ -6,7 +6,7 @@ from synthetic import CIFAR
 from ticketlib import grids
 from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError
-from ticketlib.profiles import PROFILES
+from ticketlib.profiles import PROFILES, Images
 
 SIZES = {"pilot": (63, 36.75), "engines": (15, 3.75), "step1": (410, 405), "step2": (57, 57), "step3": (30, 27.75),
          "step4": (50, 47.5), "step5": (12, 24), "step6": (54, 131.25)}  # fmt: skip
@@ -26,6 +26,19 @@ def test_step_one_is_one_seed_after_the_other_and_has_every_arm_of_the_claims():
         there = {c.arm for c in configs if c.seed == seed and c.epochs == PROFILES["laptop"].training["epochs"]}
         assert there >= {key for claim in CLAIMS.values() for c in claim.comparisons for a in (c.a, c.b)
                          for key in claim.keys(a)}  # fmt: skip
+
+
+def test_other_data_make_as_many_updates_in_the_dense_engine():
+    configs = grids.grid("step6", "laptop", Images("cifar100"))
+    usual = PROFILES["laptop"].training["epochs"]
+    assert {(c.engine, c.epochs, c.sparsity, c.dataset) for c in configs if c.ticket != "dense"} == {
+        ("dense", 50, "0.9", "cifar100")
+    }
+    assert usual * 50_000 == 50 * 20_000 and {c.seed for c in configs} == {0, 1, 2}
+    assert [grids.data_of(name, "laptop") for name in ("step1", "step6")] == ["cifar10", "cifar100"]
+    assert grids.data_of("step6", "smoke") == "digits"
+    with pytest.raises(TicketError, match="step9"):
+        grids.data_of("step9", "laptop")
 
 
 def test_the_pilot_shares_nothing_with_the_runs_that_count():

@@ -10,11 +10,12 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from docutils import nodes
-from synthetic import arms, row
+from synthetic import arms, row, row_of
 
-from ticketlib import baselines, drawings, pages, pilot, pipeline, profiles, ratios, reading, replies, spent
+from ticketlib import baselines, drawings, grids, pages, pilot, pipeline, profiles, ratios, reading, replies, spent
 from ticketlib.claims import CLAIMS
 from ticketlib.nb import ROOT
+from ticketlib.profiles import Images
 
 PILOT = {"recipe": 0, "held_out": 5000, "epochs": 10}
 
@@ -122,10 +123,20 @@ def test_all_that_the_pages_compute_is_there():
     found = reading.substitutions([], [])
     assert {name for name, said in found.items() if not said} == {
         "board_barred", "board_hidden", "board_otherwise", "half_margin", "noise_learned",
+        "other_data",
     }  # fmt: skip
     assert found["kept_weights"].startswith("With 0.98 removed, 5,418 of 270,896 weights stay on our ResNet-20.")
     assert found["kept_weights"].endswith("it is 37,112 on ResNet-32 and 400,480 on VGG-19.")
     assert reading.recipe_versions(arms({"smart": 80.0})).endswith("- Recipe 1: 12 runs; runs that count")
+
+
+def test_other_data_are_described_by_their_rows():
+    config = grids.arm("laptop", "smart@0.9", 2, Images("cifar100"), **grids.other_recipe("laptop"))
+    said = reading.other_data([row_of(config, 37.0, images=50 * 20_000, device="a GPU"), *arms({"smart": 80.0})])
+    assert said == (
+        "They trained on 20,000 images of CIFAR-100 for 50 epochs, about as many steps as the runs on CIFAR-10, in the "
+        "dense engine, on a GPU, with 0.9 removed and 1 seed."
+    )
 
 
 def test_pages_ask_for_nothing_that_is_not_computed_and_all_that_is_computed_is_asked_for():

@@ -1,6 +1,8 @@
 """Command line: python -m ticketlib data | plan | run | watch | probe | audit | show | commit-rows | readme."""
 
 import argparse
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,10 +14,15 @@ def main(arguments=None):
     """Run one command; bad input ends with one sentence on stderr and exit code 2."""
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options) or 0
+        code = options.command(options) or 0
+        sys.stdout.flush()  # here, where a reader that has gone is noticed
+        return code
     except TicketError as error:
         print(f"ticketlib: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `plan | head`: who reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed at the end
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         lost = ", runs that were on are lost" if options.command is commands.run else ""
         print(f"ticketlib: ended at once; rows made so far are safe{lost}.", file=sys.stderr)

@@ -13,7 +13,7 @@ from ticketlib.claims import Comparison
 from ticketlib.ledger import Ledger, Row
 from ticketlib.prose import signed, title
 
-STEPS = ("step1", "step2", "step3", "step4")  # the grids whose rows these chapters show
+STEPS = ("step1", "step2", "step3", "step4", "step6")  # the grids whose rows these chapters show
 SPARSITIES = ("0.9", "0.98", "0.995")  # decimal text
 EPOCHS = re.compile(r"epochs=(\d+)")  # in the name of an arm that trains for longer
 OPTIONS = {"order=order2": "a second data order", "linear=global": "one threshold for its classifier too",
@@ -57,7 +57,8 @@ def rows(run, arms, longer=()):
 
     Arguments: run, nb.NotebookRun; arms, names with sparsity, those that others start from first; longer, names of
         random tickets that train for `grids.total_epochs` epochs, shown as "smart+epochs=35@0.9".
-    Returns: dict network -> {arm: {seed: Row}}, all arms of the ledger, not only the named ones.
+    Returns: dict place -> {arm: {seed: Row}}, all arms of the ledger, not only the named ones; a place is a network,
+        or one on other data, "resnet20 on cifar100".
     """
     if run.source == "run":
         chapters.ticket_rows(run, arms)
@@ -70,13 +71,16 @@ def rows(run, arms, longer=()):
 
 
 def by_network(found, profile):
-    """Rows as `rows` gives them: dict network -> {arm: {seed: Row}}."""
-    total = grids.total_epochs(profile)
-    return {
+    """Rows as `rows` gives them: dict place -> {arm: {seed: Row}}."""
+    total, networks = grids.total_epochs(profile), profiles.PROFILES[profile].networks
+    own = {
         name: evidence.select(found, profile, short)
         | {arm.replace("@", f"+epochs={total}@"): of for arm, of in at_length(found, profile, total, short).items()}
-        for short, (name, *_) in profiles.PROFILES[profile].networks.items()
+        for short, (name, *_) in networks.items()
     }
+    recipe, name = grids.other_recipe(profile), networks["resnet"][0]
+    others = [seen for (_, which), seen in grids.OTHER_DATA.items() if which == profile]
+    return own | {f"{name} on {seen}": evidence.select(found, profile, dataset=seen, **recipe) for seen in others}
 
 
 def at_length(found, profile, epochs, network="resnet"):
@@ -150,17 +154,21 @@ def finish(ax, title, cells):
 
 @cache
 def planned(profile):
-    """Every arm that the grids plan: set of (network, arm); longer ones are named by their length."""
-    usual = profiles.PROFILES[profile].training["epochs"]
-    configs = [config for step in STEPS for config in grids.grid(step, profile, profiles.NO_IMAGES)]
-    return {(c.network, c.arm if c.epochs == usual else c.arm.replace("@", f"+epochs={c.epochs}@")) for c in configs}
+    """Every arm that the grids plan: set of (place, arm); longer ones are named by their length."""
+    usual, found = profiles.PROFILES[profile].training["epochs"], set()
+    for step in STEPS:
+        other = grids.OTHER_DATA.get((step, profile))
+        for c in grids.grid(step, profile, profiles.NO_IMAGES):
+            place, own = (f"{c.network} on {other}", c.epochs) if other else (c.network, usual)
+            found.add((place, c.arm if c.epochs == own else c.arm.replace("@", f"+epochs={c.epochs}@")))
+    return found
 
 
 def cells_of(run, found, pairs):
-    """The cells of a chapter, those planned and any that have rows: list of (network, Comparison, sparsity)."""
-    wanted = planned(run.profile) | {(network, arm) for network, arms in found.items() for arm in arms}
-    return [(network, pair, s) for network in found for pair in pairs for s in ("0", *sparsities(run))
-            if all((network, f"{arm}@{s}") in wanted for arm in (pair.a, pair.b))]  # fmt: skip
+    """The cells of a chapter, those planned and any that have rows: list of (place, Comparison, sparsity)."""
+    wanted = planned(run.profile) | {(place, arm) for place, arms in found.items() for arm in arms}
+    return [(place, pair, s) for place in found for pair in pairs for s in ("0", *sparsities(run))
+            if all((place, f"{arm}@{s}") in wanted for arm in (pair.a, pair.b))]  # fmt: skip
 
 
 def table(run, found, pairs, confidence):
@@ -200,7 +208,8 @@ def cannot_be_met(profile, network, arm, sparsity):
     ticket, *options = arm.split("+")
     if ticket not in ratios.RULES or any(option.startswith("min_per_layer") for option in options):
         return False
-    family = next(short for short, (name, *_) in profiles.PROFILES[profile].networks.items() if name == network)
+    networks = profiles.PROFILES[profile].networks
+    family = next(short for short, (name, *_) in networks.items() if name == network.partition(" ")[0])
     return ratios.defined_counts(grids.layers(profile, family), ticket, sparsity, family=family) is None
 
 

@@ -27,15 +27,18 @@ SAME_IN_A_RECIPE = (
 )  # fmt: skip
 
 
-def select(rows, profile, network="resnet"):
+def select(rows, profile, network="resnet", dataset="", **changes):
     """The run rows that a profile's verdicts may read, of one of its networks: dict arm -> {seed: Row}.
+
+    Other data, and changes in fields of Config, give rows that no verdict reads.
 
     Rows of another recipe or recipe version, another length or held-out images (the pilot) are left out; engine and
     precision are compared within pairs. A ticket that could not be made since the net it starts from diverged has no
     row in a ledger; here it has one that is diverged too and carries `not_made`, so that no seed is lost unseen.
     Raises: TicketError for two rows of one arm and seed, of which a verdict would have to choose one.
     """
-    wanted = fields(profile, network, but=LEFT_TO_PAIRS) | {"held_out": 0}
+    wanted = fields(profile, network, but=LEFT_TO_PAIRS) | {"held_out": 0} | changes
+    wanted |= {"dataset": dataset} if dataset else {}
     found = defaultdict(dict)
     for row in rows:
         if row["kind"] == "run" and all(getattr(row.config, what) == value for what, value in wanted.items()):
@@ -43,9 +46,9 @@ def select(rows, profile, network="resnet"):
                 raise TicketError(_twice(other, row))
             found[row.config.arm][row.config.seed] = row
     for before in [row for of in found.values() for row in of.values() if row["diverged"]]:
-        dataset = Images(before.config.dataset, before.config.fingerprint)
+        seen = Images(before.config.dataset, before.config.fingerprint)
         for arm in sorted({*found, *grids.claim_arms()}):
-            config = grids.arm(profile, arm, before.config.seed, dataset, network=network)
+            config = grids.arm(profile, arm, before.config.seed, seen, network=network, **changes)
             if row := not_made(config, {before["name"]: before}):
                 found[arm].setdefault(config.seed, row)
     return dict(found)

@@ -118,8 +118,13 @@ def step6(profile, dataset):
     arms = [f"{t}{check}@0.9" for t in ("snip", "grasp", "lt") for check in ("", "+both", "+rearranged")]
     arms = ["dense", "dense+both", *arms, "smart@0.9", "uniform@0.9", "lrr@0.9", "hybrid@0.9"]
     rounds = ["imp@0.9", "imp+rearranged@0.9", "imp+reinitialised@0.9"]
-    own = dict(engine="dense", epochs=PROFILES[profile].training["epochs"] * 5 // 2)
+    own = other_recipe(profile)
     return [run for of in (arms, rounds) for run in _seed_by_seed(profile, dataset, range(3), of, **own)]
+
+
+def other_recipe(profile):
+    """Fields of Config in which the runs on other data differ from a profile, but for the data: dict."""
+    return dict(engine="dense", epochs=PROFILES[profile].training["epochs"] * 5 // 2)
 
 
 def probes(profile, dataset, seeds=10):

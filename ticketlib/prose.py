@@ -19,8 +19,8 @@ SETTINGS = {  # fields of a recipe
 
 
 def title(name):
-    """What prose calls a network of ours or a data set; a name that is not known stays as it is."""
-    return OURS.get(name) or DATASETS.get(name, name)
+    """What prose calls a network of ours, a data set, or the one on the other; an unknown name stays as it is."""
+    return ", ".join(OURS.get(part) or DATASETS.get(part, part) for part in name.split(" on "))
 
 
 def signed(value, digits=2, sign="+"):

@@ -9,7 +9,7 @@ EPOCHS = PROFILES["laptop"].training["epochs"]
 TOTAL = grids.total_epochs("laptop")
 BOTH, SPARSE, ONE = ("0.9", "0.98"), ("0.98",), ("0.9",)
 HYBRID = (Pair("hybrid over LRR", "hybrid", "lrr"),)
-CIFAR100 = dict(seeds=3, dataset="cifar100", grid="step6", changes=(("engine", "dense"), ("epochs", EPOCHS * 5 // 2)))
+CIFAR100 = dict(seeds=3, dataset="cifar100", grid="step6", changes=tuple(grids.other_recipe("laptop").items()))
 DATA = "claims/02_data_checks"
 PLACES, TICKETS, RULES = "claims/03_architecture_checks", "claims/04_hybrid_tickets", "claims/01_smart_ratios"
 OTHERS = "claims/09_published"
