@@ -4,7 +4,7 @@ from collections import Counter
 
 from ticketlib import arithmetic, campaign, checks, prose
 from ticketlib.audit import DENSE, DIFFERS, ELSEWHERE, EQUAL, folder, has_changed
-from ticketlib.ledger import Ledger
+from ticketlib.ledger import Ledger, Row
 from ticketlib.nb import book_ledger
 from ticketlib.prose import title
 
@@ -13,7 +13,8 @@ CAME_OUT = {EQUAL: f"came out {EQUAL}", DIFFERS: "came out otherwise", ELSEWHERE
 
 def substitutions(ledger, rows):
     """Names that pages may write as {{ name }}: dict from name to Markdown. Arguments: a ledger, and its rows."""
-    audits = folder(ledger).rows()
+    images = {row["name"]: row["config"]["dataset"] for row in rows}
+    audits = [Row(row | {"dataset": images.get(row["config"]["audit"], "")}) for row in folder(ledger).rows()]
     plain, dense = ([row for row in audits if row["config"]["changes"] == of] for of in ({}, DENSE))
     return {
         "audit_status": status(plain),
@@ -65,10 +66,11 @@ def _line(row):
 
 
 def _run(row):
-    """An audited run in words: ticket, sparsity, network, seed, epochs."""
+    """An audited run in words: ticket, sparsity, network, data where they are known, seed, epochs."""
     ticket, _, sparsity = row["arm"].partition("@")
     at = "" if ticket.partition("+")[0] == "dense" else f", {sparsity} removed"
-    return f"{checks.label(ticket)}{at}; {title(row['network'])}, seed {row['seed']}, {row['epochs']} epochs"
+    on = ", ".join(map(title, filter(None, (row["network"], row.get("dataset")))))
+    return f"{checks.label(ticket)}{at}; {on}, seed {row['seed']}, {row['epochs']} epochs"
 
 
 def _when(row):
