@@ -1,10 +1,11 @@
 """The verdict at the top of a chapter: the words agree with the numbers in every branch, on synthetic rows."""
 
 import pytest
-from synthetic import CIFAR, arms, row
+from synthetic import CIFAR, arms, row, row_of
 
-from ticketlib import board, chapters, judging, nb
+from ticketlib import board, chapters, checks, grids, judging, nb
 from ticketlib.ledger import Ledger, Row
+from ticketlib.profiles import Images
 
 FOUND = {"snip": 80.0, "grasp": 79.0, "lt": 81.0}
 MOVED = {f"{ticket}+rearranged": mean for ticket, mean in FOUND.items()}
@@ -146,3 +147,49 @@ def test_the_verdict_is_shown_anew_in_its_place_once_runs_were_made(tmp_path, mo
     assert [(when, text.split(".")[0]) for when, text in shown] == [
         ("first", "**Claim B: not run"), ("again", "**Claim B: holds")
     ]  # fmt: skip
+
+
+def unjudged(folder, rows, *claims, **values):
+    for one in rows:
+        Ledger(folder).add(one)
+    given = dict(profile="laptop", source="stored", seeds=0, device="auto", data_root="") | values
+    run = nb.NotebookRun(**given, ledger=folder)
+    return judging.elsewhere(run, checks.rows(run, ()), *claims)
+
+
+def pairs_at(sparsity, differences, arm, against, **options):
+    """Rows of two arms with these differences, seed by seed."""
+    return [row(f"{name}@{sparsity}", seed, 70.0 + by * (name == arm), **options)
+            for seed, by in enumerate(differences) for name in (arm, against)]  # fmt: skip
+
+
+def test_what_no_verdict_reads_is_said_to_lie_with_or_against_a_claim(tmp_path):
+    rows = pairs_at("0.98", (5.0, 5.2, 5.1), "snip+rearranged", "snip")  # the verdict's own: not told here
+    rows += pairs_at("0.995", (0.1, 0.2, 0.3), "snip+rearranged", "snip")
+    rows += pairs_at("0.995", (-3.0, -3.2, -3.1), "lt+rearranged", "lt")
+    rows += pairs_at("0.98", (-3.0, 5.0), "grasp+rearranged", "grasp", changes={"network": "vgg"})
+    first, _, *lines = unjudged(tmp_path, rows, "B").splitlines()
+    assert first == judging.UNJUDGED and [line.partition(":")[0] for line in lines] == [
+        "- *As claim B says* (1)", "- *Against claim B* (1)", "- *Unsettled for claim B* (1)"
+    ]  # fmt: skip
+    assert "SNIP, rearranged − SNIP, ResNet-20 at 0.995: +0.20 (" in lines[0] and "LT, rearranged − LT" in lines[1]
+    assert "GraSP, rearranged − GraSP, slim VGG-16 at 0.98: +1.00 (" in lines[2] and "n = 2)" in lines[2]
+
+
+def test_other_data_and_claims_without_a_margin_are_read_too(tmp_path):
+    rows = [row_of(grids.arm("laptop", f"{arm}@0.9", seed, Images("cifar100"), **grids.other_recipe("laptop")), of)
+            for seed in range(3) for arm, of in (("lrr", 46.0 + 0.1 * seed), ("hybrid", 44.5))]  # fmt: skip
+    rows += pairs_at("0.995", (2.0, 2.5, 3.0), "lrr", "lrr+rearranged", empty_layers=["conv"])
+    said = unjudged(tmp_path, rows, "D1", "D2").splitlines()[2:]
+    assert said[0].startswith("- *As claim D1 says* (1): LRR − LRR, rearranged, ResNet-20 at 0.995: +2.50 (")
+    assert said[0].endswith("collapsed runs: 6 (an empty layer).")
+    assert said[1].startswith("- *Against claim D2* (1): hybrid − LRR, ResNet-20, CIFAR-100 at 0.9: −1.60 (")
+
+
+def test_nothing_is_said_without_a_second_seed_a_protocol_or_at_toy_scale(tmp_path, monkeypatch):
+    one = pairs_at("0.995", (1.0,), "snip+rearranged", "snip")
+    assert unjudged(tmp_path, one, "B") == ""
+    two = pairs_at("0.995", (1.0, 2.0), "lt+rearranged", "lt")
+    assert unjudged(tmp_path, two, "B") and unjudged(tmp_path, [], "B", profile="smoke") == ""
+    monkeypatch.setattr(board, "protocol", lambda: None)
+    assert unjudged(tmp_path, [], "B") == ""
