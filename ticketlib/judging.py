@@ -56,8 +56,8 @@ def beside_others(run, claim_id):
 
 UNJUDGED = (
     "**Where no verdict is given.** Other sparsities, the second network and other data have few seeds. Each "
-    "difference is read alone here, by an interval of its own and by the margin where its test has one. Nothing is adjusted for "
-    "their number. This describes, and decides nothing."
+    "difference is read alone here, by an interval of its own and by the margin where its test has one. Nothing is "
+    "adjusted for their number. This describes, and decides nothing."
 )
 LIES = {verdicts.HOLDS: "As claim {} says", verdicts.FAILS: "Against claim {}",
         verdicts.UNDECIDED: "Unsettled for claim {}"}  # fmt: skip
