@@ -17,7 +17,7 @@ from ticketlib.profiles import PROFILES
 
 MEANS = {"snip": 80.0, "grasp": 79.0, "lt": 81.0, "smart": 80.9, "uniform": 70.0}
 MAY_BE_EMPTY = ("board_barred", "board_hidden", "board_otherwise", "half_margin", "noise_learned",
-                "other_data")
+                "other_data", "board_elsewhere", "outlay_gpus")
 FIXED = {"margin": 1.0, "seeds": 6, "reason": "Because.",
          "versions": [[1, "2026-11-22", "the first"], [2, "2026-11-23", "the second"]]}  # fmt: skip
 
@@ -236,3 +236,23 @@ def test_what_means_hide_ends_with_the_protocols_seeds(fixed):
     means = {"hybrid@0.9": 82.0, "lrr@0.9": 80.0, "hybrid@0.98": 70.0, "lrr@0.98": 72.0}
     rows = [row(arm, seed, mean + seed / 10) for arm, mean in means.items() for seed in (5, 6, 7)]
     assert board.hidden(rows) == ""
+
+
+def test_what_turns_elsewhere_is_named_and_only_that(fixed):
+    rows = arms(MEANS | {f"{ticket}+rearranged": MEANS[ticket] for ticket in ("snip", "grasp", "lt")}, seeds=range(6))
+    assert board.said(board.judged(rows))["B"][0] == "holds" and board.elsewhere(rows) == ""
+    slim = dict(changes={"network": "vgg"})
+    for seed, by in enumerate((-9.0, -9.1, -9.2)):
+        rows += [row("lt@0.98", seed, 60.0, **slim), row("lt+rearranged@0.98", seed, 60.0 + by, **slim)]
+        rows += [row("snip@0.995", seed, 60.0), row("snip+rearranged@0.995", seed, 60.1 - by / 90)]  # as the verdict
+    said = board.elsewhere(rows)
+    assert said.startswith(f"{board.TURNED}: B, LT, rearranged − LT, slim VGG-16 at 0.98: −9.10 (")
+    assert "SNIP" not in said
+
+
+def test_a_comparison_that_failed_is_turned_by_one_that_holds(fixed):
+    rows = arms(MEANS | {"hybrid": 80.0, "lrr": 84.0}, seeds=range(6))
+    assert board.said(board.judged(rows))["D2"][0] == "does not hold"
+    for seed, by in enumerate((2.0, 2.1, 2.2)):
+        rows += [row("lrr@0.995", seed, 60.0), row("hybrid@0.995", seed, 60.0 + by)]
+    assert "D2, hybrid − LRR, ResNet-20 at 0.995: +2.10 (" in board.elsewhere(rows)

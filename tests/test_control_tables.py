@@ -98,3 +98,13 @@ def test_a_finished_campaign_has_every_arm_of_the_claims():
     found = {"resnet20": select(book(("step1",)), "laptop")}
     lines = [line for line in controls.arms_table(found, [*MOVED, *SPOILT]).splitlines() if line.startswith("| Res")]
     assert len(lines) == 18 and all("n = 10" in line for line in lines)
+
+
+def test_masks_without_a_path_are_counted():
+    moved = checks.against_itself("rearranged", ("lt",))
+    rows = [row("lt@0.98", seed, 10.0, effective_sparsity=1.0 if seed else 0.98) for seed in range(3)]
+    rows += [row(f"{arm}@0.98", 0, 10.0, effective_sparsity=1.0) for arm in ("lt+rearranged", "snip")]
+    said = controls.cut({"resnet20": select(rows, "laptop")}, moved)
+    cut = "LT, rearranged, ResNet-20 at 0.98: 1 of 1 runs; LT, ResNet-20 at 0.98: 2 of 3 runs. "
+    assert f"can only guess: {cut}" in said and "SNIP" not in said
+    assert controls.cut({"resnet20": select(rows[:1], "laptop")}, moved) == ""

@@ -9,7 +9,8 @@ from ticketlib.errors import TicketError
 from ticketlib.profiles import PROFILES, Images
 
 SIZES = {"pilot": (63, 36.75), "engines": (15, 3.75), "step1": (410, 405), "step2": (57, 57), "step3": (30, 27.75),
-         "step4": (50, 47.5), "step5": (12, 24), "step6": (54, 131.25)}  # fmt: skip
+         "step4": (50, 47.5), "step5": (12, 24), "step6": (54, 131.25),
+         "step7": (30, 37.5)}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", grids.GRIDS)

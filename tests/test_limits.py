@@ -56,7 +56,7 @@ def test_a_reason_stands_once_with_the_budget_of_each_sparsity():
 
 def test_networks_without_a_mask_are_left_out():
     assert {key[0] for key in limits.there(CELLS)} == {"Net"}
-    assert chapters.seeds_said(CELLS) == "Each number rests on 3 seeds; 1 for smart ratio on Net."
+    assert chapters.seeds_said(CELLS) == "Each number rests on 3 seeds; 1 for smart ratio on Net at 0.9."
     assert chapters.seeds_said({("Net", "lt", "0.9"): None}) == ""
 
 

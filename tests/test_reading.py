@@ -12,7 +12,20 @@ import yaml
 from docutils import nodes
 from synthetic import arms, row, row_of
 
-from ticketlib import baselines, drawings, grids, pages, pilot, pipeline, profiles, ratios, reading, replies, spent
+from ticketlib import (
+    baselines,
+    checks,
+    drawings,
+    grids,
+    pages,
+    pilot,
+    pipeline,
+    profiles,
+    ratios,
+    reading,
+    replies,
+    spent,
+)
 from ticketlib.claims import CLAIMS
 from ticketlib.nb import ROOT
 from ticketlib.profiles import Images
@@ -110,6 +123,18 @@ def test_core_hours_are_summed_by_kind_and_energy_follows():
     assert "| **all** | 3 | 5.5 |" in spent.outlay_table(rows) and "**all** | 0 | 0.0" in spent.outlay_table([])
 
 
+def test_rows_of_a_gpu_are_said_to_be_in_no_table_of_core_hours():
+    rows = [row("smart@0.9", seed, 70.0, device="NVIDIA A100", seconds=1800.0) for seed in range(4)]
+    said = spent.on_gpus([*rows, row("smart@0.9", 5, 70.0)])
+    assert said.startswith("Not in the table: 4 rows made on NVIDIA A100. Their hours add up to 2.0")
+    assert spent.on_gpus([row("smart@0.9", 5, 70.0)]) == ""
+
+
+def test_what_was_spent_lists_seeds_in_their_order():
+    of = {seed: row("smart@0.9", seed, 70.0 + seed) for seed in (2, 0, 1)}
+    assert spent.spent({"smart@0.9": of}, ("smart",), "0.9")["smart"][20][0] == [70.0, 71.0, 72.0]
+
+
 def test_profiles_differ_in_what_the_table_says_and_in_nothing_else():
     a, b = (profiles.PROFILES[name].training for name in ("laptop", "paper"))
     assert {what for what in a if a[what] != b[what]} == set(pages.REASONS)
@@ -123,7 +148,7 @@ def test_all_that_the_pages_compute_is_there():
     found = reading.substitutions([], [])
     assert {name for name, said in found.items() if not said} == {
         "board_barred", "board_hidden", "board_otherwise", "half_margin", "noise_learned",
-        "other_data",
+        "other_data", "board_elsewhere", "outlay_gpus",
     }  # fmt: skip
     assert found["kept_weights"].startswith("With 0.98 removed, 5,418 of 270,896 weights stay on our ResNet-20.")
     assert found["kept_weights"].endswith("it is 37,112 on ResNet-32 and 400,480 on VGG-19.")
@@ -132,7 +157,8 @@ def test_all_that_the_pages_compute_is_there():
 
 def test_other_data_are_described_by_their_rows():
     config = grids.arm("laptop", "smart@0.9", 2, Images("cifar100"), **grids.other_recipe("laptop"))
-    said = reading.other_data([row_of(config, 37.0, images=50 * 20_000, device="a GPU"), *arms({"smart": 80.0})])
+    rows = [row_of(config, 37.0, images=50 * 20_000, device="a GPU"), *arms({"smart": 80.0})]
+    said = checks.other_data(checks.by_network(rows, "laptop"))
     assert said == (
         "They trained on 20,000 images of CIFAR-100 for 50 epochs, about as many steps as the runs on CIFAR-10, in the "
         "dense engine, on a GPU, with 0.9 removed and 1 seed."

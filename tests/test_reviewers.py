@@ -104,7 +104,7 @@ def test_with_its_rows_an_item_is_answered_and_leaves_the_table_of_runs():
     found = answer("R2.7", rows)
     assert found.answered and found.word == answers.DESCRIBED and found.n == (3,)
     assert found.rows == {r["name"] for r in rows}
-    assert "SNIP rearranged 0.00 (0.00 to 0.00)" in found.text
+    assert "SNIP rearranged, ResNet-20 at 0.995 0.00 (0.00 to 0.00)" in found.text
     [part] = replies.open_runs(BY_ID["R2.7"], Facts(rows))
     assert {config.ticket for config in part.to_do} == {"dense"} and (len(part.to_do), part.planned) == (3, 21)
     dense = [row("dense@0", seed, 80.0) for seed in range(3)]
@@ -121,7 +121,7 @@ def test_with_some_rows_it_is_described_in_part():
 def test_pairs_of_two_machines_are_not_read():
     rows = [Row(r | {"device": "another"}) if r["arm"] == "snip@0.995" else r for r in sparse_end()]
     found = answer("R2.7", rows)
-    assert "SNIP rearranged not read, because of device" in found.text and not found.answered
+    assert "SNIP rearranged, ResNet-20 at 0.995 not read, because of device" in found.text and not found.answered
 
 
 def test_a_control_that_did_nothing_is_not_read():
@@ -285,7 +285,19 @@ def test_seeds_and_stability_are_read_from_the_rows():
         "of the 3 runs that claims compare, at the recipe's rate, 0 diverged and 1 ended below twice chance (empty "
         "layers alone are not counted); SNIP at 0.9 varies most over seeds"
     )
-    assert "(SD 1.41 points)" in rates.text
+    assert "(SD 1.41 points)" in rates.text and "slim" not in rates.text
+
+
+def test_what_fails_where_no_verdict_is_given_is_part_of_the_answers():
+    slim = dict(changes={"network": "vgg"})
+    rows = [row("lrr@0.98", seed, by, **slim) for seed, by in enumerate((10.0, 12.0, 70.0))]
+    rows += [row("snip@0.98", 0, 60.0, **slim), row("lt@0.995", 0, 40.0)]
+    rows += [row("lrr@0.98", 0, 72.0), row("lrr@0.98", 1, 73.0)]
+    ends = observations.emptied(Facts(rows)).text
+    assert ends.endswith("; on slim VGG-16 2 of 3 did, and none of these have an empty layer")
+    said = observations.stability(Facts(rows)).text
+    assert "; ResNet-20 at 0.995: none of 1 runs diverged or" in said and "; slim VGG-16 at 0.98: 2 of 4 runs" in said
+    assert "LRR varies most (SD 34.08 points)" in said
 
 
 def test_where_runs_with_an_empty_layer_end_is_told():

@@ -16,6 +16,10 @@ HIDES = (
     "Claims are judged on a mean over two sparsities. Here the two differ, in points (each read by a 95 % interval of "
     "its own)"
 )
+TURNED = (
+    "Elsewhere some differences come out the other way. They have few seeds and no verdict, and are read alone, each "
+    "by an interval of its own; collapsed runs are counted and bar nothing"
+)
 MIDDLE, PER_MARGIN = 244, 20  # of a drawn effect, in its units: where zero is, and how wide a margin
 
 
@@ -95,6 +99,22 @@ def hidden(rows):
     arms = evidence.select(rows, "laptop")
     found = [f"{claim}, {phrase}" for claim, one in judged(rows).items() for phrase in uneven(one, arms)]
     return f"{HIDES}: {'; '.join(found)}. Single sparsities are described, not judged." if found else ""
+
+
+def elsewhere(rows):
+    """Where few seeds at another sparsity, on another network or other data come out the other way than a verdict.
+
+    Named are differences that read against a comparison that did not fail, and as claimed for one that failed.
+    Returns: sentences; "" where there are none, or no verdict yet.
+    """
+    found, phrases = checks.by_network(rows, "laptop"), []
+    for claim, one in judged(rows).items():
+        words = {pair.comparison.key: pair.verdict.word for pair in one.compared}
+        for other in checks.beside(found, one.claim, checks.SPARSITIES, protocol()["margin"]):
+            turned = {verdicts.FAILS: verdicts.HOLDS}.get(words[other.pair.key], verdicts.FAILS)
+            if words[other.pair.key] in verdicts.WORDS and other.word == turned:
+                phrases.append(f"{claim}, {checks.told(other)}")
+    return f"{TURNED}: {'; '.join(phrases)}." if phrases else ""
 
 
 def otherwise(rows, **how):

@@ -201,7 +201,8 @@ def seeds_said(cells):
 
     Arguments: cells, dict (network, method, sparsity) -> limits.Cell, or None for what is not there.
     """
-    counts = dict.fromkeys((cell.n, method, network) for (network, method, _), cell in cells.items() if cell and cell.n)
+    counts = [(cell.n, *key) for key, cell in cells.items() if cell and cell.n]
     most = max((n for n, *_ in counts), default=0)
-    few = "".join(f"; {n} for {plots.style(method).label} on {network}" for n, method, network in counts if n < most)
+    few = "".join(f"; {n} for {plots.style(method).label} on {network} at {sparsity}"
+                  for n, network, method, sparsity in counts if n < most)  # fmt: skip
     return f"Each number rests on {most} seed{'s' * (most > 1)}{few}." if most else ""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ticketlib import campaign, chapters, evidence, grids, plots, profiles, prose, ratios, runs, stats, verdicts
-from ticketlib.claims import Comparison
+from ticketlib.claims import CONFIDENCE, Comparison
 from ticketlib.ledger import Ledger, Row
 from ticketlib.prose import signed, title
 
@@ -211,6 +211,61 @@ def cannot_be_met(profile, network, arm, sparsity):
     networks = profiles.PROFILES[profile].networks
     family = next(short for short, (name, *_) in networks.items() if name == network.partition(" ")[0])
     return ratios.defined_counts(grids.layers(profile, family), ticket, sparsity, family=family) is None
+
+
+class Beside(NamedTuple):
+    """A difference of a claim that its verdict does not read."""
+
+    pair: Comparison
+    where: str  # network, data where they are others, sparsity, in words
+    cell: Cell
+    word: str  # of verdicts.WORDS: how its interval lies, read alone
+
+
+def beside(found, claim, levels, margin):
+    """A claim's differences at other sparsities, on other networks and on other data, those of two seeds or more.
+
+    Each is read alone, by an interval of its own, at the confidence of its kind of test; collapsed runs bar nothing.
+
+    Arguments: found, as `rows` gives; claim, a Claim; levels, sparsities, decimal text; margin in points.
+    Returns: list of Beside.
+    """
+    own, listed = next(iter(found), None), []
+    for place, arms in found.items():
+        for sparsity in levels:
+            for part in () if place == own and sparsity in claim.sparsities else claim.parts:
+                for pair in minus(part.comparisons):
+                    one = cell(arms, pair, sparsity, CONFIDENCE[part.kind])
+                    if one.estimate.low is not None:
+                        word, _ = verdicts.read(part.kind, one.estimate.low, one.estimate.high, margin)
+                        listed.append(Beside(pair, f"{title(place)} at {sparsity}", one, word))
+    return listed
+
+
+def told(one):
+    """A difference that no verdict reads, with where it was measured and what else is to be said, as a phrase."""
+    remark = f", {one.cell.remark}" if one.cell.remark else ""
+    return f"{one.pair.label}, {one.where}: {effect(one.cell.estimate)}{remark}"
+
+
+def other_data(found):
+    """What the runs on other data trained on, with what and for how long, in a sentence; "" without such runs.
+
+    Arguments: found, as `rows` gives.
+    """
+    made = [row for place, arms in found.items() if " on " in place for of in arms.values() for row in of.values()
+            if not row["diverged"]]  # fmt: skip
+    if not made:
+        return ""
+    config, on = made[0].config, " and ".join(sorted({row["device"] for row in made}))
+    images = max(row["images"] for row in made) // config.epochs
+    removed = " and ".join(sorted({row.config.sparsity for row in made if row.config.ticket == "smart"}))
+    seeds = len({row.config.seed for row in made})
+    return (
+        f"They trained on {images:,} images of {title(config.dataset)} for {config.epochs} epochs, about as many steps "
+        f"as the runs on CIFAR-10, in the dense engine, on {on}, with {removed} removed and "
+        f"{seeds} seed{'s' * (seeds > 1)}."
+    )
 
 
 def effect(estimate):

@@ -92,8 +92,9 @@ def noise(arms, profile):
     ours, theirs = (PROFILES[name].training for name in (profile, "paper"))
     steps, longer = (made["epochs"] * math.ceil(gpus.IMAGES / made["batch"]) for made in (ours, theirs))
     return (
-        "Mind LT. Its dense network learned next to nothing from the noise: in every seed the loss ended within "
-        f"{LEARNED:g} of that of guessing. It was trained for {steps:,} steps; the recipe of the paper's code takes "
+        "Mind LT. Its dense network learned next to nothing from the noise: in every seed on "
+        f"{title(of[0].config.dataset)} the loss ended within {LEARNED:g} of that of guessing. "
+        f"It was trained for {steps:,} steps; the recipe of the paper's code takes "
         f"{longer:,}, on larger networks. There the network may learn the noise by heart, and the mask may be another. "
         "What is said of LT here is said of this length of training."
     )
@@ -126,6 +127,25 @@ def guessing(arms, key):
         f"Mind *{checks.label(ticket)}* at {sparsity}: one threshold over all layers leaves nothing of its classifier. "
         "So it can only guess, and its differences to other tickets say nothing about the masks of those."
     )
+
+
+def cut(found, pairs):
+    """Which tickets of a chapter have masks that no path leads through, in how many runs, in sentences; "" for none.
+
+    Arguments: found, as `checks.rows` gives; pairs, list of Comparison.
+    """
+    named, said = dict.fromkeys(arm for pair in pairs for arm in (pair.b, pair.a)), []
+    for place, arms in found.items():
+        for key, of in sorted(arms.items()):
+            rows = [row for row in of.values() if "effective_sparsity" in row]
+            dead = sum(row["effective_sparsity"] == 1 for row in rows)
+            if dead and key.partition("@")[0] in named:
+                where = f"{title(place)} at {key.partition('@')[2]}"
+                said.append(f"{checks.label(key.partition('@')[0])}, {where}: {dead} of {len(rows)} runs")
+    if not said:
+        return ""
+    return (f"No path leads through some masks, and such a net can only guess: {'; '.join(said)}. Where both tickets "
+            "of a pair are cut, their difference is zero, and says nothing.")  # fmt: skip
 
 
 def arms_table(found, pairs):

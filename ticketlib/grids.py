@@ -122,6 +122,18 @@ def step6(profile, dataset):
     return [run for of in (arms, rounds) for run in _seed_by_seed(profile, dataset, range(3), of, **own)]
 
 
+def step7(profile, dataset):
+    """What reviewer 2 asked beside the claims: the hybrid between their sparsities, and noise for twice the epochs."""
+    arms = [f"{ticket}@{sparsity}" for sparsity in ("0.95", "0.99") for ticket in ("lrr", "hybrid")]
+    arms += ["hybrid@0.995", "lrr+min_per_layer=1@0.995"]
+    longer = ["dense", "dense+both", "lt@0.9", "lt+both@0.9"]
+    twice = dict(epochs=2 * PROFILES[profile].training["epochs"])
+    return [
+        *_seed_by_seed(profile, dataset, range(3), arms),
+        *_seed_by_seed(profile, dataset, range(3), longer, **twice),
+    ]
+
+
 def other_recipe(profile):
     """Fields of Config in which the runs on other data differ from a profile, but for the data: dict."""
     return dict(engine="dense", epochs=PROFILES[profile].training["epochs"] * 5 // 2)
@@ -205,13 +217,13 @@ def engines(profile, dataset):
 
 GRIDS = {
     "pilot": pilot, "engines": engines, "step1": step1, "step2": step2, "step3": step3, "step4": step4, "step5": step5,
-    "step6": step6,
+    "step6": step6, "step7": step7,
 }  # fmt: skip
 OTHER_DATA = {("step6", "laptop"): "cifar100"}  # (grid, profile) -> what it looks at in place of the profile's own
 TITLES = {  # what pages call them
     "pilot": "the pilot", "engines": "engine comparison", "step1": "the claims", "step2": "more checks",
     "step3": "extreme sparsity", "step4": "second network", "step5": "twice the length",
-    "step6": "other data",
+    "step6": "other data", "step7": "what reviewer 2 asked",
 }  # fmt: skip
 
 

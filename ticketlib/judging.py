@@ -3,7 +3,7 @@
 from IPython.display import DisplayHandle, Markdown
 
 from ticketlib import board, chapters, checks, evidence, findings, prose, stats, verdicts
-from ticketlib.claims import CLAIMS, CONFIDENCE
+from ticketlib.claims import CLAIMS
 from ticketlib.prose import span
 
 ORDER = (*verdicts.WORDS, *verdicts.NO_VERDICT)
@@ -57,7 +57,8 @@ def beside_others(run, claim_id):
 UNJUDGED = (
     "**Where no verdict is given.** Other sparsities, the second network and other data have few seeds. Each "
     "difference is read alone here, by an interval of its own and by the margin where its test has one. Nothing is "
-    "adjusted for their number. This describes, and decides nothing."
+    "adjusted for their number. This describes, and decides nothing. Collapsed runs are counted and bar nothing: a "
+    "lead over a ticket that collapsed may be a rescue."
 )
 LIES = {verdicts.HOLDS: "As claim {} says", verdicts.FAILS: "Against claim {}",
         verdicts.UNDECIDED: "Unsettled for claim {}"}  # fmt: skip
@@ -66,35 +67,20 @@ LIES = {verdicts.HOLDS: "As claim {} says", verdicts.FAILS: "Against claim {}",
 def elsewhere(run, found, *claim_ids):
     """How differences of claims lie where no verdict is given: at other sparsities, on other networks and data.
 
-    Each is read alone, by an interval of its own, at the confidence of its kind of test and with the protocol's margin.
-
     Arguments: run, nb.NotebookRun; found, as `checks.rows` gives; claim_ids, of claims.CLAIMS.
     Returns: Markdown; "" with the profile `smoke`, or where nothing of the kind was measured with two seeds or more.
     """
-    fixed, lying = board.protocol(), {(word, claim): [] for claim in claim_ids for word in LIES}
+    fixed, lines = board.protocol(), []
     if run.profile == "smoke" or fixed is None:
         return ""
     for claim in claim_ids:
-        for place, sparsity, kind, pair in _unjudged(run, found, CLAIMS[claim]):
-            cell = checks.cell(found[place], pair, sparsity, CONFIDENCE[kind])
-            if cell.estimate.low is not None:
-                word, _ = verdicts.read(kind, cell.estimate.low, cell.estimate.high, fixed["margin"])
-                remark = f", {cell.remark}" if cell.remark else ""
-                where = f"{pair.label}, {prose.title(place)} at {sparsity}"
-                lying[word, claim].append(f"{where}: {checks.effect(cell.estimate)}{remark}")
-    lines = [f"- *{LIES[word].format(claim)}* ({len(of)}): {'; '.join(of)}."
-             for (word, claim), of in lying.items() if of]  # fmt: skip
-    return "\n".join([UNJUDGED, "", *lines]) if lines else ""
-
-
-def _unjudged(run, found, claim):
-    """The differences of a claim that its verdict does not read: (place, sparsity, kind of test, Comparison)."""
-    own = next(iter(found), None)
-    for place in found:
-        for sparsity in checks.sparsities(run):
-            if place != own or sparsity not in claim.sparsities:
-                for part in claim.parts:
-                    yield from ((place, sparsity, part.kind, pair) for pair in checks.minus(part.comparisons))
+        listed = checks.beside(found, CLAIMS[claim], checks.sparsities(run), fixed["margin"])
+        for word, lies in LIES.items():
+            of = [checks.told(one) for one in listed if one.word == word]
+            lines += [f"- *{lies.format(claim)}* ({len(of)}): {'; '.join(of)}."] if of else []
+    data = checks.other_data(found)
+    parts = [UNJUDGED, "\n".join(lines), *([f"*The runs on other data.* {data}"] if data else [])]
+    return "\n\n".join(parts) if lines else ""
 
 
 def _judged(found, arms, profile):

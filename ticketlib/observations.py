@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 from scipy.stats import spearmanr
 
-from ticketlib import evidence, grids, imagenet, limits, overlaps, ratios, shapes, shares, verdicts
+from ticketlib import checks, evidence, grids, imagenet, limits, overlaps, ratios, shapes, shares, verdicts
 from ticketlib.answers import Piece
 from ticketlib.claims import CLAIMS
 from ticketlib.plots import style
@@ -41,7 +41,31 @@ def stability(facts):
             f"{kinds[evidence.LOW]} ended below twice chance (empty layers alone are not counted); "
             f"{style(ticket).label} at {sparsity} varies most over seeds "
             f"(SD {spreads[wide]:.2f} points)")  # fmt: skip
+    for where, of in _beside(facts).items():
+        text += f"; {where}: {_astray(of)}" if any(map(len, of.values())) else ""
+        rows += [row for seeds in of.values() for row in seeds.values()]
     return Piece(text, evidence.names(rows), _counts(arms), _full(arms, facts))
+
+
+def _beside(facts):
+    """Tickets that no verdict reads, by the place where they trained: dict place -> {arm: {seed: Row}}."""
+    slim = evidence.select(facts.rows, facts.profile, "vgg")
+    return {
+        "ResNet-20 at 0.995": {arm: of for arm, of in facts.arms.items() if arm.endswith("@0.995")},
+        "slim VGG-16 at 0.98": {arm: of for arm, of in slim.items() if arm.endswith("@0.98")},
+    }
+
+
+def _astray(arms):
+    """How many runs of some arms failed in training, and the arm that varies most over seeds."""
+    rows = [row for of in arms.values() for row in of.values()]
+    lost = sum(map(evidence.collapsed_in_training, rows)) or "none"
+    spreads = {
+        arm: np.std([evidence.accuracy(row) for row in of.values()], ddof=1) for arm, of in arms.items() if len(of) > 1
+    }
+    wide = max(spreads, key=spreads.get, default="")
+    most = f", {checks.label(wide.partition('@')[0])} varies most (SD {spreads[wide]:.2f} points)" if spreads else ""
+    return f"{lost} of {len(rows)} runs diverged or ended below twice chance{most}"
 
 
 def emptied(facts):
@@ -55,7 +79,11 @@ def emptied(facts):
     lost = sum(map(evidence.collapsed_in_training, rows)) or "none"
     text = (f"LRR at 0.98 has an empty layer in {len(thin)} of {len(rows)} runs{ends}; {lost} of its runs diverged or "
             "ended below twice chance")  # fmt: skip
-    return Piece(text, evidence.names(rows), _counts(arms), _full(arms, facts))
+    slim = list(evidence.select(facts.rows, facts.profile, "vgg").get("lrr@0.98", {}).values())
+    if failed := [row for row in slim if evidence.collapsed_in_training(row)]:
+        empty = sum(bool(row["empty_layers"]) for row in failed) or "none"
+        text += f"; on slim VGG-16 {len(failed)} of {len(slim)} did, and {empty} of these have an empty layer"
+    return Piece(text, evidence.names([*rows, *slim]), _counts(arms), _full(arms, facts))
 
 
 def seeds(facts):

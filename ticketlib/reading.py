@@ -8,6 +8,7 @@ import pybtex.database
 from ticketlib import (
     baselines,
     board,
+    checks,
     controls,
     drawings,
     evidence,
@@ -88,6 +89,7 @@ def substitutions(rows, beside):
         "baseline_sentence": baselines.sentence(rows),
         "outlay_table": spent.outlay_table([*rows, *beside]),
         "outlay_assumed": outlay_assumed(),
+        "outlay_gpus": spent.on_gpus([*rows, *beside]),
         "data_table": data_table(),
         "changelog": board.changelog(),
         "recipe_versions": recipe_versions(rows),
@@ -101,7 +103,8 @@ def substitutions(rows, beside):
         "kept_weights": kept_weights(),
         "noise_learned": controls.noise(evidence.select(rows, "laptop"), "laptop"),
         "half_margin": board.at_half_margin(rows),
-        "other_data": other_data(rows),
+        "other_data": checks.other_data(checks.by_network(rows, "laptop")),
+        "board_elsewhere": board.elsewhere(rows),
         "scope_words": evidence.scope("laptop"),
         "version": version("ticketlib"),
     }
@@ -117,23 +120,6 @@ def kept_weights():
     (ours, few, of), *theirs = kept
     larger = " and ".join(f"{many} on {name}" for name, many, _ in theirs)
     return f"With 0.98 removed, {few} of {of} weights stay on our {ours}. On the paper's networks it is {larger}."
-
-
-def other_data(rows):
-    """What the runs on other data trained on, with what and for how long, in a sentence; "" without such runs."""
-    seen = evidence.select(rows, "laptop", dataset=grids.data_of("step6", "laptop"), **grids.other_recipe("laptop"))
-    made = [row for of in seen.values() for row in of.values() if not row["diverged"]]
-    if not made:
-        return ""
-    config, on = made[0].config, " and ".join(sorted({row["device"] for row in made}))
-    images = max(row["images"] for row in made) // config.epochs
-    removed = " and ".join(sorted({row.config.sparsity for row in made if row.config.ticket == "smart"}))
-    seeds = len({row.config.seed for row in made})
-    return (
-        f"They trained on {images:,} images of {title(config.dataset)} for {config.epochs} epochs, about as many steps "
-        f"as the runs on CIFAR-10, in the dense engine, on {on}, with {removed} removed and "
-        f"{seeds} seed{'s' * (seeds > 1)}."
-    )
 
 
 def figure(drawing, caption):

@@ -18,7 +18,7 @@ def spent(arms, tickets, sparsity):
         names, _, at = arm.partition("@")
         ticket, *options = names.split("+")
         if ticket in found and at in (sparsity, "0") and all(o.startswith("epochs=") for o in options):
-            for row in of.values():
+            for _, row in sorted(of.items()):  # in the order of seeds, as every other list of them
                 found[ticket][campaign.cost_alone(row.config)].append(evidence.accuracy(row))
     return {ticket: {e: (values, checks.without_wide(stats.t_interval(values))) for e, values in sorted(at.items())}
             for ticket, at in found.items() if at}  # fmt: skip
@@ -61,6 +61,15 @@ def outlay_table(rows):
         for kind, (count, hours) in [*found.items(), ("**all**", total)]
     ]
     return prose.table(["rows in the ledger", "rows", "core-hours", "kWh, estimated"], lines)
+
+
+def on_gpus(rows):
+    """What was made on GPUs and is in no table of core-hours, in a sentence; "" where nothing was."""
+    made = [row for row in rows if not campaign.on_processor(row)]
+    devices = " and ".join(sorted({row["device"] for row in made}))
+    hours = sum(row["seconds"] for row in made) / 3600
+    return (f"Not in the table: {len(made)} rows made on {devices}. Their hours add up to {hours:.1f}, of runs that "
+            "shared the GPU.") if made else ""  # fmt: skip
 
 
 def energy(hours, watts):
