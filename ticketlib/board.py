@@ -227,7 +227,8 @@ def table(rows):
     words = said(judged(rows))
     for claim, (_, sentence) in words.items():
         lines.append("| " + " | ".join([claim, CLAIMS[claim].sentence, sentence.replace("|", "/")]) + " |")
-    told = [scope(), no_words(word for word, _ in words.values()), barred(rows), hidden(rows), without_empty(rows)]
+    unworded = no_words(word for word, _ in words.values())
+    told = [scope(), unworded, barred(rows), hidden(rows), elsewhere(rows), without_empty(rows)]
     return "\n".join([*lines, *(line for text in told if text for line in ("", text))])
 
 
