@@ -113,6 +113,17 @@ def test_differences_without_cells_are_an_empty_figure(ax):
     assert plots.differences(ax, {}, margin=1.0) is ax and not lines(ax, ".")
 
 
+def test_a_panel_of_fewer_sparsities_hides_no_point_of_those_that_share_its_axis():
+    figure, (first, second, third) = plt.subplots(1, 3, sharex=True)
+    plots.differences(first, {"snip": {"0.9": CELL, "0.98": CELL, "0.995": CELL}})
+    plots.differences(second, {"snip": {"0.98": CELL}})
+    plots.differences(third, {})
+    for panel in (first, second, third):
+        left, right = panel.get_xlim()
+        assert left > 10 > 0.5 > right and panel.get_xticks().tolist() == [10, 2, 0.5]
+    plt.close(figure)
+
+
 def test_arms_with_a_check_are_hollow(ax):
     plots.curves(ax, {"lt": {5: CELL}, "lt+rearranged": {5: CELL}})
     assert [mark.get_markerfacecolor() for mark in lines(ax, "s")] == [plots.STYLE["lt"].colour, "white"]

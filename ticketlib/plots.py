@@ -192,7 +192,7 @@ def differences(ax, cells, margin=None):
         where the claim has none (superiority).
     """
     margin_band(ax, margin)
-    densities = sorted({_density(sparsity) for of in cells.values() for sparsity in of}, reverse=True)
+    densities = _shown_on(ax, {_density(sparsity) for of in cells.values() for sparsity in of})
     for key, aside in _places(cells, 16):
         for sparsity, cell in cells[key].items():
             _cell(ax, _density(sparsity), cell, key, aside)
@@ -205,6 +205,13 @@ def differences(ax, cells, margin=None):
         ax.set_xlim(densities[0] * 1.6, densities[-1] / 1.6)  # sparser to the right
     ax.set(xlabel="weights kept, % (log scale)", ylabel="difference in accuracy, points")
     return ax
+
+
+def _shown_on(ax, densities):
+    """Densities of a panel and of those that share its axis, falling: the last one drawn must not hide the others'."""
+    ax.densities = densities
+    shared = (getattr(panel, "densities", set()) for panel in ax.get_shared_x_axes().get_siblings(ax))
+    return sorted(set().union(*shared), reverse=True)
 
 
 def _density(sparsity):
