@@ -193,7 +193,7 @@ def differences(ax, cells, margin=None):
     """
     margin_band(ax, margin)
     densities = _shown_on(ax, {_density(sparsity) for of in cells.values() for sparsity in of})
-    for key, aside in _places(cells, 16):
+    for key, aside in _places(cells, 12):
         for sparsity, cell in cells[key].items():
             _cell(ax, _density(sparsity), cell, key, aside)
         _key_line(ax, key, "none")
@@ -202,7 +202,7 @@ def differences(ax, cells, margin=None):
     ax.xaxis.set_minor_locator(NullLocator())
     if densities:  # an axis that is shared keeps its own where this panel has none
         ax.set_xticks(densities, [f"{density:g}" for density in densities])
-        ax.set_xlim(densities[0] * 1.6, densities[-1] / 1.6)  # sparser to the right
+        ax.set_xlim(densities[0] * 2.4, densities[-1] / 2.4)  # sparser to the right; room for markers set aside
     ax.set(xlabel="weights kept, % (log scale)", ylabel="difference in accuracy, points")
     return ax
 
