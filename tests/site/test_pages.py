@@ -88,7 +88,7 @@ def test_on_a_phone_tables_say_that_they_scroll_and_contents_close(chromium, sit
     assert not page.locator("#pst-secondary-sidebar-checkbox").is_checked()
     page.goto((site / "index.html").as_uri())
     assert not page.locator("button.secondary-toggle").first.is_visible()
-    page.goto((site / "reviewers.html").as_uri())
+    page.goto((site / "claims" / "03_architecture_checks.html").as_uri())
     page.locator("button.unfold").first.click()
     assert page.locator("table.folded").count() < page.locator("table.many").count()
     context.close()
