@@ -93,7 +93,7 @@ def test_runs_on_other_data_are_a_place_of_their_own(tmp_path):
 def test_a_dense_net_that_diverged_on_other_data_takes_its_tickets_with_it():
     diverged = on_other_data("dense", 0, 1.0)
     rows = [Row(diverged | {"diverged": True}), on_other_data("snip@0.9", 0, 37.0)]
-    arms_there = checks.by_network(rows, "laptop")["resnet20 on cifar100"]
+    arms_there = checks.by_place(rows, "laptop")["resnet20 on cifar100"]
     assert arms_there["lt@0.9"][0]["not_made"] and "not_made" not in arms_there["snip@0.9"][0]
     assert arms_there["lt@0.9"][0].config == grids.arm("laptop", "lt@0.9", 0, Images("cifar100"),
                                                        **grids.other_recipe("laptop"))  # fmt: skip
@@ -139,14 +139,14 @@ def test_a_panel_says_what_has_not_run(cells):
 
 
 def test_cells_are_those_that_the_grids_plan(tmp_path):
-    empty = checks.by_network([], "laptop")
+    empty = checks.by_place([], "laptop")
     cells = checks.cells_of(notebook(tmp_path), empty, MOVED)
     assert [cell for cell in cells if cell[1].key == "grasp"] == [
         *(("resnet20", MOVED[1], s) for s in ("0.9", "0.98")), ("resnet20 on cifar100", MOVED[1], "0.9")
     ]  # fmt: skip
     assert ("vgg16", MOVED[0], "0.98") in cells and ("resnet20", MOVED[2], "0.995") in cells and len(cells) == 13
     smoke = notebook(tmp_path, profile="smoke")
-    assert {cell[2] for cell in checks.cells_of(smoke, checks.by_network([], "smoke"), MOVED)} == {"0.9"}
+    assert {cell[2] for cell in checks.cells_of(smoke, checks.by_place([], "smoke"), MOVED)} == {"0.9"}
     more = {"resnet20": {"grasp@0.995": {}, "grasp+rearranged@0.995": {}}}
     assert ("resnet20", MOVED[1], "0.995") in checks.cells_of(notebook(tmp_path), more, MOVED)
     assert ("resnet20", "smart+epochs=35@0.9") in checks.planned("laptop")

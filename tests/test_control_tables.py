@@ -11,7 +11,7 @@ MOVED, SPOILT = checks.against_itself("rearranged"), checks.against_itself("both
 
 def chapter(*rows):
     """Rows as a chapter has them."""
-    return checks.by_network(rows, "laptop")
+    return checks.by_place(rows, "laptop")
 
 
 def test_controls_are_read_from_the_arm_or_from_its_trained_net():

@@ -158,7 +158,7 @@ def test_all_that_the_pages_compute_is_there():
 def test_other_data_are_described_by_their_rows():
     config = grids.arm("laptop", "smart@0.9", 2, Images("cifar100"), **grids.other_recipe("laptop"))
     rows = [row_of(config, 37.0, images=50 * 20_000, device="a GPU"), *arms({"smart": 80.0})]
-    said = checks.other_data(checks.by_network(rows, "laptop"))
+    said = checks.other_data(checks.by_place(rows, "laptop"))
     assert said == (
         "They trained on 20,000 images of CIFAR-100 for 50 epochs, about as many steps as the runs on CIFAR-10, in the "
         "dense engine, on a GPU, with 0.9 removed and 1 seed."

@@ -107,12 +107,13 @@ def elsewhere(rows):
     Named are differences that read against a comparison that did not fail, and as claimed for one that failed.
     Returns: sentences; "" where there are none, or no verdict yet.
     """
-    found, phrases = checks.by_network(rows, "laptop"), []
+    found, phrases = checks.by_place(rows, "laptop"), []
     for claim, one in judged(rows).items():
         words = {pair.comparison.key: pair.verdict.word for pair in one.compared}
         for other in checks.beside(found, one.claim, checks.SPARSITIES, protocol()["margin"]):
-            turned = {verdicts.FAILS: verdicts.HOLDS}.get(words[other.pair.key], verdicts.FAILS)
-            if words[other.pair.key] in verdicts.WORDS and other.word == turned:
+            own = words[other.pair.key]
+            turned = verdicts.HOLDS if own == verdicts.FAILS else verdicts.FAILS
+            if own in verdicts.WORDS and other.word == turned:
                 phrases.append(f"{claim}, {checks.told(other)}")
     return f"{TURNED}: {'; '.join(phrases)}." if phrases else ""
 

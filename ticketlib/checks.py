@@ -67,10 +67,10 @@ def rows(run, arms, longer=()):
         extra = [grids.arm(run.profile, arm, seed, dataset, epochs=total) for seed in own for arm in longer]
         chapters.make_runs(run, campaign.missing(extra, Ledger(run.ledger)), dataset)
     found = [row for row in chapters.rows_of(run) if not run.seeds or row["config"]["seed"] < run.seeds]
-    return by_network(found, run.profile)
+    return by_place(found, run.profile)
 
 
-def by_network(found, profile):
+def by_place(found, profile):
     """Rows as `rows` gives them: dict place -> {arm: {seed: Row}}."""
     total, networks = grids.total_epochs(profile), profiles.PROFILES[profile].networks
     own = {
@@ -80,7 +80,12 @@ def by_network(found, profile):
     }
     recipe, name = grids.other_recipe(profile), networks["resnet"][0]
     others = [seen for (_, which), seen in grids.OTHER_DATA.items() if which == profile]
-    return own | {f"{name} on {seen}": evidence.select(found, profile, dataset=seen, **recipe) for seen in others}
+    return own | {_place(name, seen): evidence.select(found, profile, dataset=seen, **recipe) for seen in others}
+
+
+def _place(network, other):
+    """What `found` calls a network, on other data where they are other."""
+    return f"{network} on {other}" if other else network
 
 
 def at_length(found, profile, epochs, network="resnet"):
@@ -159,8 +164,9 @@ def planned(profile):
     for step in STEPS:
         other = grids.OTHER_DATA.get((step, profile))
         for c in grids.grid(step, profile, profiles.NO_IMAGES):
-            place, own = (f"{c.network} on {other}", c.epochs) if other else (c.network, usual)
-            found.add((place, c.arm if c.epochs == own else c.arm.replace("@", f"+epochs={c.epochs}@")))
+            as_usual = other or c.epochs == usual  # other data have a length of their own
+            arm = c.arm if as_usual else c.arm.replace("@", f"+epochs={c.epochs}@")
+            found.add((_place(c.network, other), arm))
     return found
 
 
@@ -176,7 +182,7 @@ def table(run, found, pairs, confidence):
 
     Arguments: run; found, as `rows` gives; pairs, list of Comparison; confidence of the intervals.
     """
-    listed, book = cells_of(run, found, pairs), by_network(chapters.book_rows(run), run.profile)
+    listed, book = cells_of(run, found, pairs), by_place(chapters.book_rows(run), run.profile)
     lines = [_line(run.profile, found, book, network, pair, s, confidence) for network, pair, s in listed]
     if not any(line[3] or line[-1] for line in lines):
         return _not_run(listed)
@@ -203,13 +209,13 @@ def _line(profile, found, book, network, pair, sparsity, confidence):
 
 
 @cache
-def cannot_be_met(profile, network, arm, sparsity):
-    """Whether an arm's rule is not defined on a network of a profile: infeasible there, or it leaves a layer empty."""
+def cannot_be_met(profile, place, arm, sparsity):
+    """Whether an arm's rule is not defined on the network of a place: infeasible there, or it leaves a layer empty."""
     ticket, *options = arm.split("+")
     if ticket not in ratios.RULES or any(option.startswith("min_per_layer") for option in options):
         return False
     networks = profiles.PROFILES[profile].networks
-    family = next(short for short, (name, *_) in networks.items() if name == network.partition(" ")[0])
+    family = next(short for short, (name, *_) in networks.items() if name == place.partition(" ")[0])
     return ratios.defined_counts(grids.layers(profile, family), ticket, sparsity, family=family) is None
 
 

@@ -30,17 +30,15 @@ def stability(facts):
     """
     arms = {arm: of for arm, of in _claim_arms(facts).items() if not arm.startswith("dense")}
     rows = [row for of in arms.values() for row in of.values()]
-    spreads = {
-        arm: np.std([evidence.accuracy(row) for row in of.values()], ddof=1) for arm, of in arms.items() if len(of) > 1
-    }
-    if not spreads:
+    widest = _widest(arms)
+    if not widest:
         return Piece("", complete=False)
-    wide = max(spreads, key=spreads.get)
+    wide, spread = widest
     kinds, (ticket, _, sparsity) = Counter(map(evidence.collapse, rows)), wide.partition("@")
     text = (f"of the {len(rows)} runs that claims compare, at the recipe's rate, {kinds['diverged']} diverged and "
             f"{kinds[evidence.LOW]} ended below twice chance (empty layers alone are not counted); "
             f"{style(ticket).label} at {sparsity} varies most over seeds "
-            f"(SD {spreads[wide]:.2f} points)")  # fmt: skip
+            f"(SD {spread:.2f} points)")  # fmt: skip
     for where, of in _beside(facts).items():
         text += f"; {where}: {_astray(of)}" if any(map(len, of.values())) else ""
         rows += [row for seeds in of.values() for row in seeds.values()]
@@ -60,12 +58,18 @@ def _astray(arms):
     """How many runs of some arms failed in training, and the arm that varies most over seeds."""
     rows = [row for of in arms.values() for row in of.values()]
     lost = sum(map(evidence.collapsed_in_training, rows)) or "none"
+    said = f"{lost} of {len(rows)} runs diverged or ended below twice chance"
+    if widest := _widest(arms):
+        said += f", {checks.label(widest[0].partition('@')[0])} varies most (SD {widest[1]:.2f} points)"
+    return said
+
+
+def _widest(arms):
+    """The arm that varies most over seeds, and its standard deviation in points; None where no arm has two seeds."""
     spreads = {
         arm: np.std([evidence.accuracy(row) for row in of.values()], ddof=1) for arm, of in arms.items() if len(of) > 1
     }
-    wide = max(spreads, key=spreads.get, default="")
-    most = f", {checks.label(wide.partition('@')[0])} varies most (SD {spreads[wide]:.2f} points)" if spreads else ""
-    return f"{lost} of {len(rows)} runs diverged or ended below twice chance{most}"
+    return max(spreads.items(), key=lambda one: one[1], default=None)
 
 
 def emptied(facts):

@@ -103,7 +103,7 @@ def substitutions(rows, beside):
         "kept_weights": kept_weights(),
         "noise_learned": controls.noise(evidence.select(rows, "laptop"), "laptop"),
         "half_margin": board.at_half_margin(rows),
-        "other_data": checks.other_data(checks.by_network(rows, "laptop")),
+        "other_data": checks.other_data(checks.by_place(rows, "laptop")),
         "board_elsewhere": board.elsewhere(rows),
         "scope_words": evidence.scope("laptop"),
         "version": version("ticketlib"),
