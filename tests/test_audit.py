@@ -159,6 +159,19 @@ def test_an_audit_goes_on_where_it_was_stopped(ledger, made, monkeypatch):
     assert {row["config"]["date"] for row in audit.folder(ledger).rows()} == {noted["date"]}
 
 
+def test_rows_of_one_grid_and_this_kind_of_machine_are_drawn(ledger, made, capsys, monkeypatch):
+    short = lambda profile, dataset: [grids.arm(profile, key, 0, dataset, epochs=1) for key in KEYS[:3]]  # noqa: E731
+    monkeypatch.setitem(grids.GRIDS, "step1", short)
+    away = [Row(row | {"device": "cpu: another"}) if row["arm"] == "lrr@0.9" else row for row in made]
+    fill(ledger, away)
+    near = {row["name"] for row in away if row["arm"] in ("dense@0", "lt@0.9")}
+    assert call(ledger, "--grid", "step1", "--runs", "2") == 0
+    assert {row["config"]["audit"] for row in audit.folder(ledger).rows()} == near
+    assert {row["outcome"] for row in audit.folder(ledger).rows()} == {audit.EQUAL}
+    assert call(ledger, "--grid", "step1", "--runs", "3") == 2
+    assert "at most 2" in capsys.readouterr().err
+
+
 def test_other_code_draws_anew(ledger, monkeypatch):
     rows = fill(ledger, population()).rows()
     first = audit.begin(ledger, rows, "tag-1")

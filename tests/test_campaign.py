@@ -8,8 +8,9 @@ import pytest
 from synthetic import CIFAR
 from synthetic import row as synthetic_row
 
-from ticketlib import campaign, grids, journal
+from ticketlib import campaign, grids, journal, machine
 from ticketlib.backends import Pool
+from ticketlib.errors import TicketError
 from ticketlib.ledger import Ledger, Row
 
 
@@ -171,6 +172,26 @@ def test_a_row_is_there_even_if_that_of_its_parent_is_unsound(tmp_path):
     child = synthetic_row("lt@0.9", 0, 80.0, "smoke", parent=dense["name"], parent_checkpoint="a" * 64)
     outcome = campaign.record(campaign.Outcome(child.config, child), ledger)
     assert outcome.state == "done" and child["name"] in ledger and dense["name"] in outcome.warning
+
+
+def test_a_seed_is_made_on_one_kind_of_machine():
+    configs = [arm(key, seed) for seed in range(4) for key in ("snip@0.9", "smart@0.9")]
+    ours, theirs = ({"device": f"cpu: {name}", "threads": 1, "versions": {"torch": "2"}} for name in ("a", "b"))
+    here = machine.kind(ours)
+    assert here == "cpu: a, 1 thread, torch 2"
+
+    def rows(*made):
+        return [{"name": arm(key, seed).name, **of} for key, seed, of in made]
+
+    chosen, elsewhere = campaign.one_kind_a_seed(configs, [], here)
+    assert chosen == configs[:2] and elsewhere == {}
+    begun = rows(("snip@0.9", 0, theirs), ("snip@0.9", 2, ours))
+    chosen, elsewhere = campaign.one_kind_a_seed(configs, begun, here)
+    assert chosen == configs[4:6] and elsewhere == {0: machine.kind(theirs)}  # what was begun here comes first
+    whole = begun + rows(("smart@0.9", 2, ours))
+    assert campaign.one_kind_a_seed(configs, whole, here) == (configs[2:4], {0: machine.kind(theirs)})
+    with pytest.raises(TicketError, match="seed 0 has rows of several kinds .*cpu: a.*cpu: b"):
+        campaign.one_kind_a_seed(configs, rows(("snip@0.9", 0, theirs), ("smart@0.9", 0, ours)), here)
 
 
 def test_time_is_estimated_from_measured_speeds_or_not_at_all():

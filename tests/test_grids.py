@@ -1,5 +1,7 @@
 """The grids: their size is frozen, and every arm that a verdict reads is in them."""
 
+import hashlib
+
 import pytest
 from synthetic import CIFAR
 
@@ -10,7 +12,7 @@ from ticketlib.profiles import PROFILES, Images
 
 SIZES = {"pilot": (63, 36.75), "engines": (15, 3.75), "step1": (410, 405), "step2": (57, 57), "step3": (30, 27.75),
          "step4": (50, 47.5), "step5": (12, 24), "step6": (54, 131.25),
-         "step7": (30, 37.5)}  # fmt: skip
+         "step7": (30, 37.5), "v2": (328, 616)}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", grids.GRIDS)
@@ -27,6 +29,16 @@ def test_step_one_is_one_seed_after_the_other_and_has_every_arm_of_the_claims():
         there = {c.arm for c in configs if c.seed == seed and c.epochs == PROFILES["laptop"].training["epochs"]}
         assert there >= {key for claim in CLAIMS.values() for c in claim.comparisons for a in (c.a, c.b)
                          for key in claim.keys(a)}  # fmt: skip
+
+
+def test_version_two_is_frozen_to_the_name_of_each_run():
+    configs = grids.grid("v2", "laptop", CIFAR)
+    assert [c.seed for c in configs] == sorted(c.seed for c in configs) and len({c.seed for c in configs}) == 8
+    assert {(c.epochs, c.recipe, c.fingerprint) for c in configs} == {(40, 1, CIFAR.fingerprint)}
+    of_a_seed = [c for c in configs if c.seed == 10]
+    assert len(of_a_seed) == 41 and grids.units(of_a_seed, "laptop") == 2 * 38.5
+    names = hashlib.sha256(" ".join(c.name for c in configs).encode()).hexdigest()[:16]
+    assert names == "8e62ad82265878c5"
 
 
 def test_other_data_make_as_many_updates_in_the_dense_engine():

@@ -96,6 +96,8 @@ def _probe_options(sub):
 
 def _audit_options(sub):
     sub.add_argument("--others", type=int, default=1, help="how many rows beside one LT and one LRR")
+    sub.add_argument("--runs", type=int, help="so many rows of any kind instead")
+    sub.add_argument("--grid", help="only rows of this grid, made on this kind of machine")
     sub.add_argument("--dataset", help="rows of these images (default: the profile's own)")
     instead = sub.add_mutually_exclusive_group()
     instead.add_argument("--spread", action="store_true", help="short runs with other threads and precision instead")

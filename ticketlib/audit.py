@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from ticketlib import evidence, experiment, journal, machine, runs
 from ticketlib.data import Dataset, cache_folder
 from ticketlib.errors import TicketError
-from ticketlib.evidence import SAME_IN_A_PAIR
 from ticketlib.ledger import Ledger, Row, name_of
+from ticketlib.machine import SAME_IN_A_PAIR
 
 NOT_COMPARED = (*SAME_IN_A_PAIR, "code", "seconds", "train_seconds", "eval_seconds", "images_per_second")
 EQUAL, DIFFERS, ELSEWHERE = "equal to the last digit", "differs", "made on another machine"
@@ -65,6 +65,15 @@ def draw(rows, code, date, others=1):
     shared = [row for row in lrr if lt and row.get("parent") == lt[0].get("parent")]
     found = [*lt[:1], *(shared or lrr)[:1], *rest[:others]]
     return Draw(code, date, tuple(row["name"] for row in found))
+
+
+def draw_any(rows, code, date, count):
+    """Draw so many rows by the same lot, whatever their tickets: Draw. Raises: TicketError if there are fewer."""
+    if not 1 <= count <= len(rows):
+        raise TicketError(f"runs {count} is not allowed; it must be at least 1 and at most {len(rows)}, as many rows "
+                          "of the grid as were made on this kind of machine.")  # fmt: skip
+    order = sorted(rows, key=lambda row: hashlib.sha256(f"{code}/{date}/{row['name']}".encode()).digest())
+    return Draw(code, date, tuple(row["name"] for row in order[:count]))
 
 
 def begin(ledger, rows, code, others=1):

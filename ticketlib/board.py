@@ -8,7 +8,7 @@ from ticketlib import checks, drawings, evidence, nb, verdicts
 from ticketlib.claims import CLAIMS
 from ticketlib.prose import points, signed, span
 
-PROTOCOL = nb.ROOT / "book" / "protocol.json"  # margin and n, written by hand once, before any row that counts
+PROTOCOL = nb.ROOT / "book" / "protocol_1.json"  # of version 1: margin and n, written by hand once, before its runs
 BADGES = {"holds": "success", "holds in part": "warning", "does not hold": "danger", "undecided": "secondary"}
 NO_WORD = "no verdict"  # in the history: not run, provisional, not defined here
 SEEN = 3  # margins from zero to the edge of a drawn effect; what lies beyond is drawn at the edge

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cache
 
-from ticketlib import checkpoints
+from ticketlib import checkpoints, machine
 from ticketlib.backends import Pool
 from ticketlib.errors import TicketError
 from ticketlib.runs import lineage, parent
@@ -124,6 +124,33 @@ def blocked(configs, ledger):
         if before:
             found.append(Outcome(config, reason=without_parent(config, before, "diverged")))
     return found
+
+
+def one_kind_a_seed(configs, rows, here):
+    """Which runs may be made here where all runs of a seed must come from one kind of machine.
+
+    Seeds begun on this kind go on; one more may begin once they are complete; seeds begun elsewhere are left alone.
+    Arguments: configs, of a grid, seed by seed; rows, of a ledger; here, machine.kind of what this machine would write.
+    Returns: (configs of the seeds to go on with, or else of the first that nobody has begun; dict of the other begun
+        and unfinished seeds: seed -> kind).
+    Raises: TicketError for a seed whose rows come from several kinds.
+    """
+    wanted, made = {}, {}
+    for config in configs:
+        wanted.setdefault(config.seed, []).append(config)
+    by_name = {row["name"]: row for row in rows}
+    for seed, own in wanted.items():
+        kinds = {machine.kind(by_name[config.name]) for config in own if config.name in by_name}
+        if len(kinds) > 1:
+            named = "; ".join(sorted(kinds))
+            raise TicketError(f"seed {seed} has rows of several kinds of machines ({named}); all runs of a seed must "
+                              "be of one kind: keep the others in a folder of their own.")  # fmt: skip
+        made[seed] = kinds.pop() if kinds else None
+    unfinished = [seed for seed, own in wanted.items() if any(config.name not in by_name for config in own)]
+    elsewhere = {seed: made[seed] for seed in unfinished if made[seed] not in (None, here)}
+    begun = [seed for seed in unfinished if made[seed] == here]
+    fresh = [seed for seed in unfinished if made[seed] is None]
+    return [config for seed in begun or fresh[:1] for config in wanted[seed]], elsewhere
 
 
 def carry_out(work, queue, backend=None, *, stop=lambda: False, tick=lambda running: None):

@@ -93,6 +93,8 @@ def run(options):
     journal.folder(ledger)  # refused now if it cannot be written to
     ledger.sweep()
     ledger.rows()  # an unsound one is named now, not when the book is built
+    if options.grid in grids.ONE_KIND_A_SEED:
+        configs = _of_this_kind(options, ledger, configs)
     to_do, lost = _to_do(options, ledger, configs)
     experiment.check_device(options.device, to_do, options.profile, "cpu")
     print(f"{len(to_do)} runs to carry out; rows go to {ledger.folder}", flush=True)
@@ -113,6 +115,24 @@ def run(options):
     if end.left:
         print(f"stopped, as {stop.reason}: {len(end.left)} runs are left; the same command goes on with them")
     return 1 if end.failed or lost else 0
+
+
+def _of_this_kind(options, ledger, configs):
+    """The runs of a grid that this kind of machine may make now; the seeds begun on another are named."""
+    here = _kind_here(options)
+    chosen, elsewhere = campaign.one_kind_a_seed(configs, ledger.rows(), here)
+    print(f"this kind of machine: {here}")
+    for seed, kind in elsewhere.items():
+        print(f"left alone: seed {seed}, begun on another kind ({kind})")
+    if chosen:
+        print(f"seeds {', '.join(map(str, sorted({c.seed for c in chosen})))}; the next begins with the same command")
+    return chosen
+
+
+def _kind_here(options):
+    """The kind of machine that rows made here would name: runs are single-threaded."""
+    with machine.threads(1):
+        return machine.kind(machine.facts(options.device))
 
 
 def _to_do(options, ledger, configs):
@@ -196,6 +216,8 @@ def audit(options):
     ledger = _ledger(options)
     dataset = data.load(options.dataset or profiles.PROFILES[options.profile].dataset, options.data_root)
     rows = [row for row in ledger.rows() if row["config"].get("fingerprint") == dataset.fingerprint]
+    if options.grid:
+        rows = _of_grid(options, dataset, rows)
     found, jobs = _audit_jobs(options, ledger, rows)
     again, speeds = audits.Again(ledger, dataset, found, options.device), campaign.speeds(rows)
     seconds = [campaign.estimate(replace(c, engine=changes.get("engine", c.engine)), speeds, len(dataset.train))
@@ -212,6 +234,12 @@ def audit(options):
     return 1 if audits.DIFFERS in outcomes else 0
 
 
+def _of_grid(options, dataset, rows):
+    """The rows of a grid that were made on this kind of machine."""
+    names = {config.name for config in grids.grid(options.grid, options.profile, dataset)}
+    return [row for row in rows if row["name"] in names and machine.kind(row) == _kind_here(options)]
+
+
 def _audit_jobs(options, ledger, rows):
     """The draw in whose name runs are carried out again; and the runs with what is changed: list of (Config, dict)."""
     unchosen = audits.Draw(machine.code_version(), audits.today(), ())
@@ -219,7 +247,10 @@ def _audit_jobs(options, ledger, rows):
         return unchosen, audits.spread_jobs(ledger, rows)
     if options.dense:
         return unchosen, audits.dense_jobs(ledger, rows, options.profile, options.device)
-    found = audits.begin(ledger, rows, machine.code_version(), options.others)
+    if options.runs is not None:
+        found = audits.draw_any(rows, machine.code_version(), audits.today(), options.runs)
+    else:
+        found = audits.begin(ledger, rows, machine.code_version(), options.others)
     return found, [(config, {}) for config in audits.jobs(ledger, found)]
 
 

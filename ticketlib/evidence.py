@@ -9,6 +9,7 @@ from ticketlib import grids, stats, verdicts
 from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError
 from ticketlib.ledger import Row
+from ticketlib.machine import SAME_IN_A_PAIR
 from ticketlib.profiles import PROFILES, Images, fields
 from ticketlib.prose import title
 from ticketlib.ratios import RULES
@@ -19,7 +20,6 @@ LABELS_SLACK = 0.05  # corrupted labels agree with the true ones at 1 / classes,
 PIXELS_CEILING = 0.10  # shuffled pixels correlate with the true ones by at most this
 LOW = "below twice chance"
 EMPTY = "an empty layer"  # a collapse that accuracy need not show: a path may lead past the layer
-SAME_IN_A_PAIR = ("device", "threads", "versions")
 LEFT_TO_PAIRS = ("engine", "precision", "eval_every")
 SAME_IN_A_RECIPE = (
     "recipe", "engine", "precision", "batch", "lr", "momentum", "weight_decay", "drops", "padding", "flip", "epochs",

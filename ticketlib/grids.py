@@ -134,6 +134,17 @@ def step7(profile, dataset):
     ]
 
 
+def v2(profile, dataset):
+    """What version 2 of the protocol judges: fresh seeds, twice the epochs, three sparsities, every one on its own."""
+    methods = [f"{t}{check}" for t in ("snip", "grasp") for check in ("", "+both", "+rearranged")]
+    everywhere = [*methods, "lt", "lt+rearranged", "smart", "uniform"]
+    trained = ["lrr", "lrr+rearranged", "lrr+shuffled", "lrr+linear=0.3", "hybrid"]
+    arms = ["dense", *(f"{name}@{s}" for s in ("0.8", "0.9", "0.98") for name in everywhere)]
+    arms += [f"{name}@{s}" for s in ("0.9", "0.98") for name in trained]
+    twice = dict(epochs=2 * PROFILES[profile].training["epochs"])
+    return _seed_by_seed(profile, dataset, range(10, 18), arms, **twice)
+
+
 def other_recipe(profile):
     """Fields of Config in which the runs on other data differ from a profile, but for the data: dict."""
     return dict(engine="dense", epochs=PROFILES[profile].training["epochs"] * 5 // 2)
@@ -217,13 +228,15 @@ def engines(profile, dataset):
 
 GRIDS = {
     "pilot": pilot, "engines": engines, "step1": step1, "step2": step2, "step3": step3, "step4": step4, "step5": step5,
-    "step6": step6, "step7": step7,
+    "step6": step6, "step7": step7, "v2": v2,
 }  # fmt: skip
+ONE_KIND_A_SEED = ("v2",)  # grids of which a seed's runs are all made on one kind of machine
 OTHER_DATA = {("step6", "laptop"): "cifar100"}  # (grid, profile) -> what it looks at in place of the profile's own
 TITLES = {  # what pages call them
     "pilot": "the pilot", "engines": "engine comparison", "step1": "the claims", "step2": "more checks",
     "step3": "extreme sparsity", "step4": "second network", "step5": "twice the length",
     "step6": "other data", "step7": "what reviewer 2 asked",
+    "v2": "version 2",
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
 ONE_GIBIBYTE = 1 << 30
+SAME_IN_A_PAIR = ("device", "threads", "versions")  # fields of a row that make a kind of machine
 
 
 @functools.cache
@@ -62,6 +63,12 @@ def facts(device):
         "versions": versions,
         "code": code_version(),
     }
+
+
+def kind(row):
+    """The kind of machine that a row was made on, in words: device, threads, versions."""
+    versions = ", ".join(f"{name} {number}" for name, number in sorted(row["versions"].items()))
+    return f"{row['device']}, {row['threads']} thread{'s' * (row['threads'] != 1)}, {versions}"
 
 
 @functools.cache
