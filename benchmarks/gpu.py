@@ -12,8 +12,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from ticketbook import gpus
 
-from ticketlib import backends, batches, gpus, machine, masks, models, profiles, ratios, train
+from ticketlib import batches, masks, models, ratios, train
+from ticketlib.experiments import machine, profiles
+from ticketlib.experiments import workers as backends
 
 IMAGES = SimpleNamespace(mean=(0.5,) * 3, std=(0.25,) * 3)
 PAPER = profiles.PROFILES["paper"]

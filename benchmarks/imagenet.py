@@ -10,10 +10,10 @@ import argparse
 import torch
 from timing import busy_share
 
-from ticketlib import imagenet, machine
 from ticketlib.errors import TicketError
-from ticketlib.ledger import Ledger
-from ticketlib.nb import book_ledger
+from ticketlib.experiments import imagenet, machine
+from ticketlib.experiments.ledger import Ledger
+from ticketlib.experiments.session import book_ledger
 
 
 def main():

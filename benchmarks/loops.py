@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from timing import side_by_side
 from torch.utils.data import DataLoader
 
-from ticketlib import batches, machine, masks, models, ratios, train
+from ticketlib import batches, masks, models, ratios, train
+from ticketlib.experiments import machine
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 NETS = {

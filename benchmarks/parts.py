@@ -5,9 +5,11 @@ from loops import augmented, pixels
 from numba import njit
 from timing import side_by_side
 
-from ticketlib import convolutions, heads, kernels
-from ticketlib.layout import Seen
-from ticketlib.vectors import LANES
+from ticketlib.sparse import conv as convolutions
+from ticketlib.sparse import head as heads
+from ticketlib.sparse import step as kernels
+from ticketlib.sparse.layout import Seen
+from ticketlib.sparse.simd import LANES
 
 LAID_OUT, REST = "images augmented and laid out", "batch norm, ReLU, residual sums, loss"
 CONVOLUTIONS = ("convolutions forward", "gradients of inputs", "gradients of weights")

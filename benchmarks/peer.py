@@ -12,7 +12,7 @@ from parts import convolving
 from timing import Figure, side_by_side
 
 from ticketlib import data
-from ticketlib.sparse import SparseNet
+from ticketlib.sparse.net import SparseNet
 
 NAME, VERSION = "SparseProp", "0.1.14"
 LAYERS = {  # per network: which links of the chain; two strided ones, each with its shortcut

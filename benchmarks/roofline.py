@@ -12,9 +12,9 @@ from numba import njit
 from timing import side_by_side
 
 from ticketlib import models
-from ticketlib import vectors as v
-from ticketlib.sparse import aligned
-from ticketlib.vectors import LANES
+from ticketlib.sparse import simd as v
+from ticketlib.sparse.net import aligned
+from ticketlib.sparse.simd import LANES
 
 FAR = 4  # z and the activation, written on the way forth, read on the way back, a whole network later
 NEAR = 14  # of one block of images: moments 1, activate 2 and again 2, convolve 1, gate 4, gradients 4

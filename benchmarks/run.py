@@ -10,10 +10,11 @@ import json
 import sys
 import time
 
+from ticketbook import speed
 from timing import busy_share
 
-from ticketlib import machine, speed
 from ticketlib.errors import one_of
+from ticketlib.experiments import machine
 
 WIDTHS = (62, 18, 30, 7, 42, 8)
 

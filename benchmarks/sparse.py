@@ -11,11 +11,13 @@ import parts
 import peer
 import roofline
 import torch
+from ticketbook import speed
 from timing import Figure, at_once, memory, side_by_side
 
-from ticketlib import machine, masks, models, ratios, speed, train
-from ticketlib.inference import export
-from ticketlib.sparse import SparseNet
+from ticketlib import masks, models, ratios, train
+from ticketlib.experiments import machine
+from ticketlib.sparse.classify import export
+from ticketlib.sparse.net import SparseNet
 
 NETS = {  # options, batch of the sparse engine, of the dense path
     "laptop ResNet-20": ("resnet20", dict(width=16, stem_stride=2), 128, 128),

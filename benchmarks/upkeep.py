@@ -6,11 +6,13 @@ import tempfile
 
 import torch
 from loops import augmented, our_loop, pixels, ticket
+from ticketbook import speed
 from timing import Figure, at_once, memory, seconds, side_by_side
 
-from ticketlib import campaign, commands, grids, machine, profiles, ratios, speed
-from ticketlib.ledger import Ledger, Row, pack_bits
-from ticketlib.sparse import SparseNet
+from ticketlib import commands, ratios
+from ticketlib.experiments import campaign, grids, machine, profiles
+from ticketlib.experiments.ledger import Ledger, Row, pack_bits
+from ticketlib.sparse.net import SparseNet
 
 NET = "laptop ResNet-20"
 COUNTS = (10, 1000, 50_000)  # images

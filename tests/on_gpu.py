@@ -8,9 +8,13 @@ import pytest
 import torch
 from synthetic import CIFAR
 
-from ticketlib import batches, chapters, data, experiment, graphs, grids, masks, models, nb, ratios, runs, train
+from ticketlib import batches, data, graphs, masks, models, ratios, train
 from ticketlib.__main__ import main
-from ticketlib.ledger import Ledger
+from ticketlib.experiments import chapters, grids
+from ticketlib.experiments import config as runs
+from ticketlib.experiments import run as experiment
+from ticketlib.experiments import session as nb
+from ticketlib.experiments.ledger import Ledger
 
 TIMED = {"seconds", "train_seconds", "eval_seconds", "images_per_second"}
 ARMS = ("snip+both@0.98", "grasp@0.98", "lrr+rearranged@0.9", "hybrid@0.98", "omp@0.98")

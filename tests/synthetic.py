@@ -5,11 +5,12 @@ import zlib
 
 import numpy as np
 
-from ticketlib import grids, ratios
+from ticketlib import ratios
 from ticketlib.data import Dataset, Split
-from ticketlib.ledger import Row
-from ticketlib.profiles import Images
-from ticketlib.runs import parent
+from ticketlib.experiments import grids
+from ticketlib.experiments.config import parent
+from ticketlib.experiments.ledger import Row
+from ticketlib.experiments.profiles import Images
 
 NOTHING = Split(np.zeros((0, 3, 32, 32), np.uint8), np.zeros(0, np.int64))
 CIFAR = Dataset("cifar10", tuple("abcdefghij"), NOTHING, NOTHING, (0.5,) * 3, (0.2,) * 3, "0" * 16, "synthetic")

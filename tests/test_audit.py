@@ -4,11 +4,14 @@ import json
 
 import pytest
 from synthetic import arms, row
+from ticketbook import arithmetic, repeats
 
 from ticketlib import __main__ as command_line
-from ticketlib import arithmetic, audit, data, experiment, grids, journal, machine, repeats
+from ticketlib import data
 from ticketlib.errors import TicketError
-from ticketlib.ledger import Ledger, Row
+from ticketlib.experiments import audit, grids, journal, machine
+from ticketlib.experiments import run as experiment
+from ticketlib.experiments.ledger import Ledger, Row
 
 KEYS = ("dense", "lt@0.9", "lrr@0.9", "smart@0.9")
 

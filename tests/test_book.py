@@ -11,9 +11,9 @@ import toy_notebook
 import yaml
 from site_build import Page, build, copy_of, from_script
 
-from ticketlib.ledger import KINDS, Ledger
-from ticketlib.nb import PARAMETERS, book_ledger
-from ticketlib.profiles import PROFILES
+from ticketlib.experiments.ledger import KINDS, Ledger
+from ticketlib.experiments.profiles import PROFILES
+from ticketlib.experiments.session import PARAMETERS, book_ledger
 
 MAX_PAGE, MAX_SITE = 300_000, 25_000_000  # bytes
 READ_BY_SCRIPTS = ("explore", "run", "ratios")  # pages whose fragment is no anchor, but what to show

@@ -8,10 +8,10 @@ import pytest
 from synthetic import CIFAR
 from synthetic import row as synthetic_row
 
-from ticketlib import campaign, grids, journal, machine
-from ticketlib.backends import Pool
 from ticketlib.errors import TicketError
-from ticketlib.ledger import Ledger, Row
+from ticketlib.experiments import campaign, grids, journal, machine
+from ticketlib.experiments.ledger import Ledger, Row
+from ticketlib.experiments.workers import Pool
 
 
 def arm(key, seed=0, **changes):

@@ -6,27 +6,17 @@ import numpy as np
 import pytest
 import torch
 from synthetic import CIFAR, arms, row, row_of
+from ticketbook import budget, pilot, shares
 
-from ticketlib import (
-    budget,
-    chapters,
-    data,
-    experiment,
-    grids,
-    machine,
-    masks,
-    models,
-    nb,
-    pilot,
-    plots,
-    probes,
-    profiles,
-    ratios,
-    shares,
-)
+from ticketlib import data, masks, models, ratios
+from ticketlib.analysis import plots
 from ticketlib.errors import TicketError
-from ticketlib.ledger import Ledger, Row
-from ticketlib.runs import parent
+from ticketlib.experiments import chapters, grids, machine, profiles
+from ticketlib.experiments import probe as probes
+from ticketlib.experiments import run as experiment
+from ticketlib.experiments import session as nb
+from ticketlib.experiments.config import parent
+from ticketlib.experiments.ledger import Ledger, Row
 
 LAYERS = [ratios.Layer(name, (3, 4), 12, name == "classifier") for name in ("first", "second", "classifier")]
 

@@ -9,10 +9,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from synthetic import CIFAR, arms, book, row, row_of
+from ticketbook import checks, overlaps, spent
 
-from ticketlib import campaign, chapters, checks, data, grids, nb, overlaps, plots, probes, profiles, spent
-from ticketlib.ledger import Ledger, Row
-from ticketlib.profiles import Images
+from ticketlib import data
+from ticketlib.analysis import plots
+from ticketlib.experiments import campaign, chapters, grids, profiles
+from ticketlib.experiments import probe as probes
+from ticketlib.experiments import session as nb
+from ticketlib.experiments.ledger import Ledger, Row
+from ticketlib.experiments.profiles import Images
 
 MOVED = checks.against_itself("rearranged")
 

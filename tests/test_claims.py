@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ticketlib import verdicts
-from ticketlib.claims import CLAIMS, CONFIDENCE, Claim, Comparison, Part
+from ticketlib.analysis import verdicts
+from ticketlib.analysis.verdicts import FAILS, HOLDS, IN_PART, NOT_DEFINED, NOT_RUN, PROVISIONAL, UNDECIDED, Flags
 from ticketlib.errors import TicketError
-from ticketlib.verdicts import FAILS, HOLDS, IN_PART, NOT_DEFINED, NOT_RUN, PROVISIONAL, UNDECIDED, Flags
+from ticketlib.experiments.claims import CLAIMS, CONFIDENCE, Claim, Comparison, Part
 
 N = 6
 STILL = np.array([-0.2, 0.1, 0.2, -0.1, 0.15, -0.1])  # points a seed, all about zero

@@ -12,8 +12,10 @@ import pytest
 from synthetic import row
 
 from ticketlib import __main__ as command_line
-from ticketlib import campaign, commands, data, grids, journal, machine, nb, progress
-from ticketlib.ledger import Ledger, name_of
+from ticketlib import commands, data
+from ticketlib.experiments import campaign, grids, journal, machine, progress
+from ticketlib.experiments import session as nb
+from ticketlib.experiments.ledger import Ledger, name_of
 
 
 def call(*arguments, cwd=None, env=None):

@@ -2,9 +2,10 @@
 
 import pytest
 from synthetic import book, row
+from ticketbook import checks, controls
 
-from ticketlib import checks, controls, grids
-from ticketlib.evidence import select
+from ticketlib.analysis.evidence import select
+from ticketlib.experiments import grids
 
 MOVED, SPOILT = checks.against_itself("rearranged"), checks.against_itself("both")
 

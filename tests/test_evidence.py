@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 from synthetic import arms, row, row_of
 
-from ticketlib import evidence
-from ticketlib.claims import CLAIMS
+from ticketlib.analysis import evidence
 from ticketlib.errors import TicketError
-from ticketlib.ledger import Ledger, Row
+from ticketlib.experiments.claims import CLAIMS
+from ticketlib.experiments.ledger import Ledger, Row
 
 FOUND = {"snip": 80.0, "grasp": 79.0, "lt": 81.0}
 REARRANGED = {f"{ticket}+rearranged": mean for ticket, mean in FOUND.items()}

@@ -10,9 +10,13 @@ from synthetic import CIFAR
 from test_runs import make
 from test_train import ticket
 
-from ticketlib import checkpoints, data, experiment, grids, probes, runs
+from ticketlib import data
 from ticketlib.errors import TicketError
-from ticketlib.ledger import Ledger
+from ticketlib.experiments import checkpoints, grids
+from ticketlib.experiments import config as runs
+from ticketlib.experiments import probe as probes
+from ticketlib.experiments import run as experiment
+from ticketlib.experiments.ledger import Ledger
 from ticketlib.tickets import TICKETS
 
 

@@ -5,10 +5,10 @@ import struct
 from types import SimpleNamespace
 
 import bibliography
+import book_pages
 import polish
 import pytest
 import tables
-import ticketbook
 import wording
 from docutils import nodes
 from docutils.core import publish_doctree
@@ -106,10 +106,10 @@ def test_the_front_page_quotes_the_answers_of_pages_on_masks(tmp_path):
     said = "**Hardly.** Data move 1.0 to 5.7 % of them. More.\n\n| a |"
     output = {"data": {"text/markdown": [said]}}
     cells = [{"id": "title", "source": ["# Do data matter?\n", "Text."]}, {"id": "verdict", "outputs": [output]}]
-    (tmp_path / f"{ticketbook.ON_MASKS[0]}.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
-    line = f"- [Do data matter?](claims/{ticketbook.ON_MASKS[0]}) **Hardly.** Data move 1.0 to 5.7 % of them."
-    assert ticketbook.mask_answers(tmp_path) == line
-    assert ticketbook.mask_answers(tmp_path / "none") == "None of these pages is in this build."
+    (tmp_path / f"{book_pages.ON_MASKS[0]}.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    line = f"- [Do data matter?](claims/{book_pages.ON_MASKS[0]}) **Hardly.** Data move 1.0 to 5.7 % of them."
+    assert book_pages.mask_answers(tmp_path) == line
+    assert book_pages.mask_answers(tmp_path / "none") == "None of these pages is in this build."
 
 
 @pytest.mark.parametrize("facts", [{"exception": True, "end_time": "2026"}, {"end_time": None}, {}])
@@ -117,4 +117,4 @@ def test_a_run_that_failed_or_never_ended_is_no_page(facts):
     app = SimpleNamespace(env=SimpleNamespace(doc2path=lambda docname: f"{docname}.ipynb"))
     source = [json.dumps({"cells": [], "metadata": {"papermill": facts}})]
     with pytest.raises(ExtensionError, match="claims/x: the papermill run failed or never finished"):
-        ticketbook.source_read(app, "claims/x", source)
+        book_pages.source_read(app, "claims/x", source)

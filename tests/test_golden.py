@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ticketlib import data, experiment, grids
+from ticketlib import data
+from ticketlib.experiments import grids
+from ticketlib.experiments import run as experiment
 
 STORED = Path(__file__).parent / "golden" / "steps.json"
 ARMS = {

@@ -4,10 +4,11 @@ import json
 
 import pytest
 from synthetic import CIFAR
+from ticketbook import faults, gpus
 
-from ticketlib import faults, gpus, grids
-from ticketlib.claims import CLAIMS
-from ticketlib.runs import parent
+from ticketlib.experiments import grids
+from ticketlib.experiments.claims import CLAIMS
+from ticketlib.experiments.config import parent
 
 
 def test_a_claim_brings_its_parents_and_counts_each_run_once():

@@ -5,10 +5,10 @@ import hashlib
 import pytest
 from synthetic import CIFAR
 
-from ticketlib import grids
-from ticketlib.claims import CLAIMS
 from ticketlib.errors import TicketError
-from ticketlib.profiles import PROFILES, Images
+from ticketlib.experiments import grids
+from ticketlib.experiments.claims import CLAIMS
+from ticketlib.experiments.profiles import PROFILES, Images
 
 SIZES = {"pilot": (63, 36.75), "engines": (15, 3.75), "step1": (410, 405), "step2": (57, 57), "step3": (30, 27.75),
          "step4": (50, 47.5), "step5": (12, 24), "step6": (54, 131.25),

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from ticketlib import identity
+from ticketlib.analysis import identity
 from ticketlib.errors import TicketError
 
 HELPER = "def helper(x): return x {} 2"

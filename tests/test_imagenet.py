@@ -7,13 +7,16 @@ import pytest
 import rowdata
 import torch
 from matplotlib.figure import Figure
+from ticketbook import answers, limits, observations, replies
+from ticketbook.answers import Facts
+from ticketbook.reviewers import ITEMS
 
-from ticketlib import answers, imagenet, limits, machine, observations, ratios, replies, verdicts
-from ticketlib.answers import Facts
+from ticketlib import ratios
+from ticketlib.analysis import verdicts
 from ticketlib.errors import TicketError
-from ticketlib.ledger import Ledger, Row, name_of, read_row
-from ticketlib.nb import ROOT, book_ledger
-from ticketlib.reviewers import ITEMS
+from ticketlib.experiments import imagenet, machine
+from ticketlib.experiments.ledger import Ledger, Row, name_of, read_row
+from ticketlib.experiments.session import ROOT, book_ledger
 
 STORED = imagenet.load()
 

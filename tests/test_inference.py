@@ -6,9 +6,10 @@ import pytest
 import torch
 from test_sparse import case
 
-from ticketlib import data, grids, train
+from ticketlib import data, train
 from ticketlib.errors import TicketError
-from ticketlib.inference import export, from_recipe
+from ticketlib.experiments import grids
+from ticketlib.sparse.classify import export, from_recipe
 
 CASES = {
     "resnet": ("resnet8", (40, 3, 16, 16), {}),

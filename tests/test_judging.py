@@ -2,10 +2,12 @@
 
 import pytest
 from synthetic import CIFAR, arms, row, row_of
+from ticketbook import board, checks, judging
 
-from ticketlib import board, chapters, checks, grids, judging, nb
-from ticketlib.ledger import Ledger, Row
-from ticketlib.profiles import Images
+from ticketlib.experiments import chapters, grids
+from ticketlib.experiments import session as nb
+from ticketlib.experiments.ledger import Ledger, Row
+from ticketlib.experiments.profiles import Images
 
 FOUND = {"snip": 80.0, "grasp": 79.0, "lt": 81.0}
 MOVED = {f"{ticket}+rearranged": mean for ticket, mean in FOUND.items()}

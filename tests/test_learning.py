@@ -7,11 +7,13 @@ import torch
 from scipy.stats import pearsonr
 from synthetic import CIFAR, row
 from test_runs import make
+from ticketbook import learning
+from ticketbook.learning import BF16, FLOAT32, SPARSE
 
-from ticketlib import data, grids, learning, masks, models, ratios, train
-from ticketlib.learning import BF16, FLOAT32, SPARSE
-from ticketlib.runs import streams
-from ticketlib.sparse import SparseNet
+from ticketlib import data, masks, models, ratios, train
+from ticketlib.experiments import grids
+from ticketlib.experiments.config import streams
+from ticketlib.sparse.net import SparseNet
 
 SPEEDS = {SPARSE: 4000.0, FLOAT32: 700.0, BF16: 1300.0}
 

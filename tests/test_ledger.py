@@ -7,7 +7,7 @@ import pytest
 from test_runs import make
 
 from ticketlib.errors import TicketError
-from ticketlib.ledger import LONGEST, Ledger, Row, name_of, pack_bits, read_row, unpack_bits
+from ticketlib.experiments.ledger import LONGEST, Ledger, Row, name_of, pack_bits, read_row, unpack_bits
 
 
 def row(config=None, **facts):

@@ -1,8 +1,11 @@
 """How far masks go: cells from rows by hand, tables and words, what the ledger and the rules give."""
 
 import pytest
+from ticketbook import limits
 
-from ticketlib import chapters, grids, limits, nb, ratios
+from ticketlib import ratios
+from ticketlib.experiments import chapters, grids
+from ticketlib.experiments import session as nb
 
 SIZES = {"first": 100, "second": 900}
 

@@ -3,7 +3,7 @@
 import re
 import sys
 
-from ticketlib import machine
+from ticketlib.experiments import machine
 
 
 def test_the_switch_is_there_on_linux_and_harmless_twice():

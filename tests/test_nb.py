@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import toy_notebook
 
-from ticketlib import nb
 from ticketlib.errors import TicketError
+from ticketlib.experiments import session as nb
 
 GIVEN = {"profile": "smoke", "source": "run", "ledger": "", "seeds": 0, "device": "auto", "data_root": ""}
 

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import ticketlib
 
+FOLDER = Path(ticketlib.__file__).parent
 
-def test_the_map_of_the_package_names_every_module_once():
-    listed = re.findall(r"\b[a-z]\w*", " ".join(re.findall(r": (.*(?:\n  .*)?)", ticketlib.__doc__)))
-    words = [word for word in listed if word not in ("and", "below", "it")]
-    modules = [path.stem for path in Path(ticketlib.__file__).parent.glob("*.py") if not path.stem.startswith("_")]
-    assert sorted(words) == sorted(modules)
+
+def test_the_map_of_the_package_names_every_module_and_folder_once():
+    listed = re.findall(r"(?m)^- `(\w+)`", ticketlib.__doc__)
+    there = [path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_")]
+    there += [path.name for path in FOLDER.iterdir() if (path / "__init__.py").is_file()]
+    assert sorted(listed) == sorted(there)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ticketlib import masks, ratios
+from ticketlib.effective import effective_sparsity
 from ticketlib.errors import TicketError
 from ticketlib.masks import Mask
 from ticketlib.models import build, prunable
-from ticketlib.paths import effective_sparsity
 
 unhurried = settings(deadline=None)  # a busy machine is no failure
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ticketlib import prose
+from ticketlib.analysis import words as prose
 from ticketlib.errors import TicketError
 
 

@@ -3,12 +3,13 @@
 import csv
 
 import pytest
+from ticketbook import published
+from ticketbook.published import AGAIN, CONTRASTS, CORRUPTED, HYBRID, ITERATED, MOVED, UNIFORM
+from ticketbook.sources import SOURCES
 
-from ticketlib import plots, published
-from ticketlib.claims import CLAIMS
+from ticketlib.analysis import plots
 from ticketlib.errors import TicketError
-from ticketlib.published import AGAIN, CONTRASTS, CORRUPTED, HYBRID, ITERATED, MOVED, UNIFORM
-from ticketlib.sources import SOURCES
+from ticketlib.experiments.claims import CLAIMS
 
 
 def points(panel, source=None, least=0.0):

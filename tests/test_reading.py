@@ -11,24 +11,13 @@ import pytest
 import yaml
 from docutils import nodes
 from synthetic import arms, row, row_of
+from ticketbook import baselines, checks, drawings, pages, pilot, pipeline, reading, replies, spent
 
-from ticketlib import (
-    baselines,
-    checks,
-    drawings,
-    grids,
-    pages,
-    pilot,
-    pipeline,
-    profiles,
-    ratios,
-    reading,
-    replies,
-    spent,
-)
-from ticketlib.claims import CLAIMS
-from ticketlib.nb import ROOT
-from ticketlib.profiles import Images
+from ticketlib import ratios
+from ticketlib.experiments import grids, profiles
+from ticketlib.experiments.claims import CLAIMS
+from ticketlib.experiments.profiles import Images
+from ticketlib.experiments.session import ROOT
 
 PILOT = {"recipe": 0, "held_out": 5000, "epochs": 10}
 
@@ -192,7 +181,8 @@ def test_every_reference_says_who_when_where_and_how_it_was_checked():
 
 
 def test_every_citation_is_in_the_bibliography_and_every_entry_is_cited():
-    files = [*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "ticketlib").glob("*.py")]
+    code = [*(ROOT / "ticketlib").rglob("*.py"), *(ROOT / "book" / "ticketbook").glob("*.py")]
+    files = [*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb"), *code]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     cited = {key for keys in re.findall(r"\{cite:[pt]\}`([^`]*)`", text) for key in keys.split(",")}
     assert cited - {"{key}"} == set(reading.references())

@@ -4,15 +4,19 @@ import re
 
 import pytest
 from synthetic import CIFAR, arms, row
+from ticketbook import answers, board, observations, pages, replies
+from ticketbook.answers import Answer, Facts, Need, Pair, Piece
+from ticketbook.reviewers import ITEMS, TOTAL
 
-from ticketlib import answers, board, grids, models, observations, pages, probes, ratios, replies, verdicts
-from ticketlib.answers import Answer, Facts, Need, Pair, Piece
+from ticketlib import models, ratios
+from ticketlib.analysis import verdicts
 from ticketlib.errors import TicketError
-from ticketlib.ledger import Ledger, Row
-from ticketlib.nb import book_ledger
-from ticketlib.profiles import PROFILES
-from ticketlib.reviewers import ITEMS, TOTAL
-from ticketlib.runs import lineage
+from ticketlib.experiments import grids
+from ticketlib.experiments import probe as probes
+from ticketlib.experiments.config import lineage
+from ticketlib.experiments.ledger import Ledger, Row
+from ticketlib.experiments.profiles import PROFILES
+from ticketlib.experiments.session import book_ledger
 
 IDS = (
     [f"R1.{k}" for k in range(1, 5)] + [f"R2.{k}" for k in range(1, 15)] + [f"R3.{k}" for k in range(1, 4)]

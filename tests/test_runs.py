@@ -7,10 +7,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ticketlib import data, profiles
+from ticketlib import data
 from ticketlib.errors import TicketError
-from ticketlib.profiles import config
-from ticketlib.runs import Config, parent, streams
+from ticketlib.experiments import profiles
+from ticketlib.experiments.config import Config, parent, streams
+from ticketlib.experiments.profiles import config
 
 
 @pytest.fixture(scope="module")

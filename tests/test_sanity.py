@@ -16,8 +16,12 @@ from synthetic import noise, row
 from torch import nn
 
 import ticketlib
-from ticketlib import experiment, findings, grids, pruners, ratios, sanity, scorers, tickets
+from ticketlib import pruners, ratios, tickets
+from ticketlib.analysis import findings, sanity
+from ticketlib.analysis import scorer as scorers
 from ticketlib.errors import TicketError
+from ticketlib.experiments import grids
+from ticketlib.experiments import run as experiment
 from ticketlib.models import build, prunable
 
 

@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from ticketlib.ledger import Ledger
+from ticketlib.experiments.ledger import Ledger
 
 SCORER = """
 import torch

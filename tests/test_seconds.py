@@ -4,8 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 import synthetic
 from synthetic import row
-
-from ticketlib import seconds, speed
+from ticketbook import seconds, speed
 
 PILOT = dict(held_out=5000, recipe=0)
 IDLE = {"dense": 1000.0, "0.9": 2000.0, "0.98": 4000.0, "0.995": 5000.0}  # images/s

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from ticketbook import shapes
 
-from ticketlib import nb, ratios, shapes
-from ticketlib.grids import PROBED, SHAPES
-from ticketlib.ledger import Ledger, Row, name_of
+from ticketlib import ratios
+from ticketlib.experiments import session as nb
+from ticketlib.experiments.grids import PROBED, SHAPES
+from ticketlib.experiments.ledger import Ledger, Row, name_of
 
 LAYERS = [ratios.Layer(f"{i}", (size,), size, False) for i, size in enumerate((10, 40, 10, 40, 10))]
 

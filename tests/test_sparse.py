@@ -10,10 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ticketlib import batches, plans
+from ticketlib import batches
 from ticketlib.errors import TicketError
 from ticketlib.models import build, prunable
-from ticketlib.sparse import SparseNet
+from ticketlib.sparse import plan as plans
+from ticketlib.sparse.net import SparseNet
 
 
 def random_mask(model, density, generator):

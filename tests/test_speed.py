@@ -8,10 +8,13 @@ import timing
 import torch
 from stored_figures import stored_figures
 from synthetic import CIFAR
+from ticketbook import speed, timings
 
-from ticketlib import grids, profiles, prose, runs, speed, timings
+from ticketlib.analysis import words as prose
 from ticketlib.errors import TicketError
-from ticketlib.nb import ROOT
+from ticketlib.experiments import config as runs
+from ticketlib.experiments import grids, profiles
+from ticketlib.experiments.session import ROOT
 
 
 @pytest.fixture

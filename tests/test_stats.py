@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as oracle
 
-from ticketlib import stats
+from ticketlib.analysis import stats
 from ticketlib.errors import TicketError
 
 unhurried = settings(deadline=None)  # a busy machine is no failure

@@ -6,7 +6,7 @@ from test_runs import make
 
 from ticketlib import masks, models, ratios, tickets
 from ticketlib.errors import TicketError
-from ticketlib.runs import streams
+from ticketlib.experiments.config import streams
 
 OPTIONS = dict(linear="own", variant="default", min_per_layer=0)
 

@@ -3,8 +3,7 @@
 import pytest
 import timing
 from stored_figures import stored_figures
-
-from ticketlib import speed, timings
+from ticketbook import speed, timings
 
 
 @pytest.fixture

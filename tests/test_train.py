@@ -9,7 +9,7 @@ import torch
 from test_runs import make
 
 from ticketlib import batches, data, masks, models, ratios, train
-from ticketlib.runs import streams
+from ticketlib.experiments.config import streams
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ticketlib import verdicts
-from ticketlib.claims import CONFIDENCE
+from ticketlib.analysis import verdicts
+from ticketlib.analysis.stats import Estimate
+from ticketlib.analysis.verdicts import FAILS, HOLDS, IN_PART, NOT_DEFINED, NOT_RUN, PROVISIONAL, UNDECIDED, Flags
 from ticketlib.errors import TicketError
-from ticketlib.stats import Estimate
-from ticketlib.verdicts import FAILS, HOLDS, IN_PART, NOT_DEFINED, NOT_RUN, PROVISIONAL, UNDECIDED, Flags
+from ticketlib.experiments.claims import CONFIDENCE
 
 N = 6
 unhurried = settings(deadline=None)  # a busy machine is no failure

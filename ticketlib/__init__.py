@@ -1,28 +1,39 @@
 """Tickets, keep-ratios and sanity checks of neural network pruning.
 
-The modules, in the order in which to read them:
+The method, in the order in which to read it:
 
-- a ticket: models, pruners, flow, ranking, ratios, quotas, masks, tickets, corrupt, paths
-- its images: data, batches, store, images, archives
-- its training: train, graphs, sparse (and below it plans, layout, kernels, convolutions, tiles, norms, pools, heads,
-  vectors)
-- its use: inference, flat
-- its row: runs, profiles, ledger, experiment, checkpoints, machine, probes, imagenet
-- many runs: grids, campaign, backends, journal, progress, audit, commands
-- what rows say: claims, evidence, stats, verdicts, board
-- a pruner of your own: sanity, scorers, identity, findings
-- what pages share: nb, pages, prose, plots, drawings, chapters, checks, errors
-- pages on claims: judging, controls, pilot, budget, spent, learning, seconds, speed, timings
-- pages on masks: shares, overlaps, drifts, shapes, limits
-- other pages: pipeline, reading, sources, published, reviewers, replies, answers, observations, baselines, repeats,
-  arithmetic, faults, gpus
+- `models`: CIFAR ResNets and VGGs, and what of them may be pruned
+- `masks`: the mask, a checked value
+- `ranking`: the best of each layer or of all
+- `ratios`: how many weights each layer keeps
+- `quotas`: ratios as exact counts
+- `pruners`: scores of single weights
+- `synflow`: SynFlow's rounds
+- `tickets`: score, keep-counts, weights and schedule of every ticket; the checks
+- `corrupt`: random labels, random pixels, half the data
+- `effective`: weights on no live path
+- `data`: images as arrays
+- `batches`: augmented
+- `store`: decoded once
+- `images`: from parquet files
+- `archives`: from archives
+- `train`: one training loop
+- `graphs`: its step recorded on a GPU
+- `errors`: the one error of bad input
+- `commands`: what the command line does
+
+Beside it:
+
+- `sparse`: the engine that skips zeros
+- `experiments`: what a run is, carrying runs out, the rows
+- `analysis`: from rows to words with intervals; a pruner of your own
 """
 
 
 def __getattr__(name):
     """Import `sanity_check` when it is first asked for: it brings torch and the plots, which `import` should not."""
     if name == "sanity_check":
-        from ticketlib.sanity import sanity_check
+        from ticketlib.analysis.sanity import sanity_check
 
         return sanity_check
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,8 +6,9 @@ import signal
 import sys
 from pathlib import Path
 
-from ticketlib import commands, grids, profiles
+from ticketlib import commands
 from ticketlib.errors import TicketError
+from ticketlib.experiments import grids, profiles
 
 
 def main(arguments=None):

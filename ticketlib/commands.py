@@ -6,23 +6,16 @@ import sys
 import time
 from dataclasses import replace
 
-from ticketlib import audit as audits
-from ticketlib import (
-    backends,
-    campaign,
-    data,
-    experiment,
-    grids,
-    journal,
-    machine,
-    nb,
-    probes,
-    profiles,
-    progress,
-)
-from ticketlib.campaign import TRIES
+from ticketlib import data
 from ticketlib.errors import TicketError, one_of
-from ticketlib.ledger import Ledger, read_row
+from ticketlib.experiments import audit as audits
+from ticketlib.experiments import campaign, grids, journal, machine, profiles, progress
+from ticketlib.experiments import probe as probes
+from ticketlib.experiments import run as experiment
+from ticketlib.experiments import session as nb
+from ticketlib.experiments import workers as backends
+from ticketlib.experiments.campaign import TRIES
+from ticketlib.experiments.ledger import Ledger, read_row
 from ticketlib.tickets import TICKETS
 
 BACKENDS = ("pool", "ray")
@@ -282,7 +275,7 @@ def commit_rows(options):
         print("no new rows")
         return
     readme(options)
-    from ticketlib import board  # slow to import
+    from ticketbook import board
 
     paths = [rows, "README.md"] + [str(board.history().relative_to(root))] * board.history().is_file()
     subprocess.run(["git", "add", *paths], cwd=root, check=True)
@@ -298,7 +291,9 @@ def _add(ledger, row):
 
 def readme(options):
     """Refresh the verdict table and the benchmarks in README.md, and note verdicts that have changed."""
-    from ticketlib import board, prose, speed
+    from ticketbook import board, speed
+
+    from ticketlib.analysis import words as prose
 
     rows, page = Ledger(nb.book_ledger("laptop")).rows(), nb.book_ledger().parent.parent / "README.md"
     board.record(rows, audits.today())

@@ -10,9 +10,9 @@ from torch import nn
 from torch.func import functional_call
 
 from ticketlib.errors import TicketError, one_of
-from ticketlib.flow import Flow
 from ticketlib.models import prunable
 from ticketlib.ranking import asked_total
+from ticketlib.synflow import Flow
 
 METHODS = {}  # name -> function (Task) -> dict of score tensors
 NEEDS_BATCH = set()  # the methods that look at images and labels

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from ticketlib import batches, graphs, machine
+from ticketlib import batches, graphs
+from ticketlib.experiments import machine
 from ticketlib.models import prunable
 from ticketlib.tickets import REWIND_TO
 

@@ -22,7 +22,7 @@ from pathlib import Path
 if not find_spec("ticketlib"):
     if not Path("ticketlib-book").is_dir():  # it is there after a restart
         subprocess.run(["git", "clone", "-q", "--depth", "1", "{address}", "ticketlib-book"], check=True)
-    sys.path.insert(0, "ticketlib-book")
+    sys.path[:0] = ["ticketlib-book", "ticketlib-book/book"]
     for _name, _package in {packages}.items():
         if not find_spec(_name):
             subprocess.run([sys.executable, "-m", "pip", "install", "-q", _package], check=True)"""

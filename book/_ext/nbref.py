@@ -18,7 +18,7 @@ import hosted
 import nbformat
 from nbclient import NotebookClient
 
-from ticketlib.nb import PARAMETERS
+from ticketlib.experiments.session import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[2]
 TAG = "nbval-check-output"

@@ -8,13 +8,17 @@ import json
 import re
 from pathlib import Path
 
-from ticketlib import corrupt, imagenet, models, prose, ratios, shapes
+from ticketbook import shapes
+
+from ticketlib import corrupt, models, ratios
+from ticketlib.analysis import words as prose
+from ticketlib.analysis.plots import STYLE, style
 from ticketlib.data import CLASSES
 from ticketlib.errors import TicketError
-from ticketlib.ledger import Ledger
-from ticketlib.nb import book_ledger
-from ticketlib.plots import STYLE, style
-from ticketlib.profiles import PROFILES
+from ticketlib.experiments import imagenet
+from ticketlib.experiments.ledger import Ledger
+from ticketlib.experiments.profiles import PROFILES
+from ticketlib.experiments.session import book_ledger
 from ticketlib.tickets import CHECKS
 
 COLUMNS = (

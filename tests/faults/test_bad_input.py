@@ -15,10 +15,13 @@ from papermill.translators import PythonTranslator
 from synthetic import row
 
 from ticketlib import __main__ as command_line
-from ticketlib import campaign, evidence, grids, nb, runs
+from ticketlib.analysis import evidence
 from ticketlib.errors import TicketError
-from ticketlib.ledger import read_row
-from ticketlib.runs import Config
+from ticketlib.experiments import campaign, grids
+from ticketlib.experiments import config as runs
+from ticketlib.experiments import session as nb
+from ticketlib.experiments.config import Config
+from ticketlib.experiments.ledger import read_row
 
 FEW, MANY = 30, 1000
 PROMISE = "a right answer or one clear sentence"

@@ -18,9 +18,12 @@ import torch
 from workshop import ARMS, Here, Toy, bytes_of, conduct, row, smoke_configs, toy_configs
 
 from ticketlib import __main__ as command_line
-from ticketlib import backends, checkpoints, data, experiment, grids, journal
+from ticketlib import data
 from ticketlib.errors import TicketError
-from ticketlib.ledger import Ledger
+from ticketlib.experiments import checkpoints, grids, journal
+from ticketlib.experiments import run as experiment
+from ticketlib.experiments import workers as backends
+from ticketlib.experiments.ledger import Ledger
 from ticketlib.masks import Mask
 
 NET, MASK = torch.nn.Linear(40, 40), Mask({"weight": torch.ones(40, 40).bool()})

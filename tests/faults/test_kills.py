@@ -14,8 +14,9 @@ import pytest
 import workshop
 from workshop import Toy, bytes_of, toy_configs, untimed
 
-from ticketlib import campaign, data
-from ticketlib.ledger import Ledger
+from ticketlib import data
+from ticketlib.experiments import campaign
+from ticketlib.experiments.ledger import Ledger
 
 SCRIPT = Path(workshop.__file__)
 FAULT = "a worker or a whole campaign is killed (kill -9) at a random moment"

@@ -10,9 +10,12 @@ from synthetic import CIFAR, row
 from workshop import bytes_of, kept
 
 from ticketlib import __main__ as command_line
-from ticketlib import audit, campaign, data, evidence, experiment, grids, machine
+from ticketlib import data
+from ticketlib.analysis import evidence
 from ticketlib.errors import TicketError
-from ticketlib.ledger import Ledger, Row, read_row
+from ticketlib.experiments import audit, campaign, grids, machine
+from ticketlib.experiments import run as experiment
+from ticketlib.experiments.ledger import Ledger, Row, read_row
 
 CHECKED = ("kind", "name", "config")  # without these a file is no row
 REFUSED = "refused by name in one sentence; the file is left as it is"

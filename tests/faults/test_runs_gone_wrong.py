@@ -11,9 +11,12 @@ from image_files import write_cifar10
 from synthetic import CIFAR
 from workshop import Here, Toy, conduct, kept, toy_configs
 
-from ticketlib import backends, campaign, data, experiment, grids, images, journal
-from ticketlib.ledger import Ledger
-from ticketlib.runs import parent
+from ticketlib import data, images
+from ticketlib.experiments import campaign, grids, journal
+from ticketlib.experiments import run as experiment
+from ticketlib.experiments import workers as backends
+from ticketlib.experiments.config import parent
+from ticketlib.experiments.ledger import Ledger
 
 ROOM = 256 * 2**20  # bytes beyond those in use
 ASKED = 2**33

@@ -22,8 +22,9 @@ import ray  # noqa: E402
 from ray.cluster_utils import Cluster as Loopback  # noqa: E402
 from workshop import Toy, bytes_of, toy_configs, untimed, without_varying  # noqa: E402
 
-from ticketlib import backends, campaign, progress  # noqa: E402
-from ticketlib.ledger import Ledger  # noqa: E402
+from ticketlib.experiments import campaign, progress  # noqa: E402
+from ticketlib.experiments import workers as backends  # noqa: E402
+from ticketlib.experiments.ledger import Ledger  # noqa: E402
 
 BUSY = 5  # seconds of a run
 

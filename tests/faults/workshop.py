@@ -8,11 +8,13 @@ from pathlib import Path
 
 import torch
 
-from ticketlib import campaign, checkpoints, data, experiment, grids, journal, progress
-from ticketlib.backends import Finished, Pool
-from ticketlib.ledger import Ledger
+from ticketlib import data
+from ticketlib.experiments import campaign, checkpoints, grids, journal, progress
+from ticketlib.experiments import run as experiment
+from ticketlib.experiments.config import parent, streams
+from ticketlib.experiments.ledger import Ledger
+from ticketlib.experiments.workers import Finished, Pool
 from ticketlib.masks import Mask
-from ticketlib.runs import parent, streams
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -1,0 +1,1 @@
+"""What the pages of the book compute from rows."""

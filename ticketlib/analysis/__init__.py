@@ -1,0 +1,1 @@
+"""From rows to words with intervals, and the same for a pruner from outside."""

@@ -1,0 +1,1 @@
+"""What a run is, carrying runs out, and the rows they leave."""

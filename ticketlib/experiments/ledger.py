@@ -1,0 +1,261 @@
+"""The ledger: one small JSON file a run, named by the hash of its configuration, never half-written."""
+
+import base64
+import contextlib
+import errno
+import gc
+import hashlib
+import json
+import math
+import os
+import re
+import tempfile
+import time
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ticketlib.errors import TicketError
+from ticketlib.experiments.config import DEFAULTS, Config
+
+NAME = re.compile(r"[0-9a-f]{16}")
+KINDS = ("run", "probe", "audit")
+LONGEST = 2**22  # bytes of a row's file
+# How a row's file is opened: a link could lead out of the folder, and a pipe would be waited for.
+ALONE = lambda path, flags: os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # noqa: E731
+MARKUP = re.compile(r"[<>&'`$|\\\[\]{}\x00-\x1f\x7f-\U0010ffff]")  # what could mean something to a page
+PLAIN = bytes(code for code in range(128) if not MARKUP.match(chr(code)))
+BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+SEED = "\0"  # stands where a seed will stand in what is hashed; no sound text has it
+ABANDONED = 3600  # seconds after which a file that was never moved into place is swept away
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+NUMBER, COUNT, TEXT = "a finite number", "a whole number, at least 0", "text"
+FIELDS = {  # what a field must be, where it is there; others may be anything
+    "arm": TEXT, "device": TEXT, "code": TEXT, "mask_digest": TEXT, "parent": TEXT, "parent_checkpoint": TEXT,
+    "checkpoint": TEXT, "correct": TEXT, "threads": COUNT, "num_test": COUNT, "num_classes": COUNT, "images": COUNT,
+    "accuracy": NUMBER, "best_accuracy": NUMBER, "loss": NUMBER, "seconds": NUMBER, "train_seconds": NUMBER,
+    "eval_seconds": NUMBER, "images_per_second": NUMBER, "achieved_sparsity": NUMBER, "effective_sparsity": NUMBER,
+    "classifier_share": NUMBER, "movable_share": NUMBER, "overlap": NUMBER, "chance": NUMBER, "ceiling": NUMBER,
+    "diverged": "true or false", "curve": "a list", "empty_layers": "a list", "keep_counts": "an object",
+    "control": "an object", "versions": "an object", "sizes": "an object",
+}  # fmt: skip
+SOUND = {
+    TEXT: lambda value: isinstance(value, str),
+    COUNT: lambda value: type(value) is int and value >= 0,
+    NUMBER: lambda value: type(value) is int or (type(value) is float and math.isfinite(value)),
+    "true or false": lambda value: isinstance(value, bool),
+    "a list": lambda value: isinstance(value, list),
+    "an object": lambda value: isinstance(value, dict),
+}
+_SOUND = {}  # configurations checked in this process, seeds apart: fields, text hashed before the seed, and after
+
+
+def pack_bits(bits):
+    """Bool array (n,) as base64 text, eight to a byte."""
+    return base64.b64encode(np.packbits(np.asarray(bits, bool)).tobytes()).decode()
+
+
+def unpack_bits(text, n):
+    """Inverse of `pack_bits`: bool array (n,)."""
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n).astype(bool)
+
+
+def name_of(configuration):
+    """The 16 hexadecimal digits that name a plain dictionary, whatever the order of its keys."""
+    return _digest(json.dumps(configuration, sort_keys=True))
+
+
+def _digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Row(dict):
+    """One ledger row: a dictionary with keys kind, name, config and what was measured."""
+
+    def __missing__(self, key):
+        raise TicketError(f"row {self.get('name')} has no {key!r}; it was not measured.")
+
+    @cached_property
+    def config(self):
+        """The run's configuration: Config for a run, a plain dictionary for a probe."""
+        return Config.from_dict(self["config"]) if self["kind"] == "run" else self["config"]
+
+    @property
+    def correct(self):
+        """Which test images were classified rightly: bool (num_test,)."""
+        return unpack_bits(self["correct"], self["num_test"])
+
+
+def read_row(path):
+    """Read and check one row.
+
+    Raises: TicketError, naming the file, if it does not parse, lacks a field, has one of another type or with markup in
+        its text, or its name is not its hash.
+    """
+    file_name = os.path.basename(path)
+    try:
+        with open(path, "rb", buffering=0, opener=ALONE) as file:
+            octets = file.read(min(os.fstat(file.fileno()).st_size, LONGEST + 1))
+        text = octets.decode()
+        values = DECODER.decode(text) if len(octets) <= LONGEST else _refuse("so long a text")
+    except (ValueError, OSError, RecursionError) as error:
+        raise TicketError(
+            f"ledger row {file_name} cannot be read ({type(error).__name__}); it must be JSON, {LONGEST} bytes at most."
+        ) from None
+    try:
+        return _checked(values, text, file_name.removesuffix(".json"))
+    except TicketError as error:
+        raise TicketError(f"ledger row {file_name}: {error}") from None
+
+
+def _refuse(text):
+    raise ValueError(text)
+
+
+DECODER = json.JSONDecoder(parse_constant=_refuse)
+
+
+def _checked(values, text, stem):
+    if not isinstance(values, dict) or values.get("kind") not in KINDS or not isinstance(values.get("config"), dict):
+        raise TicketError(f"it is not a row; it needs a config and a kind, one of {', '.join(KINDS)}.")
+    _check_text(text)
+    row = Row(values)
+    config = row["config"]
+    row.config, name = _run_config(config) if row["kind"] == "run" else (config, name_of(config))
+    if not name == stem == row.get("name"):
+        raise TicketError(f"it has a configuration whose hash is {name}; the two must agree.")
+    for field, value in row.items():
+        if field in FIELDS and not SOUND[FIELDS[field]](value):
+            raise TicketError(f"it has {field} {row[field]!r:.40}; it must be {FIELDS[field]}.")
+    if row["kind"] == "run":
+        _check_result(row)
+    return row
+
+
+def _run_config(values):
+    """A run's Config and its name; rows that differ in nothing but the seed share one check, which saves time."""
+    if type(seed := values.get("seed")) is not int or seed < 0:
+        Config.from_dict(values)  # an error that names the seed
+    others = repr(values | {"seed": 0})
+    if others not in _SOUND:
+        hashed = {key: value for key, value in values.items() if key not in DEFAULTS or value != DEFAULTS[key]}
+        text = json.dumps(hashed | {"seed": SEED}, sort_keys=True)
+        _SOUND[others] = vars(Config.from_dict(values)), *text.split(json.dumps(SEED))
+    fields, before, after = _SOUND[others]
+    config = object.__new__(Config)  # as `dataclasses.replace`, without the checks
+    vars(config).update(fields, seed=seed)
+    return config, _digest(f"{before}{seed}{after}")
+
+
+def _check_result(row):  # a run says whether it diverged, and how good it is if it did not
+    if not row["diverged"] and not 0 <= row["accuracy"] <= 100:
+        raise TicketError(f"it has accuracy {row['accuracy']}; it must be in percent, 0 to 100.")
+    if "images_per_second" in row and row["images_per_second"] <= 0:
+        raise TicketError(f"it has images_per_second {row['images_per_second']}; it must be more than 0.")
+    if "correct" in row:
+        octets = -(-row["num_test"] // 8)
+        wanted = 4 * -(-octets // 3)
+        if not BASE64.fullmatch(row["correct"]) or len(row["correct"]) != wanted:
+            raise TicketError(f"it has correct of {len(row['correct'])} letters; it must be base64 of {octets} bytes.")
+
+
+def _check_text(text):
+    """No text in a row may mean anything to a page that shows it."""
+    inside = "".join(text.split('"')[1::2])
+    if not inside.isascii() or inside.encode().translate(None, PLAIN):  # some times as fast as the search
+        found = MARKUP.search(inside)[0]
+        raise TicketError(f"it has {found!r} in its text; letters, digits and ordinary signs are allowed.")
+
+
+def _file(name):
+    if not NAME.fullmatch(name):
+        raise TicketError(f"row name {name!r} is not allowed; it must be 16 hexadecimal digits.")
+    return f"{name}.json"
+
+
+class Ledger:
+    """A folder of rows. Rows are only ever added; a row that exists is never written again."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def path(self, name):
+        """Where a row lies; TicketError if the name is not 16 hexadecimal digits."""
+        return self.folder / _file(name)
+
+    def __contains__(self, name):
+        return self.path(name).is_file()
+
+    def __getitem__(self, name):
+        return read_row(os.path.join(self.folder, _file(name)))
+
+    def names(self):
+        """Names of all rows, sorted."""
+        files = os.listdir(self.folder) if self.folder.is_dir() else []
+        return sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
+
+    def rows(self):
+        """All rows, sorted by name; TicketError names the first that is unsound."""
+        on = gc.isenabled()
+        gc.disable()  # all that is made here is kept, and each collection would walk through all of it
+        try:
+            return [self[name] for name in self.names()]
+        finally:
+            if on:
+                gc.enable()
+
+    def add(self, row):
+        """Write a row to a temporary name and move it into place; keep the row that is there already.
+
+        Returns: True if the row was added, False if another process was first.
+        """
+        if row["kind"] not in KINDS:
+            raise TicketError(f"row kind {row['kind']!r} is for no ledger; allowed: {', '.join(KINDS)}.")
+        path = self.path(row["name"])
+        try:
+            text = json.dumps(row, sort_keys=True, indent=0, allow_nan=False) + "\n"
+        except ValueError:
+            raise TicketError(f"row {row['name']} holds nan or infinity; leave out what is not a number.") from None
+        _checked(json.loads(text), text, row["name"])  # what could not be read again is never written
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)  # mkstemp's is private
+            return _settle(temporary, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+    def sweep(self):
+        """Remove what a process that was killed while it wrote a row has left behind."""
+        sweep(self.folder)
+
+
+def sweep(folder):
+    """Remove the unfinished files, `.NAME.part`, that killed processes have left in a folder."""
+    for path in folder.glob(".*.part") if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
+
+
+def _settle(temporary, path):
+    """Give a finished file its name unless the name is taken; returns whether it was free."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        # A file system without hard links. If two processes come here within microseconds the later row stays: both are
+        # whole, and of the same configuration.
+        if path.exists():
+            return False
+        os.replace(temporary, path)
+    return True

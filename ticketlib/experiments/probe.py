@@ -1,0 +1,135 @@
+"""Probes: ledger rows of what needs images or a trained net but no ticket training: keep counts, overlaps."""
+
+import time
+from dataclasses import replace
+
+from ticketlib import effective as paths
+from ticketlib import masks, tickets
+from ticketlib.errors import TicketError
+from ticketlib.experiments import checkpoints, machine
+from ticketlib.experiments import run as experiment
+from ticketlib.experiments.config import DEFAULTS, RECIPE, parent, streams
+from ticketlib.experiments.ledger import Row, name_of
+from ticketlib.tickets import TICKETS
+
+FIELDS = (
+    "recipe", "dataset", "fingerprint", "network", "width", "stem_stride", "ticket", "sparsity", "seed", "corruption",
+    "linear", "variant", "min_per_layer", "per_class",
+)  # fmt: skip
+PLAIN = {"linear": "own", "variant": "default", "min_per_layer": 0, "recipe": RECIPE}
+SECOND_ORDER = "order2"  # the stream of the dense net from which the ceiling of LT's overlap comes
+
+
+def configuration(config):
+    """What names the probe of a run's mask: the fields of its Config that decide the mask, and its parent's name."""
+    values, before = config.as_dict(), parent(config)
+    found = {"probe": "mask"} | {what: values[what] for what in FIELDS}
+    if config.scoring != DEFAULTS["scoring"]:  # a later field: at its default it stays out of the name
+        found["scoring"] = config.scoring
+    return found | ({"parent": before.name} if before else {})
+
+
+def name(config):
+    """The name of the probe row of a run's mask."""
+    return name_of(configuration(config))
+
+
+def is_plain(row):
+    """Whether a row is a probe of this recipe and of the book's own scores, with no option."""
+    own = row["kind"] == "probe" and all(row["config"][what] == value for what, value in PLAIN.items())
+    return own and "scoring" not in row["config"]
+
+
+class Prober:
+    """Finds masks and describes them; keeps the last scores, so that other sparsities cost next to nothing."""
+
+    def __init__(self, dataset, cache=None):
+        self.dataset, self.cache = dataset, cache
+        self.scores = {}  # (configuration without sparsity, stream of the scoring batch) -> (scores, controls)
+
+    def measure(self, config):
+        """Find a ticket's mask and describe it beside the clean one; nothing is trained.
+
+        Arguments: config, runs.Config of the data set.
+        Returns: ledger.Row with keep_counts, sizes, empty_layers, effective_sparsity, movable_share, classifier_share;
+            for masks of scores the effective sparsity once rearranged; and, where the ticket looks at data, `overlap`
+            and `chance` with the clean mask and `ceiling`, the overlap of the clean masks of two scoring batches, and
+            on clean data the keep counts of the second of these. For a corrupted ticket of a trained net these are the
+            masks of the clean net and of one trained in a second data order, where the cache has both; the keep counts
+            of the latter stand with it.
+        Raises: TicketError if a trained net is needed and the cache does not have it.
+        """
+        if TICKETS[config.ticket].rounds:
+            raise TicketError(f"ticket {config.ticket!r} is not allowed in a probe; its mask takes rounds of training.")
+        began, model = time.perf_counter(), experiment.build(config, self.dataset)
+        mask, control = self._mask(config, model)
+        values = configuration(config)
+        row = Row(kind="probe", name=name_of(values), config=values, arm=config.arm, keep_counts=mask.counts)
+        row |= {
+            "sizes": mask.sizes,
+            "empty_layers": mask.empty_layers,
+            "effective_sparsity": self._effective(model, mask),
+            "movable_share": masks.movable_share(mask),
+            "classifier_share": mask.counts[list(mask)[-1]] / mask.kept,
+            "mask_digest": mask.digest(),
+            "control": control,
+        }
+        if TICKETS[config.ticket].counts == "global":  # the masks of rules are drawn by lot anyway
+            moved = masks.rearrange(mask, streams(config)("rearrange"))
+            row["rearranged_effective_sparsity"] = self._effective(model, moved)
+        others = self._others(config)
+        if TICKETS[config.ticket].needs_batch or (others and all(map(self.trained, others))):
+            row |= self._against_clean(config, model, mask)
+        return row | machine.facts("cpu") | {"seconds": round(time.perf_counter() - began, 2)}
+
+    def _effective(self, model, mask):
+        return paths.effective_sparsity(model, mask, self.dataset.train.images.shape[1:])
+
+    def _mask(self, config, model, batch_stream="batch"):
+        trained = self.trained(config)
+        if trained is None and parent(config):
+            raise TicketError(f"checkpoint {parent(config).name} is not in the cache; carry out {config.arm} first.")
+        ticket, stream = config.ticket, streams(config)
+        key = (replace(config, sparsity=config.sparsity if ticket == "synflow" else "0.5"), batch_stream)
+        if key not in self.scores:
+            while len(self.scores) > 3:  # a clean batch, another clean one, a corrupted one, and room for the next
+                self.scores.pop(next(iter(self.scores)))
+            batch, control = experiment.find_batch(config, self.dataset, batch_stream)
+            scores = tickets.find_scores(
+                ticket, model, config.sparsity, stream,
+                trained=trained and trained[0], batch=batch, variant=config.variant,
+                redraw=config.scoring == "authors",
+            )  # fmt: skip
+            self.scores[key] = scores, control
+        scores, control = self.scores[key]
+        options = {"linear": config.linear, "min_per_layer": config.min_per_layer}
+        return tickets.mask_of(ticket, scores, model, config.sparsity, stream, **options), control
+
+    def trained(self, config):
+        """The trained net a ticket scores, as checkpoints.load gives it; None if there is none in the cache."""
+        before = parent(config)
+        return checkpoints.load(before.name, folder=self.cache) if before else None
+
+    def ready(self, config):
+        """Whether the cache has every trained net that a ticket's probe is made from, those it is held against too."""
+        return all(map(self.trained, [config, *self._others(config)]))
+
+    def _others(self, config):
+        """What the mask of a net trained on noise is held against: the clean net's, and that of a second data order."""
+        clean = replace(config, corruption="none")
+        return [clean, replace(clean, order=SECOND_ORDER)] if config.corruption in ("labels", "pixels", "both") else []
+
+    def _against_clean(self, config, model, mask):
+        clean = replace(config, corruption="none")
+        first, _ = self._mask(clean, model)
+        if TICKETS[config.ticket].needs_batch:
+            second, _ = self._mask(clean, model, "second batch")
+        else:
+            second, _ = self._mask(replace(clean, order=SECOND_ORDER), model)
+        found = {
+            "overlap": masks.overlap(mask, first),
+            "chance": masks.chance_overlap(mask, first),
+            "ceiling": masks.overlap(second, first),
+        }
+        seen = config == clean or not TICKETS[config.ticket].needs_batch  # scores of a batch: once, with the clean mask
+        return found | ({"second_keep_counts": second.counts} if seen else {})
