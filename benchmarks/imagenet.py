@@ -13,7 +13,7 @@ from timing import busy_share
 from ticketlib.errors import TicketError
 from ticketlib.experiments import imagenet, machine
 from ticketlib.experiments.ledger import Ledger
-from ticketlib.experiments.session import book_ledger
+from ticketlib.experiments.places import book_ledger
 
 
 def main():

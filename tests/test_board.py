@@ -9,13 +9,13 @@ from docutils.core import publish_string
 from myst_parser.parsers.docutils_ import Parser
 from synthetic import arms, book, row
 from ticketbook import board, pages, pilot, reading
+from ticketbook.claims_1 import CLAIMS
 
 from ticketlib.analysis import evidence
 from ticketlib.experiments import session as nb
-from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.ledger import Ledger, Row
+from ticketlib.experiments.places import ROOT, book_ledger
 from ticketlib.experiments.profiles import PROFILES
-from ticketlib.experiments.session import ROOT, book_ledger
 
 MEANS = {"snip": 80.0, "grasp": 79.0, "lt": 81.0, "smart": 80.9, "uniform": 70.0}
 MAY_BE_EMPTY = ("board_barred", "board_hidden", "board_otherwise", "half_margin", "noise_learned",

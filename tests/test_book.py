@@ -12,8 +12,9 @@ import yaml
 from site_build import Page, build, copy_of, from_script
 
 from ticketlib.experiments.ledger import KINDS, Ledger
+from ticketlib.experiments.places import book_ledger
 from ticketlib.experiments.profiles import PROFILES
-from ticketlib.experiments.session import PARAMETERS, book_ledger
+from ticketlib.experiments.session import PARAMETERS
 
 MAX_PAGE, MAX_SITE = 300_000, 25_000_000  # bytes
 READ_BY_SCRIPTS = ("explore", "run", "ratios")  # pages whose fragment is no anchor, but what to show

@@ -13,7 +13,7 @@ from ticketbook import checks, overlaps, spent
 
 from ticketlib import data
 from ticketlib.analysis import plots
-from ticketlib.experiments import campaign, chapters, grids, profiles
+from ticketlib.experiments import campaign, chapters, grids, places, profiles
 from ticketlib.experiments import probe as probes
 from ticketlib.experiments import session as nb
 from ticketlib.experiments.ledger import Ledger, Row
@@ -285,7 +285,7 @@ def shown(name, ledger, folder):
     out = folder / f"{name}.ipynb"
     given = {"profile": "laptop", "source": "stored", "ledger": str(ledger)}
     options = [word for key, value in given.items() for word in ("-p", key, value)]
-    command = [sys.executable, "-m", "papermill", str(nb.ROOT / "notebooks" / out.name), str(out), *options]
+    command = [sys.executable, "-m", "papermill", str(places.ROOT / "notebooks" / out.name), str(out), *options]
     done = subprocess.run([*command, "-k", "python3", "--no-progress-bar"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     outputs = [output for cell in json.loads(out.read_text())["cells"] for output in cell.get("outputs", ())]

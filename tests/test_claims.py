@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ticketbook import verdicts_1 as verdicts
+from ticketbook.claims_1 import CLAIMS, CONFIDENCE, Claim, Comparison, Part
+from ticketbook.verdicts_1 import FAILS, HOLDS, IN_PART, NOT_DEFINED, NOT_RUN, PROVISIONAL, UNDECIDED, Flags
 
-from ticketlib.analysis import verdicts
-from ticketlib.analysis.verdicts import FAILS, HOLDS, IN_PART, NOT_DEFINED, NOT_RUN, PROVISIONAL, UNDECIDED, Flags
 from ticketlib.errors import TicketError
-from ticketlib.experiments.claims import CLAIMS, CONFIDENCE, Claim, Comparison, Part
 
 N = 6
 STILL = np.array([-0.2, 0.1, 0.2, -0.1, 0.15, -0.1])  # points a seed, all about zero

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 from synthetic import arms, row, row_of
+from ticketbook.claims_1 import CLAIMS
 
 from ticketlib.analysis import evidence
 from ticketlib.errors import TicketError
-from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.ledger import Ledger, Row
 
 FOUND = {"snip": 80.0, "grasp": 79.0, "lt": 81.0}

@@ -5,9 +5,9 @@ import json
 import pytest
 from synthetic import CIFAR
 from ticketbook import faults, gpus
+from ticketbook.claims_1 import CLAIMS
 
 from ticketlib.experiments import grids
-from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.config import parent
 
 

@@ -4,10 +4,10 @@ import hashlib
 
 import pytest
 from synthetic import CIFAR
+from ticketbook.claims_1 import CLAIMS
 
 from ticketlib.errors import TicketError
 from ticketlib.experiments import grids
-from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.profiles import PROFILES, Images
 
 SIZES = {"pilot": (63, 36.75), "engines": (15, 3.75), "step1": (410, 405), "step2": (57, 57), "step3": (30, 27.75),

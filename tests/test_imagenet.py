@@ -8,15 +8,15 @@ import rowdata
 import torch
 from matplotlib.figure import Figure
 from ticketbook import answers, limits, observations, replies
+from ticketbook import verdicts_1 as verdicts
 from ticketbook.answers import Facts
 from ticketbook.reviewers import ITEMS
 
 from ticketlib import ratios
-from ticketlib.analysis import verdicts
 from ticketlib.errors import TicketError
 from ticketlib.experiments import imagenet, machine
 from ticketlib.experiments.ledger import Ledger, Row, name_of, read_row
-from ticketlib.experiments.session import ROOT, book_ledger
+from ticketlib.experiments.places import ROOT, book_ledger
 
 STORED = imagenet.load()
 

@@ -10,6 +10,7 @@ import pytest
 import toy_notebook
 
 from ticketlib.errors import TicketError
+from ticketlib.experiments import places
 from ticketlib.experiments import session as nb
 
 GIVEN = {"profile": "smoke", "source": "run", "ledger": "", "seeds": 0, "device": "auto", "data_root": ""}
@@ -83,25 +84,25 @@ def test_runs_go_to_a_folder_a_profile_outside_the_repository(monkeypatch, tmp_p
     assert nb.check(given()).ledger == tmp_path.resolve() / "ticketlib" / "ledger" / "smoke"
     monkeypatch.delenv("XDG_DATA_HOME")
     folder = nb.check(given(profile="paper")).ledger
-    assert folder.is_relative_to(Path.home().resolve()) and not folder.is_relative_to(nb.ROOT)
+    assert folder.is_relative_to(Path.home().resolve()) and not folder.is_relative_to(places.ROOT)
     monkeypatch.setenv("TICKETLIB_LEDGER", str(tmp_path / "mine"))
     assert nb.check(given()).ledger == tmp_path.resolve() / "mine" / "smoke"
 
 
 def test_stored_rows_are_the_books_own_unless_a_folder_is_named(tmp_path):
-    assert nb.check(given(source="stored", profile="laptop")).ledger == nb.ROOT / "book" / "ledger" / "laptop"
+    assert nb.check(given(source="stored", profile="laptop")).ledger == places.ROOT / "book" / "ledger" / "laptop"
     assert nb.check(given(source="stored", ledger=str(tmp_path))).ledger == tmp_path.resolve()
     assert "not a folder" in message(source="stored", ledger=str(tmp_path / "none"))
 
 
 def test_no_run_writes_the_books_ledger(monkeypatch, tmp_path):
-    inside = nb.book_ledger() / "smoke" / "deeper"
+    inside = places.book_ledger() / "smoke" / "deeper"
     link = tmp_path / "link"
-    link.symlink_to(nb.book_ledger(), target_is_directory=True)
-    roundabout = os.path.join(nb.ROOT, "book", "..", "book", "ledger")
-    for folder in (nb.book_ledger(), inside, roundabout, link, link / "smoke"):
+    link.symlink_to(places.book_ledger(), target_is_directory=True)
+    roundabout = os.path.join(places.ROOT, "book", "..", "book", "ledger")
+    for folder in (places.book_ledger(), inside, roundabout, link, link / "smoke"):
         assert "the book's own" in message(ledger=str(folder))
-    monkeypatch.setenv("TICKETLIB_LEDGER", str(nb.book_ledger()))
+    monkeypatch.setenv("TICKETLIB_LEDGER", str(places.book_ledger()))
     assert "the book's own" in message()
 
 
@@ -128,7 +129,7 @@ def test_provenance_counts_devices_and_names_rows(monkeypatch):
     nb.provenance(nb.check(given(source="stored")), rows)
     assert "| rows | 2 |" in shown[0] and "a chip (2 rows)" in shown[0] and "torch 2 (1 rows)" in shown[0]
     assert "| hours | 0.50 |" in shown[0] and "threads" not in shown[0]
-    assert "a" * 16 in shown[0] and str(nb.ROOT) not in shown[0]
+    assert "a" * 16 in shown[0] and str(places.ROOT) not in shown[0]
 
 
 def papermill(folder, source, *given):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imread
+from ticketbook.claims_1 import CLAIMS
 
 from ticketlib.analysis import plots
 from ticketlib.analysis.stats import Estimate
 from ticketlib.errors import TicketError
-from ticketlib.experiments.claims import CLAIMS
 
 SEEDS = [-0.4, 0.1, 0.6]
 CELL = SEEDS, Estimate(0.1, -0.9, 1.1, 3, 0.5, 0.95)

@@ -4,12 +4,12 @@ import csv
 
 import pytest
 from ticketbook import published
+from ticketbook.claims_1 import CLAIMS
 from ticketbook.published import AGAIN, CONTRASTS, CORRUPTED, HYBRID, ITERATED, MOVED, UNIFORM
 from ticketbook.sources import SOURCES
 
 from ticketlib.analysis import plots
 from ticketlib.errors import TicketError
-from ticketlib.experiments.claims import CLAIMS
 
 
 def points(panel, source=None, least=0.0):

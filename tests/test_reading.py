@@ -12,12 +12,12 @@ import yaml
 from docutils import nodes
 from synthetic import arms, row, row_of
 from ticketbook import baselines, checks, drawings, pages, pilot, pipeline, reading, replies, spent
+from ticketbook.claims_1 import CLAIMS
 
 from ticketlib import ratios
 from ticketlib.experiments import grids, profiles
-from ticketlib.experiments.claims import CLAIMS
+from ticketlib.experiments.places import ROOT
 from ticketlib.experiments.profiles import Images
-from ticketlib.experiments.session import ROOT
 
 PILOT = {"recipe": 0, "held_out": 5000, "epochs": 10}
 

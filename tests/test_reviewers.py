@@ -5,18 +5,18 @@ import re
 import pytest
 from synthetic import CIFAR, arms, row
 from ticketbook import answers, board, observations, pages, replies
+from ticketbook import verdicts_1 as verdicts
 from ticketbook.answers import Answer, Facts, Need, Pair, Piece
 from ticketbook.reviewers import ITEMS, TOTAL
 
 from ticketlib import models, ratios
-from ticketlib.analysis import verdicts
 from ticketlib.errors import TicketError
 from ticketlib.experiments import grids
 from ticketlib.experiments import probe as probes
 from ticketlib.experiments.config import lineage
 from ticketlib.experiments.ledger import Ledger, Row
+from ticketlib.experiments.places import book_ledger
 from ticketlib.experiments.profiles import PROFILES
-from ticketlib.experiments.session import book_ledger
 
 IDS = (
     [f"R1.{k}" for k in range(1, 5)] + [f"R2.{k}" for k in range(1, 15)] + [f"R3.{k}" for k in range(1, 4)]

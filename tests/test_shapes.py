@@ -5,7 +5,7 @@ import pytest
 from ticketbook import shapes
 
 from ticketlib import ratios
-from ticketlib.experiments import session as nb
+from ticketlib.experiments import places
 from ticketlib.experiments.grids import PROBED, SHAPES
 from ticketlib.experiments.ledger import Ledger, Row, name_of
 
@@ -75,6 +75,6 @@ def test_rows_of_options_and_other_seeds_are_left_out():
 
 
 def test_the_books_own_rows_have_an_answer_for_every_method():
-    found = shapes.found_in(Ledger(nb.book_ledger("paper")).rows())
+    found = shapes.found_in(Ledger(places.book_ledger("paper")).rows())
     assert all(shapes.follows(found, ticket)[0] in WORDS for ticket in shapes.METHODS)
     assert list(shapes.panels(found, "0.98")) == list(shapes.NETWORKS.values())

@@ -14,7 +14,7 @@ from ticketlib.analysis import words as prose
 from ticketlib.errors import TicketError
 from ticketlib.experiments import config as runs
 from ticketlib.experiments import grids, profiles
-from ticketlib.experiments.session import ROOT
+from ticketlib.experiments.places import ROOT
 
 
 @pytest.fixture

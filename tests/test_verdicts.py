@@ -4,12 +4,12 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ticketbook import verdicts_1 as verdicts
+from ticketbook.claims_1 import CONFIDENCE
+from ticketbook.verdicts_1 import FAILS, HOLDS, IN_PART, NOT_DEFINED, NOT_RUN, PROVISIONAL, UNDECIDED, Flags
 
-from ticketlib.analysis import verdicts
 from ticketlib.analysis.stats import Estimate
-from ticketlib.analysis.verdicts import FAILS, HOLDS, IN_PART, NOT_DEFINED, NOT_RUN, PROVISIONAL, UNDECIDED, Flags
 from ticketlib.errors import TicketError
-from ticketlib.experiments.claims import CONFIDENCE
 
 N = 6
 unhurried = settings(deadline=None)  # a busy machine is no failure

@@ -9,10 +9,9 @@ from dataclasses import replace
 from ticketlib import data
 from ticketlib.errors import TicketError, one_of
 from ticketlib.experiments import audit as audits
-from ticketlib.experiments import campaign, grids, journal, machine, profiles, progress
+from ticketlib.experiments import campaign, grids, journal, machine, places, profiles, progress
 from ticketlib.experiments import probe as probes
 from ticketlib.experiments import run as experiment
-from ticketlib.experiments import session as nb
 from ticketlib.experiments import workers as backends
 from ticketlib.experiments.campaign import TRIES
 from ticketlib.experiments.ledger import Ledger, read_row
@@ -33,7 +32,7 @@ def _ledger(options):
     one_of("profile", options.profile, profiles.PROFILES)
     if options.ledger and options.ledger.exists() and not options.ledger.is_dir():
         raise TicketError(f"ledger {str(options.ledger)!r} is a file; it must be a folder, which may still be missing.")
-    return Ledger(options.ledger or nb.book_ledger() / options.profile)
+    return Ledger(options.ledger or places.book_ledger() / options.profile)
 
 
 def _grid(options):
@@ -249,7 +248,7 @@ def _audit_jobs(options, ledger, rows):
 
 def show(options):
     """Print one row of the ledger."""
-    folders = [options.ledger] if options.ledger else sorted(p for p in nb.book_ledger().iterdir() if p.is_dir())
+    folders = [options.ledger] if options.ledger else sorted(p for p in places.book_ledger().iterdir() if p.is_dir())
     for ledger in map(Ledger, folders):
         if options.name in ledger:
             print(json.dumps(ledger[options.name], indent=1, sort_keys=True))
@@ -259,7 +258,7 @@ def show(options):
 
 def commit_rows(options):
     """Copy finished rows into the book's ledger, refresh README's table, and commit both."""
-    root, found = nb.book_ledger().parent.parent, {}
+    root, found = places.book_ledger().parent.parent, {}
     if not options.source.is_dir():
         raise TicketError(f"folder {str(options.source)!r} is not there; it holds a folder of rows for each profile.")
     for path in sorted([*options.source.glob("*/*.json"), *options.source.glob("*/audits/*.json")]):
@@ -267,8 +266,8 @@ def commit_rows(options):
         one_of("profile (the folder's name)", place.parts[0], profiles.PROFILES)
         found[path] = place, read_row(path)  # an unsound one is refused before anything is copied
     for place, row in found.values():
-        _add(Ledger(nb.book_ledger() / place), row)
-    rows = f"{nb.book_ledger().relative_to(root)}/*.json"  # git's own star, which crosses folders
+        _add(Ledger(places.book_ledger() / place), row)
+    rows = f"{places.book_ledger().relative_to(root)}/*.json"  # git's own star, which crosses folders
     status = ["git", "status", "--porcelain", "--untracked-files=all", "--", rows]  # those of a call cut short as well
     added = len(subprocess.run(status, cwd=root, check=True, capture_output=True, text=True).stdout.splitlines())
     if not added:
@@ -295,7 +294,7 @@ def readme(options):
 
     from ticketlib.analysis import words as prose
 
-    rows, page = Ledger(nb.book_ledger("laptop")).rows(), nb.book_ledger().parent.parent / "README.md"
+    rows, page = Ledger(places.book_ledger("laptop")).rows(), places.book_ledger().parent.parent / "README.md"
     board.record(rows, audits.today())
     prose.write_between(page, "board", board.table(rows))
     prose.write_between(page, "bench", speed.in_short(speed.load()))

@@ -12,7 +12,7 @@ from sphinx.errors import ExtensionError
 from ticketbook import board, pages
 
 from ticketlib.experiments.ledger import Ledger
-from ticketlib.experiments.session import book_ledger
+from ticketlib.experiments.places import book_ledger
 
 BRANCH = "main"
 ON_MASKS = ("07_corrupted_ratios", "08_depth_or_size", "11_sparse_end", "12_imagenet")

@@ -17,8 +17,8 @@ from ticketlib.data import CLASSES
 from ticketlib.errors import TicketError
 from ticketlib.experiments import imagenet
 from ticketlib.experiments.ledger import Ledger
+from ticketlib.experiments.places import book_ledger
 from ticketlib.experiments.profiles import PROFILES
-from ticketlib.experiments.session import book_ledger
 from ticketlib.tickets import CHECKS
 
 COLUMNS = (

@@ -6,11 +6,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ticketbook import board
-from ticketlib.analysis import evidence, stats, verdicts
+from ticketbook import verdicts_1 as verdicts
+from ticketbook.claims_1 import CLAIMS
+from ticketlib.analysis import evidence, stats
 from ticketlib.analysis.words import signed
 from ticketlib.errors import TicketError, one_of
 from ticketlib.experiments import campaign, grids
-from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.config import lineage
 from ticketlib.experiments.profiles import PROFILES, Images
 

@@ -5,12 +5,13 @@ import textwrap
 from collections import Counter
 
 from ticketbook import checks, drawings
-from ticketlib.analysis import evidence, verdicts
+from ticketbook import verdicts_1 as verdicts
+from ticketbook.claims_1 import CLAIMS
+from ticketlib.analysis import evidence
 from ticketlib.analysis.words import points, signed, span
-from ticketlib.experiments import session as nb
-from ticketlib.experiments.claims import CLAIMS
+from ticketlib.experiments import places
 
-PROTOCOL = nb.ROOT / "book" / "protocol_1.json"  # of version 1: margin and n, written by hand once, before its runs
+PROTOCOL = places.ROOT / "book" / "protocol_1.json"  # of version 1: margin and n, written by hand once, before its runs
 BADGES = {"holds": "success", "holds in part": "warning", "does not hold": "danger", "undecided": "secondary"}
 NO_WORD = "no verdict"  # in the history: not run, provisional, not defined here
 SEEN = 3  # margins from zero to the edge of a drawn effect; what lies beyond is drawn at the edge
@@ -253,7 +254,7 @@ def scope():
 
 def history():
     """The file that keeps every change of a verdict with its date; it is there from the first verdict on."""
-    return nb.book_ledger().parent / "verdicts.json"
+    return places.book_ledger().parent / "verdicts.json"
 
 
 def record(rows, date):

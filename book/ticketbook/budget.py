@@ -3,8 +3,9 @@
 import numpy as np
 
 from ticketbook import checks, pilot
+from ticketbook import verdicts_1 as verdicts
 from ticketbook.pilot import CONTRASTS, FLAT, cells, flat_from, paired
-from ticketlib.analysis import evidence, stats, verdicts
+from ticketlib.analysis import evidence, stats
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import signed

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ticketbook import verdicts_1 as verdicts
+from ticketbook.claims_1 import CONFIDENCE, Comparison
 from ticketlib import ratios
-from ticketlib.analysis import evidence, plots, stats, verdicts
+from ticketlib.analysis import evidence, plots, stats
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import signed, title
 from ticketlib.experiments import campaign, chapters, grids, profiles
 from ticketlib.experiments import config as runs
-from ticketlib.experiments.claims import CONFIDENCE, Comparison
 from ticketlib.experiments.ledger import Ledger, Row
 
 STEPS = ("step1", "step2", "step3", "step4", "step6")  # the grids whose rows these chapters show

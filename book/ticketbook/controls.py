@@ -6,7 +6,8 @@ import statistics
 import numpy as np
 
 from ticketbook import checks, gpus, overlaps
-from ticketlib.analysis import evidence, plots, stats, verdicts
+from ticketbook import verdicts_1 as verdicts
+from ticketlib.analysis import evidence, plots, stats
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import span, title
 from ticketlib.experiments.profiles import PROFILES

@@ -7,8 +7,9 @@ import numpy as np
 from scipy.special import entr
 
 from ticketbook import board, overlaps, shares
+from ticketbook import verdicts_1 as verdicts
 from ticketlib import ratios
-from ticketlib.analysis import evidence, verdicts
+from ticketlib.analysis import evidence
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import span, title

@@ -9,7 +9,7 @@ from ticketbook import gpus
 from ticketlib.analysis import words as prose
 from ticketlib.errors import TicketError
 from ticketlib.experiments import profiles
-from ticketlib.experiments.session import ROOT
+from ticketlib.experiments.places import ROOT
 
 FAULTS = ROOT / "book" / "reference" / "faults.json"  # written by `make faults`, from the tests' outcomes
 TWO_NODES = ROOT / "book" / "reference" / "two_nodes.json"  # written by `make test-ray`

@@ -2,12 +2,12 @@
 
 import json
 
+from ticketbook.claims_1 import CLAIMS
 from ticketlib.analysis.words import title
 from ticketlib.experiments import campaign, grids
-from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.config import lineage
+from ticketlib.experiments.places import ROOT
 from ticketlib.experiments.profiles import PROFILES
-from ticketlib.experiments.session import ROOT
 
 PACES = ROOT / "book" / "reference" / "gpu.json"  # written by `make gpu-bench`
 IMAGES = 50_000  # of CIFAR-10's training set

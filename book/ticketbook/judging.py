@@ -3,11 +3,12 @@
 from IPython.display import DisplayHandle, Markdown
 
 from ticketbook import board, checks
-from ticketlib.analysis import evidence, findings, stats, verdicts
+from ticketbook import verdicts_1 as verdicts
+from ticketbook.claims_1 import CLAIMS
+from ticketlib.analysis import evidence, findings, stats
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import span
 from ticketlib.experiments import chapters
-from ticketlib.experiments.claims import CLAIMS
 
 ORDER = (*verdicts.WORDS, *verdicts.NO_VERDICT)
 

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import t as t_distribution
 
-from ticketlib.analysis import evidence, plots, stats, verdicts
+from ticketbook import verdicts_1 as verdicts
+from ticketlib.analysis import evidence, plots, stats
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import signed
 from ticketlib.experiments import grids

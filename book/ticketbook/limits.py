@@ -5,13 +5,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ticketbook import overlaps
+from ticketbook import verdicts_1 as verdicts
 from ticketlib import ratios
-from ticketlib.analysis import evidence, verdicts
+from ticketlib.analysis import evidence
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.plots import kept_axis, style
-from ticketlib.experiments import chapters, grids, profiles
+from ticketlib.experiments import chapters, grids, places, profiles
 from ticketlib.experiments import probe as probes
-from ticketlib.experiments import session as nb
 from ticketlib.experiments.ledger import Ledger
 
 SPARSITIES = (*grids.PROBED, *grids.SPARSE_END)
@@ -45,7 +45,7 @@ def measured(run):
     if run.source == "run":
         _make(run)
     rows = chapters.rows_of(run)
-    beside = Ledger(nb.book_ledger("paper")).rows() if run.profile not in ("smoke", "paper") else []
+    beside = Ledger(places.book_ledger("paper")).rows() if run.profile not in ("smoke", "paper") else []
     shown = dict.fromkeys(("paper" if beside else run.profile, run.profile))
     places = [(of, network) for of in shown for network in profiles.PROFILES[of].networks]
     return cells_in([*beside, *rows], places, run.seeds)

@@ -6,13 +6,14 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from ticketbook import checks, limits, overlaps, shapes, shares
+from ticketbook import verdicts_1 as verdicts
 from ticketbook.answers import Piece
+from ticketbook.claims_1 import CLAIMS
 from ticketlib import ratios
-from ticketlib.analysis import evidence, verdicts
+from ticketlib.analysis import evidence
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import decimal, span, title
 from ticketlib.experiments import grids, imagenet
-from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.config import DEFAULTS
 from ticketlib.experiments.profiles import PROFILES
 from ticketlib.tickets import TICKETS

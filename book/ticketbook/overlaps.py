@@ -6,14 +6,13 @@ from itertools import combinations
 import numpy as np
 
 from ticketbook import shares
+from ticketbook import verdicts_1 as verdicts
 from ticketlib import masks, ratios
-from ticketlib.analysis import verdicts
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import span, title
-from ticketlib.experiments import chapters, grids, profiles
+from ticketlib.experiments import chapters, grids, places, profiles
 from ticketlib.experiments import probe as probes
-from ticketlib.experiments import session as nb
 from ticketlib.experiments.ledger import Ledger
 
 TICKETS = ("snip", "grasp", "lt")  # their masks need data; LT's by way of a trained net
@@ -35,7 +34,7 @@ def measured(run):
     """
     if run.source == "run":
         _make(run)
-    beside = Ledger(nb.book_ledger("paper")).rows() if run.profile != "smoke" else []
+    beside = Ledger(places.book_ledger("paper")).rows() if run.profile != "smoke" else []
     found = pairs_of([*beside, *chapters.rows_of(run)])
     return {key: {seed: pair for seed, pair in found[key].items() if not run.seeds or seed < run.seeds}
             for key in sorted(found, key=lambda key: (key[0], TICKETS.index(key[1]), key[2]))}  # fmt: skip

@@ -3,14 +3,15 @@
 import csv
 
 from ticketbook import board, checks, faults, pilot, reading, repeats, replies
-from ticketlib.analysis import evidence, verdicts
+from ticketbook import verdicts_1 as verdicts
+from ticketbook.claims_1 import CLAIMS, CONFIDENCE
+from ticketlib.analysis import evidence
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import SETTINGS, points, title
 from ticketlib.experiments import campaign, grids, profiles
-from ticketlib.experiments.claims import CLAIMS, CONFIDENCE
 from ticketlib.experiments.ledger import Ledger
+from ticketlib.experiments.places import ROOT, book_ledger
 from ticketlib.experiments.profiles import PROFILES
-from ticketlib.experiments.session import ROOT, book_ledger
 
 REASONS = {  # why `laptop` differs from `paper` in a field of the recipe
     "epochs": "a run takes minutes on a processor; the pilot shows what that changes",

@@ -5,10 +5,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 from ticketbook import board, checks
+from ticketbook.claims_1 import Comparison
 from ticketlib.analysis import evidence, stats
-from ticketlib.experiments import campaign, chapters, grids, profiles
+from ticketlib.experiments import campaign, chapters, grids, places, profiles
 from ticketlib.experiments import session as nb
-from ticketlib.experiments.claims import Comparison
 from ticketlib.experiments.ledger import Ledger
 
 FLAT = 1.0  # points: a smaller step to a longer training counts as flat; the margin from which the protocol started
@@ -68,7 +68,7 @@ def doubled(run):
 
 def of_profile(rows, profile="laptop"):
     """The pilot's rows among others, with the seeds that the profile plans, as `pilot_rows` returns them."""
-    return select(rows, nb.NotebookRun(profile, "stored", nb.book_ledger(profile), 0, "cpu", ""))
+    return select(rows, nb.NotebookRun(profile, "stored", places.book_ledger(profile), 0, "cpu", ""))
 
 
 def configs(run, dataset):

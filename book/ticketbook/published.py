@@ -4,6 +4,7 @@ import csv
 import functools
 from typing import NamedTuple
 
+from ticketbook.claims_1 import CLAIMS
 from ticketbook.sources import LEFT_OUT, SOURCES
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.plots import style
@@ -11,8 +12,7 @@ from ticketlib.analysis.words import DATASETS, NETWORKS, signed
 from ticketlib.analysis.words import span as extent
 from ticketlib.data import CLASSES
 from ticketlib.errors import TicketError, one_of
-from ticketlib.experiments.claims import CLAIMS
-from ticketlib.experiments.session import ROOT
+from ticketlib.experiments.places import ROOT
 
 TABLE = ROOT / "book" / "reference" / "published.csv"
 BANNED = "DO NOT USE"  # how the table's notes mark a row that must not be printed

@@ -6,12 +6,12 @@ from importlib.metadata import version
 import pybtex.database
 
 from ticketbook import baselines, board, checks, controls, drawings, pipeline, spent
-from ticketlib.analysis import evidence, verdicts
+from ticketbook import verdicts_1 as verdicts
+from ticketlib.analysis import evidence
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import points, title
 from ticketlib.data import CLASSES
-from ticketlib.experiments import grids, profiles
-from ticketlib.experiments import session as nb
+from ticketlib.experiments import grids, places, profiles
 from ticketlib.ranking import asked_total
 
 MAP = (  # what the reviews name of the paper, what they say of it, where this book has it
@@ -180,7 +180,7 @@ def recipe_versions(rows):
 
 def references():
     """Entries of the bibliography: dict key -> pybtex.database.Entry."""
-    return dict(pybtex.database.parse_file(nb.ROOT / "book" / "references.bib").entries)
+    return dict(pybtex.database.parse_file(places.ROOT / "book" / "references.bib").entries)
 
 
 def references_checked():

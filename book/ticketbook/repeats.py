@@ -8,7 +8,7 @@ from ticketlib.analysis.words import title
 from ticketlib.experiments import campaign
 from ticketlib.experiments.audit import DENSE, DIFFERS, ELSEWHERE, EQUAL, folder, has_changed
 from ticketlib.experiments.ledger import Ledger, Row
-from ticketlib.experiments.session import book_ledger
+from ticketlib.experiments.places import book_ledger
 
 CAME_OUT = {EQUAL: f"came out {EQUAL}", DIFFERS: "came out otherwise", ELSEWHERE: "ran on another machine"}
 

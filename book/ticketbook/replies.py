@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ticketbook import answers, checks, published
 from ticketbook.answers import COMPUTED, EDITORIAL, MEASURED, Need, Pair
+from ticketbook.claims_1 import CLAIMS
 from ticketbook.observations import MASK_SEEDS, SPARSITY, TRAINED_SEEDS
 from ticketbook.reviewers import ITEMS
 from ticketlib.analysis import words as prose
@@ -15,9 +16,8 @@ from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import title
 from ticketlib.experiments import grids, imagenet
 from ticketlib.experiments import probe as probes
-from ticketlib.experiments.claims import CLAIMS
+from ticketlib.experiments.places import ROOT
 from ticketlib.experiments.profiles import PROFILES
-from ticketlib.experiments.session import ROOT
 
 BELOW = "[runs missing](#missing-runs)"  # a label on the page itself
 REVIEWERS = {"1": "Reviewer 1", "2": "Reviewer 2", "3": "Reviewer 3"}

@@ -8,7 +8,8 @@ from collections import defaultdict
 from statistics import mean
 
 from ticketbook import speed
-from ticketlib.analysis import plots, verdicts
+from ticketbook import verdicts_1 as verdicts
+from ticketlib.analysis import plots
 from ticketlib.analysis import words as prose
 from ticketlib.experiments.profiles import PROFILES, fields
 

@@ -4,13 +4,12 @@
 import numpy as np
 
 from ticketbook import shares
+from ticketbook import verdicts_1 as verdicts
 from ticketlib import ratios
-from ticketlib.analysis import verdicts
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.plots import style
-from ticketlib.experiments import chapters, grids
+from ticketlib.experiments import chapters, grids, places
 from ticketlib.experiments import probe as probes
-from ticketlib.experiments import session as nb
 from ticketlib.experiments.grids import METHODS, PROBED
 from ticketlib.experiments.ledger import Ledger
 
@@ -29,7 +28,7 @@ def measured(run):
     """
     if run.source == "run":
         _make(run)
-    beside = Ledger(nb.book_ledger("paper")).rows() if run.profile != "smoke" else []
+    beside = Ledger(places.book_ledger("paper")).rows() if run.profile != "smoke" else []
     return found_in([*beside, *chapters.rows_of(run)], run.seeds)
 
 

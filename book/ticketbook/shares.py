@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import spearmanr
 
+from ticketbook import verdicts_1 as verdicts
 from ticketlib import data, models, ratios
-from ticketlib.analysis import verdicts
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import title
 from ticketlib.experiments import chapters, checkpoints, grids, profiles

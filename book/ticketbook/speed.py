@@ -11,7 +11,7 @@ import torch
 from ticketlib.analysis import plots
 from ticketlib.analysis import words as prose
 from ticketlib.errors import TicketError
-from ticketlib.experiments.session import ROOT
+from ticketlib.experiments.places import ROOT
 
 RESULTS = Path(os.environ.get("TICKETLIB_BENCHMARKS") or ROOT / "book" / "benchmarks.json")  # by benchmarks/run.py
 BUILT = ROOT / "_build" / "times.json"  # written by book/_ext/make_book.py

@@ -7,7 +7,7 @@ from ticketbook import speed
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import folded, span
 from ticketlib.experiments import grids
-from ticketlib.experiments.session import ROOT
+from ticketlib.experiments.places import ROOT
 
 PHASES = ("images", "forward", "backward", "masks", "update", "metrics")
 LOOPS = ("usual loop", "our loop")

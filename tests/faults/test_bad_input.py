@@ -17,7 +17,7 @@ from synthetic import row
 from ticketlib import __main__ as command_line
 from ticketlib.analysis import evidence
 from ticketlib.errors import TicketError
-from ticketlib.experiments import campaign, grids
+from ticketlib.experiments import campaign, grids, places
 from ticketlib.experiments import config as runs
 from ticketlib.experiments import session as nb
 from ticketlib.experiments.config import Config
@@ -133,7 +133,7 @@ def parameters(given_values, dropped):
         found = nb.check(namespace)
     except TicketError as error:
         return one_sentence(error)
-    book = nb.book_ledger().resolve()
+    book = places.book_ledger().resolve()
     assert found.source == "stored" or book not in (found.ledger, *found.ledger.parents)
     assert {name: namespace[name] for name in ("profile", "seeds")} == {"profile": found.profile, "seeds": found.seeds}
 

@@ -23,7 +23,7 @@ from ticketlib.experiments import checkpoints
 from ticketlib.experiments import run as experiment
 from ticketlib.experiments import workers as backends
 from ticketlib.experiments.ledger import Ledger, Row
-from ticketlib.experiments.session import ROOT
+from ticketlib.experiments.places import ROOT
 
 SOURCES = [*sorted((ROOT / "ticketlib").rglob("*.py")), *sorted((ROOT / "book").glob("*/*.py"))]
 UNSAFE_MODULES = {"cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}

@@ -4,12 +4,13 @@ import functools
 from collections import Counter, defaultdict
 
 import numpy as np
+from ticketbook import verdicts_1 as verdicts
+from ticketbook.claims_1 import CLAIMS
 
-from ticketlib.analysis import stats, verdicts
+from ticketlib.analysis import stats
 from ticketlib.analysis.words import title
 from ticketlib.errors import TicketError
 from ticketlib.experiments import grids
-from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.config import lineage
 from ticketlib.experiments.ledger import Row
 from ticketlib.experiments.machine import SAME_IN_A_PAIR

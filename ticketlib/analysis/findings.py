@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+from ticketbook import verdicts_1 as verdicts
+from ticketbook.claims_1 import Claim, Comparison, Part
 
-from ticketlib.analysis import evidence, plots, stats, verdicts
+from ticketlib.analysis import evidence, plots, stats
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import decimal
-from ticketlib.experiments.claims import Claim, Comparison, Part
 
 MARGIN = 1.0  # points
 NAMES = {

@@ -6,12 +6,13 @@ from functools import partial
 
 import torch
 from IPython.display import DisplayHandle, Markdown
+from ticketbook import verdicts_1 as verdicts
 
 from ticketlib import data, train
-from ticketlib.analysis import evidence, plots, verdicts
+from ticketlib.analysis import evidence, plots
 from ticketlib.analysis.words import duration
 from ticketlib.errors import TicketError
-from ticketlib.experiments import campaign, grids, profiles
+from ticketlib.experiments import campaign, grids, places, profiles
 from ticketlib.experiments import config as runs
 from ticketlib.experiments import probe as probes
 from ticketlib.experiments import run as experiment
@@ -62,7 +63,7 @@ def seeds(run):
 
 def book_rows(run):
     """The book's own rows of this profile, to show beside a reader's; none where those are the rows read anyway."""
-    book = nb.book_ledger(run.profile)
+    book = places.book_ledger(run.profile)
     return [] if run.ledger.resolve() == book.resolve() else Ledger(book).rows()
 
 

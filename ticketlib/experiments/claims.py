@@ -1,68 +1,98 @@
-"""The claims of the paper: what each compares with what, by which kind of test, at which sparsities."""
+"""The claims of the paper: what each compares with what and demands of it; and the plan of the runs that judge them."""
+
+import json
 from dataclasses import dataclass
 from typing import NamedTuple
 
-CONFIDENCE = {"equivalence": 0.90, "noninferiority": 0.90, "superiority": 0.95}  # two-sided, before Holm's adjustment
+from ticketlib.errors import TicketError
+from ticketlib.experiments.places import ROOT
+from ticketlib.experiments.profiles import PROFILES
+
+PROTOCOL = ROOT / "book" / "protocol.json"  # written by hand, before the first run that it judges
+VERSION = 2  # of the protocol that this code carries out
+SAME, BETTER, WORSE, NOT_WORSE, NOT_BETTER = "same", "better", "worse", "not worse", "not better"
+FAR_BETTER, FAR_WORSE = "better by more than the margin", "worse by more than the margin"
 
 
 class Comparison(NamedTuple):
-    """One difference, arm a minus arm b; arms are written ticket[+check][+corruption], the sparsity left open."""
+    """A difference in accuracy, arm a minus arm b; arms are written ticket[+check][+corruption][+option=value]."""
 
     key: str  # unique in its claim, and the name of a style in `plots`
     label: str
     a: str
     b: str
-
-
-class Part(NamedTuple):
-    """The comparisons of a claim that share a kind of test."""
-
-    kind: str  # a key of CONFIDENCE
-    comparisons: tuple[Comparison, ...]
+    demand: tuple[str, ...] = ()  # the words that are as claimed; none: shown beside the claim, and not judged
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper, the notebook that judges it, and what is compared."""
+    """One claim of the paper, the notebook that judges it, and what it compares."""
 
     id: str
     sentence: str
     notebook: str
-    parts: tuple[Part, ...]
-    sparsities: tuple[str, ...] = ("0.9", "0.98")  # decimal text; differences are averaged over them within a seed
+    comparisons: tuple[Comparison, ...]
+    sparsities: tuple[str, ...] = ("0.8", "0.9", "0.98")  # where it is judged, each by itself
 
     @property
-    def comparisons(self):
-        """All comparisons of all parts, in order: the family that Holm adjusts."""
-        return [comparison for part in self.parts for comparison in part.comparisons]
-
-    def keys(self, arm):
-        """Return the arm keys of one arm, one a sparsity: 'snip' gives ['snip@0.9', 'snip@0.98']."""
-        return [f"{arm}@{sparsity}" for sparsity in self.sparsities]
+    def demanded(self):
+        """The comparisons that decide: the family over which Holm's method is taken, at each sparsity."""
+        return tuple(one for one in self.comparisons if one.demand)
 
 
-def _against_itself(suffix):
-    """Compare SNIP, GraSP and LT with a suffix to the same as found."""
-    return tuple(Comparison(m, label, f"{m}+{suffix}", m) for m, label in _FOUND)
+@dataclass(frozen=True)
+class Plan:
+    """Which runs a judgement reads: all others are left out of it."""
+
+    seeds: tuple[int, ...]
+    epochs: int
+    sparsities: tuple[str, ...]
+    margin: float  # points of accuracy
 
 
 _FOUND = (("snip", "SNIP"), ("grasp", "GraSP"), ("lt", "LT"))
-_SMART_OVER_FOUND = tuple(Comparison(m, f"smart ratio over {label}", "smart", m) for m, label in _FOUND)
-_SMART_OVER_UNIFORM = (Comparison("uniform", "smart ratio over uniform", "smart", "uniform"),)
-_LRR_OVER_CONTROLS = (
-    Comparison("half", "LRR over LRR on half the data", "lrr", "lrr+half"),
-    Comparison("shuffled", "LRR over LRR with shuffled weights", "lrr", "lrr+shuffled"),
-    Comparison("rearranged", "LRR over LRR rearranged", "lrr", "lrr+rearranged"),
-)
+_NO_LOSS = (SAME, NOT_WORSE, BETTER, FAR_BETTER)
+
+
+def _against_itself(check, label):
+    return tuple(Comparison(m, f"{name} {label} − {name}", f"{m}+{check}", m, (SAME,)) for m, name in _FOUND)
+
+
 CLAIMS = {claim.id: claim for claim in (
-    Claim("A", "Initial tickets hardly use the data", "02_data_checks",
-          (Part("equivalence", _against_itself("both")),)),
+    Claim("A", "Initial tickets hardly use the data", "02_data_checks", _against_itself("both", "on corrupted data")),
     Claim("B", "Their arrangement within a layer does not matter", "03_architecture_checks",
-          (Part("equivalence", _against_itself("rearranged")),)),
+          _against_itself("rearranged", "rearranged")),
     Claim("C", "Random tickets with smart ratios do as well", "01_smart_ratios",
-          (Part("noninferiority", _SMART_OVER_FOUND), Part("superiority", _SMART_OVER_UNIFORM))),
-    Claim("D1", "Partially-trained tickets depend on data and weights", "04_hybrid_tickets",
-          (Part("superiority", _LRR_OVER_CONTROLS),)),
+          (*(Comparison(m, f"smart ratio − {name}", "smart", m, _NO_LOSS) for m, name in _FOUND),
+           Comparison("uniform", "smart ratio − uniform", "smart", "uniform", (BETTER, FAR_BETTER)))),
+    Claim("D1", "Partially-trained tickets depend on weights and places", "04_hybrid_tickets",
+          (Comparison("shuffled", "LRR, weights shuffled − LRR", "lrr+shuffled", "lrr", (WORSE, FAR_WORSE)),
+           Comparison("rearranged", "LRR rearranged − LRR", "lrr+rearranged", "lrr", (WORSE, FAR_WORSE)),
+           Comparison("half", "LRR on half the data − LRR", "lrr+half", "lrr")), ("0.9", "0.98")),
     Claim("D2", "Hybrid tickets improve on partially-trained ones", "04_hybrid_tickets",
-          (Part("superiority", (Comparison("hybrid", "hybrid over LRR", "hybrid", "lrr"),)),)),
-)}
+          (Comparison("hybrid", "hybrid − LRR, same classifier share", "hybrid", "lrr+linear=0.3", (BETTER, FAR_BETTER)),
+           Comparison("lrr", "hybrid − LRR", "hybrid", "lrr")), ("0.9", "0.98")),
+)}  # fmt: skip
+EXPLORATORY = Plan(tuple(range(10)), 20, ("0.9", "0.98"), 1.0)  # version 1's runs, whose results were seen first
+
+
+def protocol(path=PROTOCOL):
+    """The plan that the protocol fixed. Raises: TicketError for a file of another version than this code knows."""
+    fixed = json.loads(path.read_text(encoding="utf-8"))
+    if fixed["version"] != VERSION:
+        raise TicketError(f"protocol version {fixed['version']} is not known to this code; it carries out {VERSION}.")
+    return Plan(tuple(fixed["seeds"]), fixed["epochs"], tuple(fixed["sparsities"]), fixed["margin"])
+
+
+def plan(profile, count=0):
+    """The plan by which a profile's runs are judged: the protocol's for `laptop`, the profile's own length elsewhere.
+
+    Arguments: profile, a name of PROFILES; count, how many of its seeds, from the first; 0 for all.
+    """
+    fixed = protocol()
+    seeds, epochs = fixed.seeds, fixed.epochs
+    if profile != "laptop":
+        seeds, epochs = tuple(range(PROFILES[profile].seeds)), PROFILES[profile].training["epochs"]
+    if count > len(seeds):
+        seeds += tuple(range(seeds[-1] + 1, seeds[0] + count))
+    return Plan(seeds[: count or None], epochs, fixed.sparsities, fixed.margin)

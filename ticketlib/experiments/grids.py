@@ -8,7 +8,6 @@ from ticketlib import models, ratios
 from ticketlib.corrupt import KINDS
 from ticketlib.errors import TicketError, one_of
 from ticketlib.experiments.campaign import cost
-from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.profiles import PROFILES, config
 from ticketlib.tickets import CHECKS, REWIND_TO
 
@@ -54,11 +53,12 @@ def pilot(profile, dataset):
 
 
 def claim_arms():
-    """The arms of the claim table at its sparsities, each once, after the dense nets they start from."""
-    arms = ["dense", "dense+both", "dense+half"]
-    for claim in CLAIMS.values():
-        arms += [f"{name}@{s}" for c in claim.comparisons for name in (c.b, c.a) for s in claim.sparsities]
-    return list(dict.fromkeys(arms))
+    """The arms of version 1's claims at its two sparsities, each once, after the dense nets they start from."""
+    pairs = [(m, f"{m}+{check}") for check in ("both", "rearranged") for m in ("snip", "grasp", "lt")]
+    pairs += [(m, "smart") for m in ("snip", "grasp", "lt", "uniform")]
+    pairs += [(f"lrr+{control}", "lrr") for control in ("half", "shuffled", "rearranged")] + [("lrr", "hybrid")]
+    arms = [f"{name}@{s}" for pair in pairs for name in pair for s in ("0.9", "0.98")]
+    return list(dict.fromkeys(["dense", "dense+both", "dense+half", *arms]))
 
 
 def total_epochs(profile):

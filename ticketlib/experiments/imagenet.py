@@ -9,16 +9,16 @@ import torch
 import torchvision
 from matplotlib.colors import LogNorm
 from ticketbook import limits
+from ticketbook import verdicts_1 as verdicts
 
 from ticketlib import effective as paths
 from ticketlib import masks, pruners, ratios
-from ticketlib.analysis import verdicts
 from ticketlib.analysis.plots import layer_axis, style
 from ticketlib.analysis.words import span
 from ticketlib.errors import one_of
 from ticketlib.experiments import machine
 from ticketlib.experiments.ledger import Ledger, Row, name_of
-from ticketlib.experiments.session import book_ledger
+from ticketlib.experiments.places import book_ledger
 from ticketlib.models import prunable
 
 NETWORKS = {"resnet50": "ResNet-50", "vgg16": "VGG-16"}  # torchvision's name -> ours

@@ -1,7 +1,6 @@
 """What notebooks need: a check of their parameters, Markdown and numbers for the page, and where results came from."""
 
 import difflib
-import os
 import re
 import types
 from collections import Counter
@@ -13,9 +12,9 @@ from IPython.display import Markdown, display
 
 from ticketlib.analysis.words import folded
 from ticketlib.errors import TicketError, one_of
+from ticketlib.experiments.places import book_ledger, run_ledger
 from ticketlib.experiments.profiles import PROFILES
 
-ROOT = Path(__file__).resolve().parents[2]
 PARAMETERS = ("profile", "source", "ledger", "seeds", "device", "data_root")
 SOURCES = ("stored", "run")
 JUPYTERS_OWN = ("In", "Out")
@@ -32,20 +31,6 @@ class NotebookRun:
     seeds: int  # how many; 0 is the profile's own number
     device: str  # "auto", "cpu", "cuda" or "cuda:" and a number
     data_root: str  # where image data lie; "" is the usual search
-
-
-def book_ledger(profile=""):
-    """The book's own rows of a profile; no notebook ever writes there."""
-    return ROOT / "book" / "ledger" / profile
-
-
-def run_ledger(profile):
-    """Where a notebook's own runs go unless it names a folder: one folder a profile, outside the repository.
-
-    $TICKETLIB_LEDGER/<profile> if that is set, else ticketlib/ledger/<profile> in the user's data folder.
-    """
-    home = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "ticketlib" / "ledger"
-    return Path(os.environ.get("TICKETLIB_LEDGER") or home).expanduser() / profile
 
 
 def check(namespace):

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import NamedTuple
 
+from ticketbook.claims_1 import CONFIDENCE, Claim, Comparison
 from ticketlib.analysis import stats
 from ticketlib.analysis.words import signed
 from ticketlib.errors import TicketError, one_of
-from ticketlib.experiments.claims import CONFIDENCE, Claim, Comparison
 
 HOLDS, IN_PART, FAILS, UNDECIDED = WORDS = ("holds", "holds in part", "does not hold", "undecided")
 PROVISIONAL, NOT_RUN, NOT_DEFINED = NO_VERDICT = ("provisional", "not run", "not defined here")
