@@ -12,7 +12,6 @@ from ticketbook import board, pages, pilot, reading
 from ticketbook.claims_1 import CLAIMS
 
 from ticketlib.analysis import evidence
-from ticketlib.experiments import session as nb
 from ticketlib.experiments.ledger import Ledger, Row
 from ticketlib.experiments.places import ROOT, book_ledger
 from ticketlib.experiments.profiles import PROFILES
@@ -176,7 +175,7 @@ def test_the_board_is_explained_as_far_as_it_is_filled(fixed):
 @pytest.fixture
 def own_book(tmp_path, monkeypatch):
     """A book of one's own, with an empty ledger."""
-    monkeypatch.setattr(nb, "book_ledger", lambda profile="": tmp_path / "ledger" / profile)
+    monkeypatch.setattr(places, "book_ledger", lambda profile="": tmp_path / "ledger" / profile)
     return tmp_path
 
 

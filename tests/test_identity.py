@@ -75,7 +75,7 @@ def test_a_global_read_in_a_class_made_inside_counts():
 
 def test_a_name_is_the_same_in_another_process(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(SOURCE.format(**PLAIN))
-    code = "import mine\nfrom ticketlib import identity\nprint(identity.digest(mine.pruner))"
+    code = "import mine\nfrom ticketlib.analysis import identity\nprint(identity.digest(mine.pruner))"
     there = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONHASHSEED": "1"},
                            capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
     spec = importlib.util.spec_from_file_location("mine", tmp_path / "mine.py")

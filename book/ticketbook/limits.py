@@ -47,8 +47,8 @@ def measured(run):
     rows = chapters.rows_of(run)
     beside = Ledger(places.book_ledger("paper")).rows() if run.profile not in ("smoke", "paper") else []
     shown = dict.fromkeys(("paper" if beside else run.profile, run.profile))
-    places = [(of, network) for of in shown for network in profiles.PROFILES[of].networks]
-    return cells_in([*beside, *rows], places, run.seeds)
+    spots = [(of, network) for of in shown for network in profiles.PROFILES[of].networks]
+    return cells_in([*beside, *rows], spots, run.seeds)
 
 
 def cells_in(rows, places, seeds=0):

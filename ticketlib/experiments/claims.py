@@ -70,7 +70,7 @@ CLAIMS = {claim.id: claim for claim in (
            Comparison("rearranged", "LRR rearranged − LRR", "lrr+rearranged", "lrr", (WORSE, FAR_WORSE)),
            Comparison("half", "LRR on half the data − LRR", "lrr+half", "lrr")), ("0.9", "0.98")),
     Claim("D2", "Hybrid tickets improve on partially-trained ones", "04_hybrid_tickets",
-          (Comparison("hybrid", "hybrid − LRR, same classifier share", "hybrid", "lrr+linear=0.3", (BETTER, FAR_BETTER)),
+          (Comparison("hybrid", "hybrid − LRR, equal classifiers", "hybrid", "lrr+linear=0.3", (BETTER, FAR_BETTER)),
            Comparison("lrr", "hybrid − LRR", "hybrid", "lrr")), ("0.9", "0.98")),
 )}  # fmt: skip
 EXPLORATORY = Plan(tuple(range(10)), 20, ("0.9", "0.98"), 1.0)  # version 1's runs, whose results were seen first

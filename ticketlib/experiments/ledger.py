@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from ticketlib.errors import TicketError
 from ticketlib.experiments.config import DEFAULTS, Config
@@ -259,3 +260,44 @@ def _settle(temporary, path):
             return False
         os.replace(temporary, path)
     return True
+
+
+CONTROLS = ("moved_share", "changed_share", "label_agreement", "pixel_correlation", "images_kept")
+_MEASURED = (
+    "best_accuracy", "loss", "achieved_sparsity", "effective_sparsity", "classifier_share",
+    "mask_digest", "checkpoint", "parent", "num_classes", "num_test", "images_per_second", "seconds", "device",
+    "threads", "code",
+)  # fmt: skip
+
+
+def frame(rows):
+    """The runs of a ledger as one table, a line a run.
+
+    Arguments: rows, of a ledger, in any order; other kinds than runs are left out.
+    Returns: DataFrame, sorted by arm, epochs and seed. Columns: name (of the run), arm, config (a Config); every field
+        of Config under its own name; accuracy in percent (guessing, where the run diverged), best_accuracy, loss (of
+        training, at the end); diverged; empty_layers, how many; kept, weights in all; counts, a digest of the
+        keep-counts; achieved_sparsity, effective_sparsity; classifier_share; the manipulation checks of CONTROLS;
+        device, threads, versions (text), code, parent, seconds, images_per_second. What was not measured is missing.
+    """
+    lines = [_line(row) for row in rows if row["kind"] == "run"]
+    columns = ["name", "arm", "config", *Config.__dataclass_fields__, "accuracy", "diverged", "empty_layers", "kept"]
+    columns += ["counts", *_MEASURED, "versions", *CONTROLS]
+    return pd.DataFrame(lines, columns=columns).sort_values(["arm", "epochs", "seed", "name"], ignore_index=True)
+
+
+def _line(row):
+    counts, config = row.get("keep_counts", {}), row.config
+    facts = {field: getattr(config, field) for field in Config.__dataclass_fields__}
+    facts |= {what: row.get(what) for what in _MEASURED} | {what: row.get("control", {}).get(what) for what in CONTROLS}
+    return facts | {
+        "name": row["name"],
+        "arm": config.arm,
+        "config": config,
+        "accuracy": 100 / row["num_classes"] if row["diverged"] else row["accuracy"],
+        "diverged": row["diverged"],
+        "empty_layers": len(row["empty_layers"]),
+        "kept": sum(counts.values()),
+        "counts": name_of(counts),
+        "versions": ", ".join(f"{name} {number}" for name, number in sorted(row["versions"].items())),
+    }

@@ -1,0 +1,249 @@
+"""The written rule of the protocol, version 2: from paired differences to a word, from words to a claim's."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ticketlib.analysis import pairs, stats
+from ticketlib.errors import TicketError
+from ticketlib.experiments.claims import (
+    BETTER,
+    CLAIMS,
+    FAR_BETTER,
+    FAR_WORSE,
+    NOT_BETTER,
+    NOT_WORSE,
+    SAME,
+    WORSE,
+)
+
+ALPHA = 0.05
+FEWEST = 6  # seeds below which no word is given, whatever a plan asks for
+NOT_RUN, NOT_DEFINED, NOT_TESTABLE = "not run", "not defined here", "not testable here"
+REFUSED, SEEDS_MISSING, COLLAPSED, OPEN = "refused", "seeds missing", "collapsed", "open"
+YES, IN_PART, NO = "yes", "in part", "no"
+UNREAD = (NOT_RUN, NOT_DEFINED, NOT_TESTABLE, REFUSED, SEEDS_MISSING, COLLAPSED)  # words 1 to 6: no interval is read
+SETTLED = (SAME, FAR_BETTER, FAR_WORSE, BETTER, WORSE)  # words 7 to 9
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is said of one difference."""
+
+    word: str  # one of the eleven
+    said: str  # the word with its numbers, as tables show it: "3 of 8 seeds", "collapsed 2 of 16 runs"
+    mean: float | None  # points; None without seeds
+    narrow: tuple[float, float] | None  # the 1 - 2 alpha interval, in points
+    wide: tuple[float, float] | None  # the 1 - alpha interval
+    alpha: float  # the level at which it was read
+    n: int  # seeds
+    off_zero: bool = False  # same, and yet the wide interval excludes zero
+
+
+def read(difference, margin, n, alpha=ALPHA):
+    """The word of one difference: the first of the protocol's eleven lines that applies.
+
+    1. not run: there are no pairs, though there could be. 2. not defined here: an arm has no solution.
+    3. not testable here: a manipulation check failed or is missing in a seed, or every difference is exactly zero.
+    4. refused: fields that a pair must share differ. 5. k of n seeds. 6. collapsed k of 2n runs.
+    7. same: the narrow interval lies within the margin on both sides. 8. better or worse by more than the margin: it
+    lies wholly beyond. 9. better, worse: the wide interval excludes zero. 10. not worse, not better: the narrow one
+    lies above minus the margin, or below the margin. 11. open. An end that touches a bound is not beyond it.
+
+    Arguments: difference, pairs.Difference; margin, points, above 0; n, the seeds asked for; alpha, 0 to 1/2.
+    Returns: Reading.
+    """
+    points = difference.points.to_numpy(float)
+    narrow, wide = (_interval(points, confidence) for confidence in (1 - 2 * alpha, 1 - alpha))
+    word = _unread(difference, points, max(n, FEWEST)) or _settled(narrow, wide, margin)
+    said = {
+        SEEDS_MISSING: f"{len(points)} of {max(n, FEWEST)} seeds",
+        COLLAPSED: f"collapsed {difference.collapsed} of {2 * len(points)} runs",
+        REFUSED: f"refused: {', '.join(difference.refused)} differ",
+        FAR_BETTER: f"better by more than {margin:g}",
+        FAR_WORSE: f"worse by more than {margin:g}",
+    }.get(word, word)
+    off_zero = word == SAME and not wide[0] <= 0 <= wide[1]
+    mean = float(points.mean()) if len(points) else None
+    return Reading(word, f"{said}, off zero" if off_zero else said, mean, narrow, wide, alpha, len(points), off_zero)
+
+
+def _interval(points, confidence):
+    estimate = stats.t_interval(points, confidence)
+    return None if estimate.low is None else (estimate.low, estimate.high)
+
+
+def _unread(difference, points, n):
+    """The first of words 1 to 6 that applies; None where an interval is to be read."""
+    lines = (
+        (NOT_DEFINED, difference.undefined),
+        (NOT_RUN, len(points) == 0),
+        (NOT_TESTABLE, difference.untested or not points.any()),
+        (REFUSED, difference.refused),
+        (SEEDS_MISSING, len(points) < n),
+        (COLLAPSED, difference.collapsed),
+    )
+    return next((word for word, applies in lines if applies), None)
+
+
+def _settled(narrow, wide, margin):
+    """The word of an interval: lines 7 to 11."""
+    lines = (
+        (SAME, -margin < narrow[0] and narrow[1] < margin),
+        (FAR_BETTER, narrow[0] > margin),
+        (FAR_WORSE, narrow[1] < -margin),
+        (BETTER, wide[0] > 0),
+        (WORSE, wide[1] < 0),
+        (NOT_WORSE, narrow[0] > -margin),
+        (NOT_BETTER, narrow[1] < margin),
+    )
+    return next((word for word, applies in lines if applies), OPEN)
+
+
+def smallest_p(points, margin, noninferiority=False):
+    """The smallest p of the tests that the scale makes of one difference.
+
+    Inside the margin (the larger of two one-sided tests), beyond it, below minus it, different from zero (two-sided);
+    above minus the margin too where a loss is all that counts.
+    """
+    above_minus, below_plus = stats.p_above(points, -margin), stats.p_below(points, margin)
+    inside = max(above_minus, below_plus)
+    zero = 2 * min(stats.p_above(points, 0), stats.p_below(points, 0), 0.5)
+    beyond = stats.p_above(points, margin), stats.p_below(points, -margin)
+    return min(inside, zero, *beyond, *([above_minus] if noninferiority else []))
+
+
+def holm_levels(p_values):
+    """The level at which each comparison of a family is read, by Holm's method.
+
+    The r-th smallest of m is held against .05 / (m - r + 1); from the first that is larger on, all later ones are read
+    at that level. Arguments: p_values, a p for each, or None for what has no interval to read, counted last.
+    Returns: list of levels, in the order given.
+    Source: Holm (1979).
+    """
+    order = sorted(range(len(p_values)), key=lambda i: 2 if p_values[i] is None else p_values[i])
+    levels, failed = [None] * len(p_values), None
+    for rank, i in enumerate(order):
+        level = failed or ALPHA / (len(p_values) - rank)
+        levels[i] = level
+        if p_values[i] is None or p_values[i] > level:
+            failed = level
+    return levels
+
+
+def judge(runs, claim, sparsity, plan, profile="laptop", network="resnet"):
+    """Judge one claim at one sparsity.
+
+    Arguments: runs, as pairs.select gives; claim, claims.Claim; sparsity, decimal text; plan, claims.Plan: seeds that
+        count, and the margin; profile and network, for rules that have no solution there.
+    Returns: (the claim's word, DataFrame with a line a comparison: see `board`).
+    """
+    differences = [_difference(runs, one, sparsity, plan, profile, network) for one in claim.comparisons]
+    margin, n = plan.margin, len(plan.seeds)
+    readable = [read(one, margin, n).word not in UNREAD for one in differences]
+    family = [i for i, one in enumerate(claim.comparisons) if one.demand]
+    p_values = [smallest_p(differences[i].points.to_numpy(float), margin, NOT_WORSE in claim.comparisons[i].demand)
+                if readable[i] else None for i in family]  # fmt: skip
+    alphas = dict(zip(family, holm_levels(p_values), strict=True))
+    lines = []
+    for i, (one, difference) in enumerate(zip(claim.comparisons, differences, strict=True)):
+        reading = read(difference, margin, n, alphas.get(i, ALPHA))
+        half = read(difference, margin / 2, n, alphas.get(i, ALPHA))
+        lines.append(_line(claim, one, sparsity, difference, reading, half))
+    table = pd.DataFrame(lines)
+    return claim_word(table), table
+
+
+def _difference(runs, comparison, sparsity, plan, profile, network):
+    arms = [f"{arm}@{sparsity}" for arm in (comparison.a, comparison.b)]
+    undefined = next(filter(None, (pairs.not_defined(profile, arm, network) for arm in arms)), "")
+    return pairs.difference(runs, *arms, seeds=plan.seeds, undefined=undefined)
+
+
+def _line(claim, comparison, sparsity, difference, reading, half):
+    low, high = reading.narrow or (None, None)
+    low_wide, high_wide = reading.wide or (None, None)
+    return {
+        "claim": claim.id, "key": comparison.key, "label": comparison.label, "sparsity": sparsity,
+        "a": comparison.a, "b": comparison.b, "demanded": bool(comparison.demand),
+        "as_claimed": reading.word in comparison.demand, "slack": _slack(reading, comparison.demand),
+        "word": reading.word, "said": reading.said, "off_zero": reading.off_zero, "word_at_half": half.said,
+        "mean": reading.mean, "low": low, "high": high, "low_wide": low_wide, "high_wide": high_wide,
+        "alpha": reading.alpha, "n": reading.n, "accuracy_a": difference.a.accuracy.mean(),
+        "accuracy_b": difference.b.accuracy.mean(), "best_a": difference.a.best_accuracy.mean(),
+        "best_b": difference.b.best_accuracy.mean(), "collapsed": difference.collapsed,
+        "empty_a": int((difference.a.empty_layers > 0).sum()), "empty_b": int((difference.b.empty_layers > 0).sum()),
+        "why": next(iter(difference.untested), difference.undefined),
+    }  # fmt: skip
+
+
+def _slack(reading, demand):
+    """How far the mean lies on the side that was claimed, in points: the least of a claim decides; None unread."""
+    if not demand or reading.word in UNREAD:
+        return None
+    if WORSE in demand:
+        return -reading.mean
+    return -abs(reading.mean) if demand == (SAME,) else reading.mean
+
+
+def claim_word(table):
+    """The word of a claim at a sparsity, from its comparisons (the lines of `board` that were demanded).
+
+    k of n seeds while any lacks runs or seeds. Comparisons that are not defined, not testable or refused are left out;
+    none left: not testable here. Yes if all are as claimed, in part if some are, no if none is and all are settled
+    (words 7 to 9), open otherwise.
+    """
+    asked = table[table.demanded]
+    missing = asked.word.isin((NOT_RUN, SEEDS_MISSING))
+    if missing.any():
+        return NOT_RUN if (asked.word == NOT_RUN).all() else SEEDS_MISSING
+    left = asked[~asked.word.isin((NOT_DEFINED, NOT_TESTABLE, REFUSED))]
+    if left.empty:
+        return NOT_TESTABLE
+    if left.as_claimed.all():
+        return YES
+    if left.as_claimed.any():
+        return IN_PART
+    return NO if left.word.isin(SETTLED).all() else OPEN
+
+
+def board(frame, plan, profile="laptop", network="resnet", **changes):
+    """Every claim at every sparsity of a plan, judged from the runs of a ledger.
+
+    Arguments: frame, as ledger.frame gives; plan, claims.Plan; profile, network and changes, as pairs.select.
+    Returns: (words, comparisons). words: DataFrame, index claim, a column a sparsity, the word of each. comparisons:
+        DataFrame, a line a comparison and sparsity: claim, key, label, sparsity, a, b (arms), demanded, as_claimed,
+        slack, word, said, off_zero, word_at_half (at half the margin), mean, low, high (1 - 2 alpha interval),
+        low_wide, high_wide (1 - alpha), alpha, n, accuracy_a, accuracy_b, best_a, best_b (best epoch), collapsed
+        (runs), empty_a, empty_b (runs with an empty layer), why (a failed check, or why not defined).
+    """
+    runs = pairs.select(frame, profile, network, epochs=plan.epochs, **changes)
+    words, tables = {}, []
+    for claim in CLAIMS.values():
+        for sparsity in plan.sparsities:
+            if sparsity not in claim.sparsities:
+                words[claim.id, sparsity] = NOT_RUN
+                continue
+            words[claim.id, sparsity], table = judge(runs, claim, sparsity, plan, profile, network)
+            tables.append(table)
+    words = pd.Series(words).unstack().loc[list(CLAIMS), list(plan.sparsities)]
+    return words, pd.concat(tables, ignore_index=True)
+
+
+def outside(frame, plan, profile="laptop", network="resnet"):
+    """The runs of a ledger that a plan leaves out, counted by network, data, length and sparsity: DataFrame."""
+    wanted = set(pairs.select(frame, profile, network, epochs=plan.epochs).query("seed in @plan.seeds").name)
+    rest = frame[~frame.name.isin(wanted)]
+    return rest.groupby(["network", "dataset", "epochs", "sparsity"], as_index=False).agg(
+        runs=("name", "size"), first_seed=("seed", "min"), last_seed=("seed", "max")
+    )
+
+
+def kinds_by_seed(frame, names):
+    """The kind of machine that a seed's runs were made on: Series. Raises: TicketError for a seed with several."""
+    of = frame[frame.name.isin(names)]
+    kinds = (of.device + ", " + of.threads.astype(str) + " thread, " + of.versions).groupby(of.seed).unique()
+    for seed, found in kinds.items():
+        if len(found) > 1:
+            raise TicketError(f"seed {seed} mixes kinds of machines ({'; '.join(sorted(found))}); one is allowed.")
+    return kinds.map(lambda found: found[0])
