@@ -12,6 +12,7 @@ from ticketbook import board, pages, pilot, reading
 from ticketbook.claims_1 import CLAIMS
 
 from ticketlib.analysis import evidence
+from ticketlib.experiments import places
 from ticketlib.experiments.ledger import Ledger, Row
 from ticketlib.experiments.places import ROOT, book_ledger
 from ticketlib.experiments.profiles import PROFILES
