@@ -13,8 +13,8 @@ sum are one pass that writes what the next convolution reads, block by block whi
 turned into torch's layout and back; and inner activations are made twice rather than kept. Augmentation is a pass of
 its own from bytes into the layout. torch does the rest: the models, their initial values, the masks and all draws.
 
-Only this module is used from outside. Beneath it: `plans` (what each weight reads), `layout` (where numbers lie),
-`vectors` and `tiles` (the inner loops), `convolutions`, `norms`, `pools`, `heads` (one pass each), `kernels` (a step).
+Beneath it: `plan` (what each weight reads), `layout` (where numbers lie), `simd` (short vectors), `conv`, `norm` and
+`head` (the passes), `step` (a whole step). `classify` makes of a trained ticket a classifier of its own.
 """
 
 import numpy as np
@@ -22,8 +22,7 @@ import torch
 
 from ticketlib.errors import TicketError
 from ticketlib.models import prunable
-from ticketlib.sparse import plan as plans
-from ticketlib.sparse import step as kernels
+from ticketlib.sparse import plan, step
 from ticketlib.sparse.layout import CHANNEL, LAYER, Net, Seen, Taps
 from ticketlib.sparse.simd import LANES
 
@@ -48,16 +47,26 @@ class SparseNet:
     """
 
     def __init__(self, model, mask, batch_size, image_shape):
-        masks = _checked(model, mask)
+        self.links = plan.chain(model)
+        _refuse_frozen(model)
+        masks = checked_mask(model, mask)
         self.batch_size, self.image_shape = batch_size, tuple(image_shape)
-        self.links = plans.chain(model)
+        self._check_sizes(model.get_submodule(self.links[0].convs[0]).in_channels)
         self.places = _places(self.links, masks, dict(model.named_parameters()))
-        arena = plans.Arena(-(-batch_size // LANES))
+        arena = plan.Arena(-(-batch_size // LANES))
         layers = self._layers(arena, dict(model.named_modules()))
         taps = self._taps(layers, masks)
         self.net = self._net(arena, layers, taps)
         self.weight = aligned(len(taps.back_index))
         self.load(model)
+
+    def _check_sizes(self, channels):
+        """Refuse images that the first convolution does not take, which compiled code would read past."""
+        sizes = (self.batch_size, *self.image_shape)
+        whole = all(isinstance(size, int) and size > 0 for size in sizes)
+        if not whole or len(self.image_shape) != 3 or self.image_shape[0] != channels:
+            raise TicketError(f"batches of {self.batch_size!r} images of shape {self.image_shape} are not allowed; the "
+                              f"network takes (channels, height, width) with {channels} channels.")  # fmt: skip
 
     def _layers(self, arena, modules):
         """The table of layers, but for where their taps lie; each layer reads what the one before made."""
@@ -90,15 +99,15 @@ class SparseNet:
         """The taps of all layers, end to end; notes in the table of layers where each one's begin."""
         parts = [[np.zeros(0, np.int64)] for _ in range(5)]
         for i, (layer, link) in enumerate(zip(layers, self.links, strict=True)):
-            places = plans.entries([masks[f"{conv}.weight"] for conv in link.convs])
+            places = plan.entries([masks[f"{conv}.weight"] for conv in link.convs])
             at = [sum(map(len, part)) for part in parts]
             _set(layer, first=at[1], last=at[1] + places.shape[1], starts=at[0], back_starts=at[2], back=at[3])
-            source, dz = (plans.Grid(*layer[name].tolist()) for name in ("source", "dz"))
+            source, dz = (plan.Grid(*layer[name].tolist()) for name in ("source", "dz"))
             kept, phases = places.shape[1], source.channels * source.split**2
-            forth, reverse = plans.groups(kept, dz.channels, source.channels), plans.groups(kept, phases, dz.channels)
+            forth, reverse = plan.groups(kept, dz.channels, source.channels), plan.groups(kept, phases, dz.channels)
             _set(layer, groups=forth, back_groups=reverse)
-            starts, offset = plans.forward_taps(places, source, dz.channels, forth)
-            back = plans.backward_taps(places if i else places[:, :0], source, dz, reverse)
+            starts, offset = plan.forward_taps(places, source, dz.channels, forth)
+            back = plan.backward_taps(places if i else places[:, :0], source, dz, reverse)
             for part, values in zip(parts, (starts, offset, *back[:2], back[2] + at[1]), strict=True):
                 part.append(values)
         starts, offset, back_starts, back_offset, back_index = map(np.concatenate, parts)
@@ -149,25 +158,25 @@ class SparseNet:
             raise TicketError(f"labels {lowest} to {highest} are not allowed; they lie between 0 and {classes - 1}.")
         self.steps += 1
         seen = Seen(pixels, batch.windows.numpy(), batch.scaling.numpy())
-        return kernels.learn(self.net, seen, labels.numpy(), self.weight)
+        return step.learn(self.net, seen, labels.numpy(), self.weight)
 
     def _images(self, images, dtype):
         fits = images.dtype == dtype and images.shape[1:] == self.image_shape
         if not fits or not 1 <= len(images) <= self.batch_size:
             seen, allowed = f"{images.dtype} {tuple(images.shape)}", f"1 to {self.batch_size} of {self.image_shape}"
             raise TicketError(f"images of {seen} are not allowed; this takes {dtype}, {allowed}.")
-        return images.contiguous().numpy()
+        return images.detach().contiguous().numpy()
 
     def update(self, lr, momentum, weight_decay):
         """One step of SGD from the last gradients, as torch.optim.SGD over all surviving parameters."""
-        kernels.update(self.net, np.float32(lr), np.float32(momentum), np.float32(weight_decay))
+        step.update(self.net, np.float32(lr), np.float32(momentum), np.float32(weight_decay))
 
     def evaluate(self, images):
         """Logits in evaluation mode: float32 (any number, channels, height, width) -> float32 (number, classes)."""
         return torch.cat([self._evaluate_batch(part) for part in images.split(self.batch_size)])
 
     def _evaluate_batch(self, images):
-        kernels.classify(self.net, self._images(images, torch.float32))
+        step.classify(self.net, self._images(images, torch.float32))
         blocks = len(self.net.mask) // LANES
         logits = self.net.logits.reshape(blocks, -1, LANES).swapaxes(1, 2).reshape(blocks * LANES, -1)
         return torch.from_numpy(logits[: len(images)].copy())
@@ -213,8 +222,14 @@ def _places(links, masks, dense):
     return places
 
 
-def _checked(model, mask):
-    """The mask as numpy arrays."""
+def _refuse_frozen(model):
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            raise TicketError(f"{name} is frozen (requires_grad is False); the sparse engine trains every parameter.")
+
+
+def checked_mask(model, mask):
+    """The mask as numpy arrays. Raises: TicketError for one that does not fit the model."""
     weights = prunable(model)
     if set(mask) != set(weights):
         odd = ", ".join(sorted(set(mask) ^ set(weights)))
@@ -223,4 +238,4 @@ def _checked(model, mask):
         if mask[name].dtype != torch.bool or mask[name].shape != weight.shape:
             seen = f"{mask[name].dtype} {tuple(mask[name].shape)}"
             raise TicketError(f"The mask of {name} is {seen}; it must be bool {tuple(weight.shape)}.")
-    return {name: mask[name].numpy() for name in weights}
+    return {name: mask[name].cpu().numpy() for name in weights}

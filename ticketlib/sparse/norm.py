@@ -1,4 +1,7 @@
-"""Compiled passes between convolutions: batch norm, the residual sum and ReLU, forth and back, a block at a time."""
+"""Compiled passes between convolutions: batch norm, residual sum, ReLU and max-pool, forth and back, block by block.
+
+A max-pool over 2 x 2 windows has passes of its own, together with the batch norm and ReLU before it.
+"""
 
 import numpy as np
 
@@ -73,8 +76,8 @@ def set_slope(net, layer, images):
 
 
 @inner
-def activate(net, layer, lanes, block):
-    """Write a block of an activation; lanes beyond the batch come out 0."""
+def _activate_plain(net, layer, lanes, block):
+    """The block of an activation without a pool."""
     for c in range(layer.out.channels):
         channel = net.channels[layer.norm + c]
         if layer.rest_kind == 0:
@@ -122,8 +125,8 @@ def _relu_add(x, layer, block, c, norm):
 
 
 @inner
-def norm_gradient(net, layer, lanes, block):
-    """Write a block of dz, the gradient of z, from that behind the ReLU it went into."""
+def _norm_gradient_plain(net, layer, lanes, block):
+    """The block of dz of a layer without a pool."""
     x, z, dz, dy = v.address(net.x), layer.z, layer.dz, layer.dy
     pitch, dz_pitch, width = z.pitch, dz.pitch, z.width * LANES
     for c in range(z.channels):
@@ -139,8 +142,8 @@ def norm_gradient(net, layer, lanes, block):
 
 
 @inner
-def gate(net, layer, block):
-    """Turn a block of the gradient of an activation into that behind its ReLU; add to the sums of the norm before."""
+def _gate_plain(net, layer, block):
+    """The gate of a layer without a pool."""
     x, out, dy = v.address(net.x), layer.out, layer.dy
     step, down, across = out.split * LANES, out.split * dy.pitch, out.pitch
     for c in range(dy.channels):
@@ -175,3 +178,106 @@ def _gate_shortcut(net, layer, block):
             first, second = first + value, v.fma(value, v.load(x, there + i) - centre, second)
         channel.sums[0] += v.total(first)
         channel.sums[1] += v.total(second)
+
+
+@inner
+def _window(z, start, y, x):
+    """First position of a window, and how many rows and columns it covers: 2, or 1 at an odd edge."""
+    return start + 2 * y * z.pitch + 2 * x * LANES, min(2, z.height - 2 * y), min(2, z.width - 2 * x)
+
+
+@inner
+def _largest(x, window, pitch, scale, shift):
+    """The largest scale * z + shift of a window, lane by lane, and the z of the first that reaches it."""
+    at, rows, columns = window
+    won = v.load(x, at)
+    best = v.fma(scale, won, shift)
+    for p in range(1, rows * columns):
+        value = v.load(x, at + p // columns * pitch + p % columns * LANES)
+        out = v.fma(scale, value, shift)
+        won, best = v.where_larger(out, best, value, won), v.where_larger(out, best, out, best)
+    return best, won
+
+
+@inner
+def _activate_pooled(net, layer, lanes, block):
+    """As _activate_plain, each window reduced to its largest."""
+    x, z, out = v.address(net.x), layer.z, layer.out
+    for c in range(out.channels):
+        channel = net.channels[layer.norm + c]
+        scale, shift = v.splat(channel.scale), v.splat(channel.shift) * lanes
+        for y in range(out.height):
+            for column in range(out.width):
+                best, _ = _largest(x, _window(z, origin(z, block, c), y, column), z.pitch, scale, shift)
+                target = origin(out, block, c) + y * out.pitch + column * LANES
+                v.store(x, target, v.where_positive(best, best))
+
+
+@inner
+def _gate_pooled(net, layer, block):
+    """As _gate_plain; the z of a window is that of its first largest value."""
+    x, z, dy = v.address(net.x), layer.z, layer.dy
+    for c in range(dy.channels):
+        channel = net.channels[layer.norm + c]
+        scale, shift, centre = v.splat(channel.scale), v.splat(channel.shift), v.splat(channel.mean)
+        first = second = zero()
+        for y in range(dy.height):
+            for column in range(dy.width):
+                best, won = _largest(x, _window(z, origin(z, block, c), y, column), z.pitch, scale, shift)
+                at = origin(dy, block, c) + y * dy.pitch + column * LANES
+                value = v.where_positive(best, v.load(x, at))
+                v.store(x, at, value)
+                first, second = first + value, v.fma(value, won - centre, second)
+        channel.sums[0] += v.total(first)
+        channel.sums[1] += v.total(second)
+
+
+@inner
+def _norm_gradient_pooled(net, layer, lanes, block):
+    """As _norm_gradient_plain; the gradient of a window goes to its first largest value."""
+    x, z, dz, dy = v.address(net.x), layer.z, layer.dz, layer.dy
+    for c in range(z.channels):
+        channel = net.channels[layer.norm + c]
+        scale, shift = v.splat(channel.scale), v.splat(channel.shift)
+        slope, rise, curve = v.splat(channel.slope[0]), v.splat(channel.slope[1]) * lanes, v.splat(channel.slope[2])
+        for y in range(dy.height):
+            for column in range(dy.width):
+                at, rows, columns = _window(z, origin(z, block, c), y, column)
+                best, _ = _largest(x, (at, rows, columns), z.pitch, scale, shift)
+                left = v.load(x, origin(dy, block, c) + y * dy.pitch + column * LANES)
+                target = origin(dz, block, c) + 2 * y * dz.pitch + 2 * column * LANES
+                for p in range(rows * columns):
+                    down, right = p // columns, p % columns * LANES
+                    value = v.load(x, at + down * z.pitch + right)
+                    out = v.fma(scale, value, shift)
+                    share = v.where_equal(out, best, left, zero())
+                    left = v.where_equal(out, best, zero(), left)  # only the first largest gets it
+                    gradient = v.fma(slope, share, v.fma(curve, value, rise))
+                    v.store(x, target + down * dz.pitch + right, gradient)
+
+
+@inner
+def activate(net, layer, lanes, block):
+    """Write a block of an activation; lanes beyond the batch come out 0."""
+    if layer.pool:
+        _activate_pooled(net, layer, lanes, block)
+    else:
+        _activate_plain(net, layer, lanes, block)
+
+
+@inner
+def gate(net, layer, block):
+    """Turn a block of the gradient of an activation into that behind its ReLU; add to the sums of the norm before."""
+    if layer.pool:
+        _gate_pooled(net, layer, block)
+    else:
+        _gate_plain(net, layer, block)
+
+
+@inner
+def norm_gradient(net, layer, lanes, block):
+    """Write a block of dz, the gradient of z, from that behind the ReLU it went into."""
+    if layer.pool:
+        _norm_gradient_pooled(net, layer, lanes, block)
+    else:
+        _norm_gradient_plain(net, layer, lanes, block)

@@ -4,15 +4,18 @@ from collections import namedtuple
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import nn
 
 from ticketlib.errors import TicketError
-from ticketlib.models import VGG, ResNet
+from ticketlib.models import VGG, Block, ResNet
 from ticketlib.sparse.layout import GRID
+from ticketlib.sparse.norm import EPS, MOMENTUM
 from ticketlib.sparse.simd import LANES
 
 Grid = namedtuple("Grid", GRID.names)  # as a row of the tables in layout
 GROUP, SPAN = 8, 12  # channels whose part of a tile fits a first cache of 32 KiB; weights for which a tile is worth it
+POOL = [(2, 2), (2, 2), (0, 0), (1, 1)], True, False  # size, stride, padding, dilation; rounding up, indices
 
 
 class Link(NamedTuple):
@@ -26,27 +29,132 @@ class Link(NamedTuple):
 
 
 def chain(model):
-    """The links of a ResNet or VGG, in forward order; each reads what the one before made.
+    """The links of a ResNet or VGG of `ticketlib.models`, in forward order; each reads what the one before made.
 
-    Raises: TicketError for any other network.
+    Nothing is taken for granted: the network's parts, their settings and shapes and what is hung on them are looked at.
+
+    Returns: list of Link.
+    Raises: TicketError for any other network, naming the layer that the engine does not compute.
     """
-    if isinstance(model, ResNet):
-        links = [Link(("conv",), ("bn",), "", True, False)]
-        for i, block in enumerate(model.blocks):
-            short = block.shortcut is not None
-            parts = (("conv1", "bn1"), ("shortcut", "bn3"))[: 1 + short]
-            convs, norms = zip(*[(f"blocks.{i}.{conv}", f"blocks.{i}.{norm}") for conv, norm in parts], strict=True)
-            links.append(Link(convs, norms, "", False, False))
-            rest = "shortcut" if short else "input"
-            links.append(Link((f"blocks.{i}.conv2",), (f"blocks.{i}.bn2",), rest, True, False))
-        return links
-    if isinstance(model, VGG):
-        layers = [*model.features, None, None, None]
-        convs = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
-        pools = [isinstance(layers[i + 3], nn.MaxPool2d) for i in convs]
-        named = [((f"features.{i}",), (f"features.{i + 1}",)) for i in convs]
-        return [Link(*names, "", False, pool) for names, pool in zip(named, pools, strict=True)]
-    raise TicketError(f"{type(model).__name__} is not known to the sparse engine; it trains ResNet and VGG.")
+    kind = type(model)
+    if kind not in (ResNet, VGG):
+        raise TicketError(
+            f"{kind.__module__}.{kind.__qualname__} is not known to the sparse engine, which computes the networks of "
+            "models.build only: CIFAR ResNets (resnet20, resnet32, ...) and VGGs. Others train in the dense engine."
+        )
+    _check_values(model)
+    links = _resnet_links(model) if kind is ResNet else _vgg_links(model)
+    _check_parts(model, links)
+    _check_shapes(dict(model.named_modules()), links)
+    return links
+
+
+def _resnet_links(model):
+    links = [Link(("conv",), ("bn",), "", True, False)]
+    for i, block in enumerate(_sequence(model, "blocks")):
+        _check_kind(f"blocks.{i}", block, Block)
+        short = block.shortcut is not None
+        parts = (("conv1", "bn1"), ("shortcut", "bn3"))[: 1 + short]
+        convs, norms = zip(*[(f"blocks.{i}.{conv}", f"blocks.{i}.{norm}") for conv, norm in parts], strict=True)
+        links.append(Link(convs, norms, "", False, False))
+        rest = "shortcut" if short else "input"
+        links.append(Link((f"blocks.{i}.conv2",), (f"blocks.{i}.bn2",), rest, True, False))
+    return links
+
+
+def _vgg_links(model):
+    """Three modules a link, and a max-pool behind some."""
+    layers, links, i = [*_sequence(model, "features"), *[None] * 4], [], 0
+    while not links or layers[i] is not None:
+        pool = layers[i + 3] is not None and not isinstance(layers[i + 3], nn.Conv2d)
+        for j, kind in enumerate((nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d)[: 3 + pool], start=i):
+            _check_kind(f"features.{j}", layers[j], kind)
+        links.append(Link((f"features.{i}",), (f"features.{i + 1}",), "", False, pool))
+        i += 3 + pool
+    return links
+
+
+def _sequence(model, name):
+    _check_kind(name, getattr(model, name), nn.Sequential)
+    return getattr(model, name)
+
+
+def _check_kind(name, module, kind):
+    if type(module) is not kind:
+        raise _unknown(name, module)
+
+
+def _unknown(name, module):
+    return TicketError(f"{name} is {module}; the sparse engine does not compute this.")
+
+
+def _check_values(model):
+    """Refuse parameters that are shared, and values that the engine cannot read."""
+    names = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if id(parameter) in names:
+            raise TicketError(f"{names[id(parameter)]} and {name} are one parameter; the sparse engine shares none.")
+        names[id(parameter)] = name
+    for name, value in model.state_dict().items():
+        if value.device.type != "cpu" or value.dtype not in (torch.float32, torch.int64):
+            raise TicketError(f"{name} is {value.dtype} on {value.device}; the sparse engine takes float32 on the CPU.")
+
+
+def _check_parts(model, links):
+    """Refuse modules, settings and hooks that the engine would pass over in silence."""
+    modules = dict(model.named_modules())
+    for name, module in modules.items():
+        hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+        if any(hooks) or "forward" in vars(module):
+            raise TicketError(f"{name or 'the network'} has a hook, or a forward of its own, which the sparse engine "
+                              "would pass over; remove it first.")  # fmt: skip
+        if isinstance(module, nn.MaxPool2d) and _settings(module) != POOL:
+            raise _unknown(name, module)
+    kinds = {name: nn.Conv2d for link in links for name in link.convs} | {"fc": nn.Linear}
+    kinds |= {name: nn.BatchNorm2d for link in links for name in link.norms}
+    for name, kind in kinds.items():
+        _check_kind(name, modules.get(name), kind)
+        if not _is_standard(modules[name]):
+            raise _unknown(name, modules[name])
+    for name in model.state_dict():
+        if name.rpartition(".")[0] not in kinds:
+            raise TicketError(f"{name} is not known to the sparse engine, which would pass it over.")
+
+
+def _settings(pool):
+    sides = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+    return [side if isinstance(side, tuple) else (side, side) for side in sides], pool.ceil_mode, pool.return_indices
+
+
+def _is_standard(module):
+    """Whether a layer is as its compiled form takes it for granted."""
+    if isinstance(module, nn.BatchNorm2d):
+        return (module.eps, module.momentum, module.affine, module.track_running_stats) == (EPS, MOMENTUM, True, True)
+    if isinstance(module, nn.Linear):
+        return module.bias is not None
+    centred = (module.kernel_size, module.padding) in (((3, 3), (1, 1)), ((1, 1), (0, 0)))
+    plain = (module.dilation, module.groups, module.padding_mode) == ((1, 1), 1, "zeros")
+    return centred and plain and module.stride[0] == module.stride[1]
+
+
+def _check_shapes(modules, links):
+    """Refuse convolutions that do not fit one another as the chain joins them."""
+    channels, entry = modules[links[0].convs[0]].in_channels, None
+    for link in links:
+        first = modules[link.convs[0]]
+        out, stride = first.out_channels, first.stride
+        for name, norm in zip(link.convs, link.norms, strict=True):
+            conv = modules[name]
+            fits = conv.weight.shape == (out, channels, *conv.kernel_size) and modules[norm].weight.shape == (out,)
+            if not fits or conv.stride != stride:
+                raise _unknown(name, conv)
+        # A sum takes the shortcut as it is, which the link before made, or what the block was given.
+        given = (channels, stride) if link.rest == "shortcut" else entry
+        if link.rest and (stride != (1, 1) or given != (out, (1, 1))):
+            raise _unknown(link.convs[0], first)
+        channels, entry = out, (channels, stride)
+    if modules["fc"].weight.shape[1] != channels:
+        raise _unknown("fc", modules["fc"])
 
 
 class Arena:

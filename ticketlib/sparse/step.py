@@ -13,36 +13,9 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from ticketlib.sparse import conv as convolutions
-from ticketlib.sparse import head as heads
-from ticketlib.sparse import layout, pools, tiles
-from ticketlib.sparse import norm as norms
+from ticketlib.sparse import conv, head, layout, norm
 from ticketlib.sparse import simd as v
 from ticketlib.sparse.simd import LANES, inner
-
-
-@inner
-def _activate(net, layer, lanes, block):
-    if layer.pool:
-        pools.activate(net, layer, lanes, block)
-    else:
-        norms.activate(net, layer, lanes, block)
-
-
-@inner
-def _gate(net, layer, block):
-    if layer.pool:
-        pools.gate(net, layer, block)
-    else:
-        norms.gate(net, layer, block)
-
-
-@inner
-def _norm_gradient(net, layer, lanes, block):
-    if layer.pool:
-        pools.norm_gradient(net, layer, lanes, block)
-    else:
-        norms.norm_gradient(net, layer, lanes, block)
 
 
 @inner
@@ -50,21 +23,21 @@ def _forward(net, seen):
     """Logits of a batch in training. Each layer goes block by block: activate, then convolve what is in the cache."""
     images = len(seen.pixels)
     blocks = (images + LANES - 1) // LANES
-    heads.pack_bytes(net, seen)
+    head.pack_bytes(net, seen)
     for i in range(len(net.layers)):
         layer = net.layers[i]
         for block in range(blocks):
             lanes = v.load(v.address(net.mask), block * LANES)
             if i > 0:
-                _activate(net, net.layers[i - 1], lanes, block)
-            convolutions.convolve(net, layer, block)
-            norms.moments(net, layer, lanes, block)
-        norms.set_norm(net, layer, images)
+                norm.activate(net, net.layers[i - 1], lanes, block)
+            conv.convolve(net, layer, block)
+            norm.moments(net, layer, lanes, block)
+        norm.set_norm(net, layer, images)
     last = net.layers[-1]
     for block in range(blocks):
-        _activate(net, last, v.load(v.address(net.mask), block * LANES), block)
-        heads.mean_over_space(net, last, block, block)
-    heads.classify(net, blocks)
+        norm.activate(net, last, v.load(v.address(net.mask), block * LANES), block)
+        head.mean_over_space(net, last, block, block)
+    head.classify(net, blocks)
 
 
 @inner
@@ -75,32 +48,32 @@ def _infer(net, images):
     for i in range(len(net.channels)):
         channel = net.channels[i]
         mean = channel.running_mean - net.w[channel.bias]
-        norms.set_scale(channel, net.w, mean, 1 / np.sqrt(channel.running_var + norms.EPS))
+        norm.set_scale(channel, net.w, mean, 1 / np.sqrt(channel.running_var + norm.EPS))
     for block in range(blocks):
-        heads.pack(net, images[block * LANES : (block + 1) * LANES])
+        head.pack(net, images[block * LANES : (block + 1) * LANES])
         lanes = v.load(v.address(net.mask), block * LANES)
         for i in range(len(net.layers)):
-            convolutions.convolve(net, net.layers[i], first)
-            _activate(net, net.layers[i], lanes, first)
-        heads.mean_over_space(net, net.layers[-1], first, block)
-    heads.classify(net, blocks)
+            conv.convolve(net, net.layers[i], first)
+            norm.activate(net, net.layers[i], lanes, first)
+        head.mean_over_space(net, net.layers[-1], first, block)
+    head.classify(net, blocks)
 
 
 @inner
 def _backward_layer(net, i, images, weight):
     """From the gradient behind layer i's ReLU to its weights' gradients and that behind the ReLU before it."""
     layer, before = net.layers[i], net.layers[max(i - 1, 0)]
-    norms.set_slope(net, layer, images)
+    norm.set_slope(net, layer, images)
     net.dots[: (layer.last - layer.first) * LANES] = 0
     for block in range((images + LANES - 1) // LANES):
         lanes = v.load(v.address(net.mask), block * LANES)
-        _norm_gradient(net, layer, lanes, block)
+        norm.norm_gradient(net, layer, lanes, block)
         if i > 0 and before.out.block == 0:
-            _activate(net, before, lanes, block)
-        convolutions.dots(net, layer, block)
+            norm.activate(net, before, lanes, block)
+        conv.dots(net, layer, block)
         if i > 0:
-            convolutions.convolve_back(net, weight, layer, before.dy, block)
-            _gate(net, before, block)
+            conv.convolve_back(net, weight, layer, before.dy, block)
+            norm.gate(net, before, block)
     for k in range(layer.first, layer.last):
         net.gradient[k] = v.total(v.load(v.address(net.dots), (k - layer.first) * LANES))
 
@@ -109,14 +82,14 @@ def _backward_layer(net, i, images, weight):
 def _backward(net, images, weight):
     """All gradients, from that of the logits."""
     blocks, last = (images + LANES - 1) // LANES, net.layers[-1]
-    heads.classify_back(net, blocks)
+    head.classify_back(net, blocks)
     for k in range(len(weight)):
         weight[k] = net.w[net.taps.back_index[k]]
     for block in range(blocks):
         if last.out.block == 0:
-            _activate(net, last, v.load(v.address(net.mask), block * LANES), block)
-        heads.spread_over_space(net, last, block)
-        _gate(net, last, block)
+            norm.activate(net, last, v.load(v.address(net.mask), block * LANES), block)
+        head.spread_over_space(net, last, block)
+        norm.gate(net, last, block)
     for i in range(len(net.layers) - 1, -1, -1):
         _backward_layer(net, i, images, weight)
 
@@ -138,7 +111,7 @@ def _entries(version):
         net.mask[:] = 0
         net.mask[: len(labels) if version else 0] = 1
         _forward(net, seen)
-        loss = heads.cross_entropy(net, labels)
+        loss = head.cross_entropy(net, labels)
         _backward(net, len(labels), weight)
         return loss
 
@@ -161,7 +134,7 @@ def _entries(version):
 
 def _version():
     """A number that changes with the text of the modules whose functions are compiled together."""
-    texts = [Path(module.__file__).read_bytes() for module in (v, tiles, layout, convolutions, norms, pools, heads)]
+    texts = [Path(module.__file__).read_bytes() for module in (v, layout, conv, norm, head)]
     return 1 + int.from_bytes(sha256(b"".join(texts)).digest()[:7], "big")
 
 

@@ -1,52 +1,17 @@
 """The sparse engine against the same masked network in torch, dense float32 or float64."""
 
 import copy
-import dataclasses
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from masked_nets import CASES, assert_close, case, start_of
 
-from ticketlib import batches
 from ticketlib.errors import TicketError
-from ticketlib.models import build, prunable
-from ticketlib.sparse import plan as plans
-from ticketlib.sparse.net import SparseNet
-
-
-def random_mask(model, density, generator):
-    return {name: torch.rand(w.shape, generator=generator) < density for name, w in prunable(model).items()}
-
-
-def case(name, images, *, density=0.3, empty=(), width=4, stem_stride=1, classes=5, seed=0):
-    """A masked model off its initial statistics, its mask, a batches.Batch with windows and mirrors, and labels."""
-    generator = torch.Generator().manual_seed(seed)
-    options = {} if name.startswith("vgg") else {"stem_stride": stem_stride}
-    model = build(name, classes, images[1], width=width, generator=generator, **options)
-    mask = random_mask(model, density, generator)
-    for layer in empty:
-        mask[layer][:] = False
-    with torch.no_grad():
-        for weight_name, weight in prunable(model).items():
-            weight.mul_(mask[weight_name])
-        for parameter in model.parameters():
-            if parameter.ndim == 1:
-                parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-        for buffer_name, buffer in model.named_buffers():
-            if "running" in buffer_name:
-                buffer.add_(0.2 * torch.rand(buffer.shape, generator=generator))
-    pixels = torch.randint(0, 256, images, dtype=torch.uint8, generator=generator)
-    seen_as = SimpleNamespace(mean=(0.4, 0.5, 0.6)[: images[1]], std=(0.3, 0.25, 0.2)[: images[1]])
-    batch = batches.augment(pixels, seen_as, generator, padding=3)
-    return model, mask, batch, torch.randint(0, classes, (len(batch),), generator=generator)
-
-
-def start_of(batch, count):
-    """The first images of a batch."""
-    return dataclasses.replace(batch, pixels=batch.pixels[:count], windows=batch.windows[:, :count].contiguous())
+from ticketlib.models import prunable
+from ticketlib.sparse import SparseNet, plan
 
 
 def dense_step(model, mask, images, labels):
@@ -58,31 +23,6 @@ def dense_step(model, mask, images, labels):
         weight.grad.mul_(mask[name])
     return loss.item()
 
-
-def assert_close(ours, theirs, tolerance):
-    """Largest difference below tolerance times the largest value; a tiny absolute floor for what is 0 in exact sums."""
-    for name, value in theirs.items():
-        bound = tolerance * float(value.abs().max()) + 2e-6
-        assert float((ours[name] - value).abs().max()) <= bound, name
-
-
-CASES = {
-    "resnet": ("resnet8", (20, 3, 16, 16), {}),
-    "odd sizes, stem of stride 2": ("resnet8", (20, 3, 15, 13), {"stem_stride": 2}),
-    "stem of stride 3, one channel": ("resnet8", (37, 1, 19, 10), {"stem_stride": 3}),
-    "density 1": ("resnet8", (16, 3, 9, 9), {"density": 2.0}),
-    "two blocks a stage": ("resnet14", (16, 3, 8, 8), {}),
-    "mostly empty rows": ("resnet8", (20, 3, 8, 8), {"density": 0.03}),
-    "empty layers": ("resnet8", (20, 3, 8, 8), {"empty": ("blocks.1.conv1.weight", "blocks.2.shortcut.weight")}),
-    "empty stem": ("resnet8", (20, 3, 8, 8), {"empty": ("conv.weight",)}),
-    "empty classifier": ("resnet8", (20, 3, 8, 8), {"empty": ("fc.weight",)}),
-    "nothing left": ("resnet8", (20, 3, 8, 8), {"density": 0.0}),
-    "wide": ("resnet8", (17, 3, 33, 20), {"width": 2}),
-    "a single image": ("resnet8", (1, 3, 16, 16), {}),
-    "vgg": ("vgg11", (20, 3, 32, 32), {"width": 0.06}),
-    "vgg, odd sizes": ("vgg11", (20, 1, 21, 13), {"width": 0.06}),
-    "vgg, digits": ("vgg11", (40, 1, 8, 8), {"width": 0.06, "density": 0.6}),
-}
 
 LOOSE = {"empty stem": 1e-2}  # its norm's variance is 0, so the rounding of sums stands beside eps alone
 
@@ -154,21 +94,15 @@ def test_same_inputs_give_the_same_bits():
 @pytest.mark.parametrize("network, width", [("resnet8", 4), ("vgg11", 0.06)])
 def test_groups_of_channels_change_no_bit(monkeypatch, network, width):
     model, mask, batch, labels = case(network, (20, 3, 16, 16), width=width, density=0.6)
-    monkeypatch.setattr(plans, "SPAN", 1)
+    monkeypatch.setattr(plan, "SPAN", 1)
     found = {}
     for size in (1000, 3, 1):
-        monkeypatch.setattr(plans, "GROUP", size)
+        monkeypatch.setattr(plan, "GROUP", size)
         net = SparseNet(model, mask, 20, (3, 16, 16))
         assert (net.net.layers["groups"].max() > 1) == (net.net.layers["back_groups"].max() > 1) == (size < 1000)
         loss = net.step(batch, labels)
         found[size] = loss, net.net.gradient.tobytes(), net.evaluate(batch.tensor()).numpy().tobytes()
     assert found[1000] == found[3] == found[1]
-
-
-def test_groups_are_as_many_as_their_weights_are_worth():
-    assert plans.groups(9 * 32 * 32, 32, 32) == 4  # 8 channels in each
-    assert plans.groups(32 * 30, 32, 32) == 2  # 30 weights a channel: two spans of at least 12
-    assert plans.groups(0, 32, 32) == plans.groups(500, 16, 3) == 1
 
 
 def test_evaluation_takes_any_number_of_images_and_changes_nothing():
@@ -209,8 +143,9 @@ def test_bad_input_is_named():
         SparseNet(model, {n: m for n, m in mask.items() if n != "fc.weight"}, 16, (3, 8, 8))
     with pytest.raises(TicketError, match="conv.weight"):
         SparseNet(model, {**mask, "conv.weight": mask["conv.weight"].float()}, 16, (3, 8, 8))
-    with pytest.raises(TicketError, match="Linear"):
-        SparseNet(torch.nn.Linear(2, 2), {"weight": torch.ones(2, 2, dtype=torch.bool)}, 16, (3, 8, 8))
+    for size, shape in ((16, (1, 8, 8)), (16, (3, 8)), (16, (3, 8, 0)), (0, (3, 8, 8)), (16, (3, 8.0, 8))):
+        with pytest.raises(TicketError, match="3 channels"):
+            SparseNet(model, mask, size, shape)
 
 
 def test_labels_that_are_no_classes_are_named():
