@@ -98,7 +98,7 @@ def _check_images(images, channels):
         seen = f"{images.dtype} {tuple(images.shape)}" if hasattr(images, "dtype") else type(images).__name__
         raise TicketError(f"images of {seen} are not allowed; this ticket takes float32 tensors (any number, "
                           f"{channels}, height, width) on the CPU.")  # fmt: skip
-    if not images.isfinite().all():
+    if not images.sum().isfinite() and not images.isfinite().all():  # the sum costs a tenth of the certain answer
         raise TicketError("images have values that are no finite numbers; a classifier cannot tell what they show.")
 
 
