@@ -15,8 +15,7 @@ import torch
 from ticketbook import gpus
 
 from ticketlib import batches, masks, models, ratios, train
-from ticketlib.experiments import machine, profiles
-from ticketlib.experiments import workers as backends
+from ticketlib.experiments import machine, profiles, workers
 
 IMAGES = SimpleNamespace(mean=(0.5,) * 3, std=(0.25,) * 3)
 PAPER = profiles.PROFILES["paper"]
@@ -26,7 +25,7 @@ WARM, COUNTED = 3.5, 3.5  # seconds
 
 def main():
     """Measure each network, and store the images a second. Raises: TicketError where there is no GPU."""
-    backends.gpu_slots(1)
+    workers.gpu_slots(1)
     facts = {"date": datetime.date.today().isoformat(), "machine": machine.facts("cuda"), "paces": []}
     with multiprocessing.get_context("spawn").Pool(max(SHARED), _one_thread) as pool:
         pool.map(_wake, range(max(SHARED)), chunksize=1)

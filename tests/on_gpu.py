@@ -10,10 +10,9 @@ from synthetic import CIFAR
 
 from ticketlib import batches, data, graphs, masks, models, ratios, train
 from ticketlib.__main__ import main
-from ticketlib.experiments import chapters, grids
 from ticketlib.experiments import config as runs
+from ticketlib.experiments import grids, session
 from ticketlib.experiments import run as experiment
-from ticketlib.experiments import session as nb
 from ticketlib.experiments.ledger import Ledger
 
 TIMED = {"seconds", "train_seconds", "eval_seconds", "images_per_second"}
@@ -119,8 +118,8 @@ def test_a_campaign_shares_the_gpu(tmp_path, monkeypatch):
 
 def test_a_chapter_takes_the_gpu_by_itself(tmp_path, monkeypatch):
     monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "cache"))
-    run = nb.check(
+    run = session.check(
         dict(profile="smoke", source="run", seeds=1, device="auto", data_root="", ledger=str(tmp_path / "rows"))
     )
-    found = chapters.ticket_rows(run, ("dense@0", "smart@0.9"))
+    found = session.ticket_rows(run, ("dense@0", "smart@0.9"))
     assert found["smart@0.9"][0]["device"] == torch.cuda.get_device_name()

@@ -10,8 +10,8 @@ from ticketlib import __main__ as command_line
 from ticketlib import data
 from ticketlib.errors import TicketError
 from ticketlib.experiments import audit, grids, journal, machine
-from ticketlib.experiments import run as experiment
 from ticketlib.experiments.ledger import Ledger, Row
+from ticketlib.experiments.run import execute
 
 KEYS = ("dense", "lt@0.9", "lrr@0.9", "smart@0.9")
 
@@ -77,7 +77,7 @@ def made(tmp_path_factory):
     cache, digits = tmp_path_factory.mktemp("cache"), data.load("digits")
     configs = [grids.arm("smoke", key, 0, digits, epochs=1) for key in KEYS]
     with machine.threads(1):
-        return [experiment.execute(config, digits, cache=cache, progress=False) for config in configs]
+        return [execute(config, digits, cache=cache, progress=False) for config in configs]
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_a_row_of_another_machine_is_neither_equal_nor_wrong(ledger, made, machi
 
 def test_an_audit_goes_on_where_it_was_stopped(ledger, made, monkeypatch):
     fill(ledger, made)
-    execute, asked = experiment.execute, []
+    execute, asked = audit.execute, []
 
     def stopped(config, *given, **options):
         asked.append(config.arm)
@@ -153,7 +153,7 @@ def test_an_audit_goes_on_where_it_was_stopped(ledger, made, monkeypatch):
             raise KeyboardInterrupt
         return execute(config, *given, **options)
 
-    monkeypatch.setattr(experiment, "execute", stopped)
+    monkeypatch.setattr(audit, "execute", stopped)
     assert call(ledger) == 130 and len(audit.folder(ledger).names()) == 2
     noted = json.loads((journal.folder(ledger) / "audit.json").read_text())
     fill(ledger, [row("lt@0.9", 7, 50.0, "smoke")])  # a campaign goes on meanwhile
@@ -196,7 +196,7 @@ def test_the_spread_is_measured_once(ledger, made, capsys):
     digits = data.load("digits")
     half = grids.arm("smoke", "smart@0.9", 0, digits, epochs=1, precision="bf16")
     with machine.threads(1):
-        fill(ledger, [*made, experiment.execute(half, digits, progress=False)])
+        fill(ledger, [*made, execute(half, digits, progress=False)])
     assert call(ledger, "--spread") == 0
     found = audit.folder(ledger).rows()
     assert [row["config"]["changes"] for row in found] in (

@@ -7,14 +7,13 @@ import pytest
 import torch
 from synthetic import CIFAR, arms, row, row_of
 from ticketbook import budget, pilot, shares
+from ticketbook.notebook import accuracy_table
 
 from ticketlib import data, masks, models, ratios
 from ticketlib.analysis import plots
 from ticketlib.errors import TicketError
-from ticketlib.experiments import chapters, grids, machine, profiles
+from ticketlib.experiments import grids, machine, profiles, session
 from ticketlib.experiments import probe as probes
-from ticketlib.experiments import run as experiment
-from ticketlib.experiments import session as nb
 from ticketlib.experiments.config import parent
 from ticketlib.experiments.ledger import Ledger, Row
 
@@ -24,7 +23,7 @@ LAYERS = [ratios.Layer(name, (3, 4), 12, name == "classifier") for name in ("fir
 def notebook(folder, **values):
     """Checked parameters of a notebook whose rows lie in a folder."""
     given = dict(profile="laptop", source="stored", seeds=0, device="auto", data_root="") | values
-    return nb.NotebookRun(**given, ledger=folder)
+    return session.NotebookRun(**given, ledger=folder)
 
 
 def fill(folder, rows):
@@ -38,9 +37,9 @@ def fill(folder, rows):
 
 def test_stored_rows_are_read_by_arm_and_seed(tmp_path):
     fill(tmp_path, arms({"smart": 80.0}, seeds=range(3)))
-    found = chapters.ticket_rows(notebook(tmp_path), ("smart@0.9", "uniform@0.9"))
+    found = session.ticket_rows(notebook(tmp_path), ("smart@0.9", "uniform@0.9"))
     assert {arm: sorted(rows) for arm, rows in found.items()} == {"smart@0.9": [0, 1, 2], "uniform@0.9": []}
-    assert sorted(chapters.ticket_rows(notebook(tmp_path, seeds=2), ("smart@0.9",))["smart@0.9"]) == [0, 1]
+    assert sorted(session.ticket_rows(notebook(tmp_path, seeds=2), ("smart@0.9",))["smart@0.9"]) == [0, 1]
 
 
 def fake_execute(config, dataset, *, device, progress):
@@ -51,12 +50,12 @@ def fake_execute(config, dataset, *, device, progress):
 
 def test_missing_rows_are_made_once_and_resumed(tmp_path, monkeypatch, capsys):
     made = []
-    monkeypatch.setattr(experiment, "execute", lambda c, **given: made.append(c.arm) or fake_execute(c, **given))
-    monkeypatch.setattr(chapters, "_speed", lambda *_: 1000.0)
+    monkeypatch.setattr(session, "execute", lambda c, **given: made.append(c.arm) or fake_execute(c, **given))
+    monkeypatch.setattr(session, "_speed", lambda *_: 1000.0)
     live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
-    assert sorted(chapters.ticket_rows(live, ("dense@0", "smart@0.9"))["smart@0.9"]) == [0]
+    assert sorted(session.ticket_rows(live, ("dense@0", "smart@0.9"))["smart@0.9"]) == [0]
     assert made == ["dense@0", "smart@0.9"]
-    chapters.ticket_rows(notebook(tmp_path, profile="smoke", source="run", seeds=2), ("dense@0", "smart@0.9"))
+    session.ticket_rows(notebook(tmp_path, profile="smoke", source="run", seeds=2), ("dense@0", "smart@0.9"))
     assert made[2:] == ["dense@0", "smart@0.9"] and len(Ledger(tmp_path).names()) == 4
 
 
@@ -67,11 +66,11 @@ def test_what_cannot_be_made_is_said_and_the_rest_is_made(tmp_path, monkeypatch,
         return fake_execute(config, **given)
 
     shown = []
-    monkeypatch.setattr(experiment, "execute", execute)
-    monkeypatch.setattr(chapters, "_speed", lambda *_: 1000.0)
-    monkeypatch.setattr(nb, "show_markdown", shown.append)
+    monkeypatch.setattr(session, "execute", execute)
+    monkeypatch.setattr(session, "_speed", lambda *_: 1000.0)
+    monkeypatch.setattr(session, "display", lambda text: shown.append(text.data))
     live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
-    assert sorted(chapters.ticket_rows(live, ("smart@0.9", "uniform@0.9"))["uniform@0.9"]) == [0]
+    assert sorted(session.ticket_rows(live, ("smart@0.9", "uniform@0.9"))["uniform@0.9"]) == [0]
     assert "- smart@0.9, seed 0: no such ticket here." in shown[0]
 
 
@@ -82,11 +81,11 @@ def test_a_dense_net_that_diverges_is_trained_once(tmp_path, monkeypatch, capsys
         made.append(config.arm)
         return Row(fake_execute(config, **given) | {"diverged": True})
 
-    monkeypatch.setattr(experiment, "execute", execute)
-    monkeypatch.setattr(chapters, "_speed", lambda *_: 1000.0)
-    monkeypatch.setattr(nb, "show_markdown", shown.append)
+    monkeypatch.setattr(session, "execute", execute)
+    monkeypatch.setattr(session, "_speed", lambda *_: 1000.0)
+    monkeypatch.setattr(session, "display", lambda text: shown.append(text.data))
     live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
-    chapters.ticket_rows(live, ("dense@0", "lt@0.9", "lrr@0.9"))
+    session.ticket_rows(live, ("dense@0", "lt@0.9", "lrr@0.9"))
     assert made == ["dense@0"] and "- lt@0.9, seed 0: " in shown[0] and "- lrr@0.9, seed 0: " in shown[0]
 
 
@@ -97,10 +96,10 @@ def test_a_net_that_was_made_again_and_differs_is_said(tmp_path, monkeypatch, ca
         return Row(fake_execute(config, **given) | facts | before)
 
     shown = []
-    monkeypatch.setattr(experiment, "execute", execute)
-    monkeypatch.setattr(chapters, "_speed", lambda *_: 1000.0)
-    monkeypatch.setattr(nb, "show_markdown", shown.append)
-    chapters.ticket_rows(notebook(tmp_path, profile="smoke", source="run", seeds=1), ("dense@0", "lt@0.9"))
+    monkeypatch.setattr(session, "execute", execute)
+    monkeypatch.setattr(session, "_speed", lambda *_: 1000.0)
+    monkeypatch.setattr(session, "display", lambda text: shown.append(text.data))
+    session.ticket_rows(notebook(tmp_path, profile="smoke", source="run", seeds=1), ("dense@0", "lt@0.9"))
     assert shown[0].startswith("Made, with a warning:") and "lt@0.9, seed 0: the trained net of " in shown[0]
 
 
@@ -108,13 +107,13 @@ def test_rows_of_other_images_are_not_read_beside_a_run_of_ones_own(tmp_path, mo
     own = data.load("digits")
     fill(tmp_path, [row("smart@0.9", 0, 80.0), row("smart@0.9", 0, 90.0, changes={"fingerprint": own.fingerprint})])
     live = notebook(tmp_path, profile="smoke", source="run")
-    assert [one["accuracy"] for one in chapters.rows_of(live)] == [90.0]
-    assert len(chapters.rows_of(notebook(tmp_path))) == 2
+    assert [one["accuracy"] for one in session.rows_of(live)] == [90.0]
+    assert len(session.rows_of(notebook(tmp_path))) == 2
     for fingerprint in ("f" * 16, own.fingerprint):
         for seed, changes in ((0, {}), (1000, dict(recipe=0, held_out=200))):
             config = grids.arm("smoke", "smart@0.9", seed, profiles.Images("digits", fingerprint), **changes)
             fill(tmp_path, [row_of(config, 80.0)])
-    monkeypatch.setattr(chapters, "make_runs", lambda *_: None)
+    monkeypatch.setattr(session, "make_runs", lambda *_: None)
     found = pilot.pilot_rows(live)["smart"]
     assert [one.config.fingerprint for of in found.values() for one in of.values()] == [own.fingerprint]
     assert list(pilot.doubled(live)["smart"]) == [6]  # of two rows of one place it would have to choose
@@ -123,34 +122,34 @@ def test_rows_of_other_images_are_not_read_beside_a_run_of_ones_own(tmp_path, mo
 def test_the_time_is_told_from_rows_and_where_there_is_none_from_a_few_steps(tmp_path):
     dataset, live = data.load("digits"), notebook(tmp_path, profile="smoke", source="run")
     to_do = [profiles.config("smoke", "uniform", "0.9", seed, dataset=dataset) for seed in range(2)]
-    measured = chapters._estimate(live, to_do, dataset, "cpu")
+    measured = session._estimate(live, to_do, dataset, "cpu")
     assert measured > 0  # how long it is depends on what else the machine does
     elsewhere = row("smart@0.9", 8, 90.0, "smoke", images_per_second=1e-3)  # on another device: it tells nothing here
     speed = row("smart@0.9", 7, 90.0, "smoke", images_per_second=1437.0, device=machine.facts("cpu")["device"])
     fill(tmp_path, [speed, elsewhere])
-    assert chapters._estimate(live, to_do, dataset, "cpu") == pytest.approx(2 * 6 * 1437 / 1437)
+    assert session._estimate(live, to_do, dataset, "cpu") == pytest.approx(2 * 6 * 1437 / 1437)
 
 
 def test_a_device_without_an_engine_is_refused_before_any_training(tmp_path):
     sparse = [profiles.config("laptop", "smart", "0.9", 0, dataset=CIFAR)]
     with pytest.raises(TicketError, match="'cuda' is not allowed with profile 'laptop'.*auto, cpu"):
-        chapters.make_runs(notebook(tmp_path, device="cuda"), sparse, CIFAR)
-    assert chapters.device_of(notebook(tmp_path), sparse) == "cpu"
+        session.make_runs(notebook(tmp_path, device="cuda"), sparse, CIFAR)
+    assert session.device_of(notebook(tmp_path), sparse) == "cpu"
 
 
 def test_threads_are_put_back():
     before = torch.get_num_threads()
-    with chapters.one_thread():
+    with session.one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
 
 
 def test_accuracies_show_every_seed_and_what_is_missing():
     rows = {"smart@0.9": {0: row("smart@0.9", 0, 80.0, keep_counts={"a": 1500}), 1: row("smart@0.9", 1, 82.0)}}
-    head, lines = chapters.accuracy_table(rows | {"uniform@0.9": {}})
+    head, lines = accuracy_table(rows | {"uniform@0.9": {}})
     assert lines[0] == ["smart ratio", "1,500", "80.00, 82.00", "81.00 (n = 2)"] and len(head) == 4
     assert lines[1] == ["uniform", "", "not run", "not run"]
-    assert chapters.accuracy_table(rows, rows)[1][0][-1] == "81.00 (n = 2)"
+    assert accuracy_table(rows, rows)[1][0][-1] == "81.00 (n = 2)"
 
 
 # the pilot

@@ -13,9 +13,8 @@ from ticketbook import checks, overlaps, spent
 
 from ticketlib import data
 from ticketlib.analysis import plots
-from ticketlib.experiments import campaign, chapters, grids, places, profiles
+from ticketlib.experiments import campaign, grids, places, profiles, session
 from ticketlib.experiments import probe as probes
-from ticketlib.experiments import session as nb
 from ticketlib.experiments.ledger import Ledger, Row
 from ticketlib.experiments.profiles import Images
 
@@ -26,7 +25,7 @@ def notebook(folder, found=(), **values):
     for one in found:
         Ledger(folder).add(one)
     given = dict(profile="laptop", source="stored", seeds=0, device="auto", data_root="") | values
-    return nb.NotebookRun(**given, ledger=folder)
+    return session.NotebookRun(**given, ledger=folder)
 
 
 def claim_b(**options):
@@ -159,7 +158,7 @@ def test_cells_are_those_that_the_grids_plan(tmp_path):
 
 def test_the_table_has_every_cell_or_says_what_is_missing(tmp_path, monkeypatch):
     run = notebook(tmp_path)
-    monkeypatch.setattr(chapters, "book_rows", lambda _: [])
+    monkeypatch.setattr(session, "book_rows", lambda _: [])
     said = checks.table(run, checks.rows(run, ()), MOVED, 0.9)
     assert said.startswith("**Not run.**") and "13 differences" in said
     places = "ResNet-20 at 0.9, 0.98, 0.995; slim VGG-16 at 0.98; ResNet-20, CIFAR-100 at 0.9"
@@ -169,13 +168,13 @@ def test_the_table_has_every_cell_or_says_what_is_missing(tmp_path, monkeypatch)
     assert lines.index("") == 15 and "n = 3" in lines[2] and "| not run |" in lines[4] and "the book's" not in lines[0]
     assert lines[16] == "<details><summary>Every seed</summary>" and lines[-1] == "</details>"
     assert [len(line.split(" | ")[3].split(", ")) for line in lines[20:22]] == [3, 3]
-    monkeypatch.setattr(chapters, "book_rows", lambda _: claim_b())
+    monkeypatch.setattr(session, "book_rows", lambda _: claim_b())
     lines = checks.table(run, checks.rows(run, ()), MOVED, 0.9).splitlines()
     assert lines[0].endswith("the book's |") and lines[2].count("n = 3") == 2
 
 
 def test_a_rule_that_is_not_defined_is_said_before_not_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(chapters, "book_rows", lambda _: [])
+    monkeypatch.setattr(session, "book_rows", lambda _: [])
     run = notebook(tmp_path, [row("smart@0.98", 0, 80.0), row("linear@0.98", 0, 70.0)])
     rules = ("linear", "ascending", "ascending+min_per_layer=1")
     pairs = [checks.Comparison("smart", rule, "smart", rule) for rule in rules]
@@ -196,8 +195,8 @@ def test_rows_behind_a_chapter_are_named(tmp_path):
 
 def test_missing_runs_are_made_longer_ones_too(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(chapters, "ticket_rows", lambda run, names: asked.extend(names))
-    monkeypatch.setattr(chapters, "make_runs", lambda run, configs, dataset: asked.extend(configs))
+    monkeypatch.setattr(session, "ticket_rows", lambda run, names: asked.extend(names))
+    monkeypatch.setattr(session, "make_runs", lambda run, configs, dataset: asked.extend(configs))
     live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
     assert checks.rows(live, ("dense@0",), ("smart@0.9",)) == {"resnet8": {}, "vgg11": {}}
     longer = profiles.config("smoke", "smart", "0.9", 0, dataset=data.load("digits"), epochs=10)
@@ -261,7 +260,7 @@ def test_masks_that_are_not_there_are_said():
 
 
 def test_masks_are_probed_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(nb, "show_markdown", print)
+    monkeypatch.setattr(notebook, "show_markdown", print)
     live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
     found = overlaps.measured(live)
     assert sorted(found) == [("resnet8", t, s) for t in ("grasp", "snip") for s in ("0.9", "0.95", "0.98")]
@@ -318,7 +317,7 @@ def test_a_grid_half_done_shows_what_is_missing_and_gives_no_word(tmp_path):
 
 
 def test_a_table_and_a_drawing_have_the_confidence_they_are_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(chapters, "book_rows", lambda _: [])
+    monkeypatch.setattr(session, "book_rows", lambda _: [])
     accuracies = {"snip": (80.0, 80.0, 80.0), "snip+rearranged": (81.0, 82.0, 83.0)}
     run = notebook(tmp_path, [row(f"{arm}@0.9", s, a) for arm, of in accuracies.items() for s, a in enumerate(of)])
     found = checks.rows(run, ())

@@ -13,8 +13,7 @@ from synthetic import row
 
 from ticketlib import __main__ as command_line
 from ticketlib import commands, data
-from ticketlib.experiments import campaign, grids, journal, machine, progress
-from ticketlib.experiments import session as nb
+from ticketlib.experiments import campaign, grids, journal, machine, places
 from ticketlib.experiments.ledger import Ledger, name_of
 
 
@@ -82,7 +81,7 @@ def test_a_reader_that_has_enough_ends_it_quietly():
 
 def test_a_gpu_is_refused_where_an_engine_has_none(tmp_path, capsys, monkeypatch):
     digits = data.load("digits")
-    monkeypatch.setattr(commands.backends, "gpu_slots", lambda per_gpu: ("0",))
+    monkeypatch.setattr(commands.workers, "gpu_slots", lambda per_gpu: ("0",))
     monkeypatch.setitem(grids.GRIDS, "pilot", lambda *_: [grids.arm("smoke", "smart@0.9", 0, digits, engine="sparse")])
     assert command_line.main(["run", "--profile", "smoke", "--device", "cuda", "--ledger", str(tmp_path)]) == 2
     assert "sparse engine runs on the CPU" in capsys.readouterr().err and not Ledger(tmp_path).names()
@@ -143,7 +142,7 @@ def test_a_run_that_failed_twice_is_listed_and_not_tried_again(tmp_path, capsys,
     book = journal.Journal(Ledger(tmp_path))
     for _ in range(2):
         book.note(campaign.Outcome(configs[0], reason="no luck"))
-    monkeypatch.setattr(progress, "conduct", lambda ledger, work, to_do, *_: tried.append(to_do) or pytest.fail())
+    monkeypatch.setattr(journal, "conduct", lambda ledger, work, to_do, *_: tried.append(to_do) or pytest.fail())
     tried = []
     options = ["run", "--profile", "smoke", "--ledger", str(tmp_path), "--only", "dense"]
     monkeypatch.setitem(grids.GRIDS, "pilot", lambda *_: configs)
@@ -152,23 +151,23 @@ def test_a_run_that_failed_twice_is_listed_and_not_tried_again(tmp_path, capsys,
 
 
 def test_one_signal_stops_cleanly_and_two_at_once(tmp_path):
-    stop = progress.Stop()
+    stop = journal.Stop()
     with stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop() and stop.reason == "SIGTERM came"
         os.kill(os.getpid(), signal.SIGTERM)  # `timeout` sends its signal twice
-        stop.signalled -= 2 * progress.ECHO
+        stop.signalled -= 2 * journal.ECHO
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_the_time_to_stop():
     now = datetime(2026, 1, 31, 22, 0)
-    assert progress.stop_time(now=now) is None
-    assert progress.stop_time("02:30", now=now) == datetime(2026, 2, 1, 2, 30)
-    assert progress.stop_time("22:30", 2, now) == datetime(2026, 1, 31, 22, 30)
-    assert progress.Stop(datetime(2020, 1, 1, 2, 30))() and not progress.Stop(datetime(2999, 1, 1))()
+    assert journal.stop_time(now=now) is None
+    assert journal.stop_time("02:30", now=now) == datetime(2026, 2, 1, 2, 30)
+    assert journal.stop_time("22:30", 2, now) == datetime(2026, 1, 31, 22, 30)
+    assert journal.Stop(datetime(2020, 1, 1, 2, 30))() and not journal.Stop(datetime(2999, 1, 1))()
 
 
 def test_watch_tells_the_living_from_the_silent(tmp_path, capsys):
@@ -177,7 +176,7 @@ def test_watch_tells_the_living_from_the_silent(tmp_path, capsys):
     assert command_line.main(["watch", "--profile", "smoke", "--ledger", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "1 of 3 runs, 1 running, 0 diverged, 1 failed" in said and "failed: b: no luck" in said
-    assert "killed" in "".join(progress.summary(dict(status.facts, updated=time.time() - 100)))
+    assert "killed" in "".join(journal.summary(dict(status.facts, updated=time.time() - 100)))
 
 
 def test_commit_rows_takes_rows_and_nothing_else(tmp_path, monkeypatch, capsys):
@@ -189,7 +188,7 @@ def test_commit_rows_takes_rows_and_nothing_else(tmp_path, monkeypatch, capsys):
     subprocess.run([*git, "init", "-q"], cwd=book.parent.parent, check=True)
     for name, value in (("user.name", "a"), ("user.email", "b@c")):
         subprocess.run(["git", "config", name, value], cwd=book.parent.parent, check=True)
-    monkeypatch.setattr(nb, "book_ledger", lambda profile="": book / profile)
+    monkeypatch.setattr(places, "book_ledger", lambda profile="": book / profile)
     Ledger(made / "laptop").add(row("smart@0.9", 0, 80.0))
     journal.folder(Ledger(made / "laptop"))
     assert command_line.main(["commit-rows", str(made)]) == 0

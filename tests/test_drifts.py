@@ -8,7 +8,7 @@ from synthetic import row
 from ticketbook import drifts, overlaps
 
 from ticketlib import ratios
-from ticketlib.experiments import session as nb
+from ticketlib.experiments import session
 from ticketlib.experiments.ledger import Ledger
 
 SIZES = {"first": 100, "second": 900}
@@ -93,7 +93,7 @@ def test_lt_comes_from_the_runs(tmp_path):
             Ledger(tmp_path).add(row(arm, seed, 80.0, keep_counts=counts))
     Ledger(tmp_path).add(row("lt@0.9", 2, 80.0, keep_counts=counts))  # its pair is missing
     given = dict(profile="laptop", source="stored", seeds=0, device="auto", data_root="")
-    found = drifts.measured(nb.NotebookRun(**given, ledger=tmp_path))
+    found = drifts.measured(session.NotebookRun(**given, ledger=tmp_path))
     assert list(found["resnet20", "lt", "0.9"]) == [0, 1] and found["resnet20", "lt", "0.98"] == {}
     assert overlaps.sizes_of(found["resnet20", "lt", "0.9"][0][0]) == {"conv.weight": 432, "fc.weight": 640}
     assert {key[1] for key in drifts.with_overlap(found)} == {"snip", "grasp"}  # LT's runs have no overlap
@@ -107,4 +107,4 @@ def test_lt_comes_from_the_runs(tmp_path):
 
 def test_what_it_explains_says_no_word_that_no_run_gave(tmp_path):
     given = dict(profile="laptop", source="stored", seeds=0, device="auto", data_root="")
-    assert drifts.claim_words(nb.NotebookRun(**given, ledger=tmp_path)).count("not run") == 2
+    assert drifts.claim_words(session.NotebookRun(**given, ledger=tmp_path)).count("not run") == 2

@@ -7,14 +7,14 @@ import pytest
 import rowdata
 import torch
 from matplotlib.figure import Figure
-from ticketbook import answers, limits, observations, replies
+from ticketbook import answers, imagenet, limits, observations, replies
 from ticketbook import verdicts_1 as verdicts
 from ticketbook.answers import Facts
 from ticketbook.reviewers import ITEMS
 
 from ticketlib import ratios
 from ticketlib.errors import TicketError
-from ticketlib.experiments import imagenet, machine
+from ticketlib.experiments import machine, probe
 from ticketlib.experiments.ledger import Ledger, Row, name_of, read_row
 from ticketlib.experiments.places import ROOT, book_ledger
 
@@ -23,7 +23,7 @@ STORED = imagenet.load()
 
 def fake(network, method, sparsity, **facts):
     """A row as `measure` makes it, of a mask that keeps the same share of every layer."""
-    config, layers = imagenet.configuration(network, method, sparsity), imagenet.layers(network)
+    config, layers = probe.imagenet_configuration(network, method, sparsity), probe.imagenet_layers(network)
     counts = {layer.name: max(1, round(layer.size * (1 - float(sparsity)))) for layer in layers}
     sizes = {layer.name: layer.size for layer in layers}
     kept = sum(counts.values()) / sum(sizes.values())
@@ -33,8 +33,8 @@ def fake(network, method, sparsity, **facts):
 
 
 def all_rows():
-    keys = [key for network in imagenet.NETWORKS for key in imagenet.wanted(network)]
-    return imagenet.rows_in([Row(fake(*key, busy=0.5)) for key in keys])
+    keys = [key for network in imagenet.NETWORKS for key in probe.imagenet_wanted(network)]
+    return probe.imagenet_rows([Row(fake(*key, busy=0.5)) for key in keys])
 
 
 @pytest.mark.parametrize("network", imagenet.NETWORKS)
@@ -42,13 +42,14 @@ def test_keep_counts_in_the_ledger_are_those_of_the_rules(network):
     assert network in {of for of, _, _ in STORED}
     for (of, rule, sparsity), row in STORED.items():
         if of == network and rule in ratios.RULES:
-            counts = ratios.keep_counts(imagenet.layers(network), rule, sparsity, family=imagenet.FAMILIES[network])
+            family = probe.IMAGENET_NETWORKS[network]
+            counts = ratios.keep_counts(probe.imagenet_layers(network), rule, sparsity, family=family)
             assert row["keep_counts"] == counts
 
 
 @pytest.mark.parametrize("method, sparsity", [("uniform", "0.999"), ("magnitude", "0.99")])
 def test_a_mask_found_again_is_the_one_in_the_ledger(method, sparsity, tmp_path):
-    row = imagenet.measure("resnet50", imagenet.build("resnet50"), method, sparsity)
+    row = probe.measure_imagenet("resnet50", probe.imagenet_network("resnet50"), method, sparsity)
     Ledger(tmp_path).add(row)
     found = read_row(tmp_path / f"{row['name']}.json")
     assert sum(found["keep_counts"].values()) == round(25_502_912 * (1 - float(sparsity)))
@@ -62,25 +63,27 @@ def test_the_initial_weights_are_always_the_same_and_torchs_generator_is_left_al
     torch.manual_seed(3)
     wanted = torch.rand(1)
     torch.manual_seed(3)
-    one, two = imagenet.build("resnet50"), imagenet.build("resnet50")
+    one, two = probe.imagenet_network("resnet50"), probe.imagenet_network("resnet50")
     assert torch.equal(one.fc.weight, two.fc.weight) and torch.equal(torch.rand(1), wanted)
     with pytest.raises(TicketError, match="network 'resnet18' is not known"):
-        imagenet.build("resnet18")
+        probe.imagenet_network("resnet18")
 
 
 def test_what_a_rule_cannot_meet_is_not_defined_and_has_no_row():
-    assert all(imagenet.reason("vgg16", "smart", s) for s in imagenet.SPARSITIES)
-    assert imagenet.reason("resnet50", "smart", "0.9") == "" == imagenet.reason("vgg16", "synflow", "0.999")
-    assert "0.3 of the linear layers, 614,400 weights" in imagenet.reason("resnet50", "smart", "0.98")
-    assert not any(imagenet.reason(*key) for network in imagenet.NETWORKS for key in imagenet.wanted(network))
-    assert imagenet.wanted("vgg16", ("smart", "synflow")) == [("vgg16", "synflow", s) for s in imagenet.SPARSITIES]
+    assert all(probe.imagenet_reason("vgg16", "smart", s) for s in probe.IMAGENET_SPARSITIES)
+    assert probe.imagenet_reason("resnet50", "smart", "0.9") == "" == probe.imagenet_reason("vgg16", "synflow", "0.999")
+    assert "0.3 of the linear layers, 614,400 weights" in probe.imagenet_reason("resnet50", "smart", "0.98")
+    wanted = [key for network in imagenet.NETWORKS for key in probe.imagenet_wanted(network)]
+    assert not any(probe.imagenet_reason(*key) for key in wanted)
+    asked = probe.imagenet_wanted("vgg16", ("smart", "synflow"))
+    assert asked == [("vgg16", "synflow", sparsity) for sparsity in probe.IMAGENET_SPARSITIES]
     with pytest.raises(TicketError, match=verdicts.NOT_DEFINED):
-        imagenet.measure("resnet50", imagenet.build("resnet50"), "smart", "0.98")
+        probe.measure_imagenet("resnet50", probe.imagenet_network("resnet50"), "smart", "0.98")
 
 
 def test_cells_as_the_page_shows_them():
     cells = imagenet.cells_of(all_rows())
-    assert len(cells) == 2 * len(imagenet.METHODS) * len(imagenet.SPARSITIES) and None not in cells.values()
+    assert len(cells) == 2 * len(probe.IMAGENET_METHODS) * len(probe.IMAGENET_SPARSITIES) and None not in cells.values()
     assert cells["VGG-16", "smart", "0.9"].reason and cells["ResNet-50", "smart", "0.9"].live == pytest.approx(0.95)
     assert (cells["VGG-16", "synflow", "0.999"].seconds, cells["VGG-16", "synflow", "0.999"].n) == (1.25, 1)
     said = imagenet.answer(cells)
@@ -97,7 +100,7 @@ def test_cells_as_the_page_shows_them():
 def test_without_rows_the_page_says_what_is_not_run():
     cells = imagenet.cells_of({})
     assert imagenet.answer(cells).startswith("**Not run.**") and imagenet.busy({}) == ""
-    wanted = [key for network in imagenet.NETWORKS for key in imagenet.wanted(network)]
+    wanted = [key for network in imagenet.NETWORKS for key in probe.imagenet_wanted(network)]
     assert limits.table(cells, "seconds").count(verdicts.NOT_RUN) == len(wanted)
 
 
@@ -109,7 +112,7 @@ def test_the_map_shows_every_method_or_says_why_not():
     said = [text.get_text() for text in figure.axes[0].texts]
     assert said == [verdicts.NOT_RUN, *[verdicts.NOT_DEFINED] * 4]  # SynFlow, then the smart ratio and its ablations
     table = image.get_array()
-    assert table.shape == (len(imagenet.METHODS), 54) and table.mask.all(axis=1).sum() == 5
+    assert table.shape == (len(probe.IMAGENET_METHODS), 54) and table.mask.all(axis=1).sum() == 5
     assert table[0].data == pytest.approx([0.02] * 54, abs=1e-3)
 
 
@@ -136,7 +139,7 @@ def test_other_readers_of_the_ledger_pass_over_these_rows():
     assert not facts.images().fingerprint.strip("0")
     assert all("dataset" in row["config"] for row in Ledger(book_ledger("paper")).rows())
     shown = [name for name, _, _ in rowdata.layers(rows[0])]  # what the page of one row draws
-    assert shown == [layer.name for layer in imagenet.layers(rows[0]["config"]["network"])]
+    assert shown == [layer.name for layer in probe.imagenet_layers(rows[0]["config"]["network"])]
 
 
 def test_the_command_adds_what_is_missing_and_nothing_twice(monkeypatch, tmp_path, capsys):
@@ -144,9 +147,9 @@ def test_the_command_adds_what_is_missing_and_nothing_twice(monkeypatch, tmp_pat
     spec = importlib.util.spec_from_file_location("bench_imagenet", ROOT / "benchmarks" / "imagenet.py")
     command = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(command)
-    monkeypatch.setattr(imagenet, "SPARSITIES", ("0.9",))
-    monkeypatch.setattr(imagenet, "measure", lambda network, model, method, s: Row(fake(network, method, s)))
-    monkeypatch.setattr(imagenet, "build", lambda network: None)
+    monkeypatch.setattr(probe, "IMAGENET_SPARSITIES", ("0.9",))
+    monkeypatch.setattr(probe, "measure_imagenet", lambda network, model, method, s: Row(fake(network, method, s)))
+    monkeypatch.setattr(probe, "imagenet_network", lambda network: None)
     monkeypatch.setattr(command, "busy_share", lambda wait: None)
     asked = ["resnet50", "--only", "magnitude", "random", "--ledger", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["imagenet.py", *asked])
@@ -156,8 +159,9 @@ def test_the_command_adds_what_is_missing_and_nothing_twice(monkeypatch, tmp_pat
     monkeypatch.setattr(machine, "code_version", lambda: "tag-0-g0123456789ab")
     threads = torch.get_num_threads()
     command.main()
-    assert set(imagenet.rows_in(Ledger(tmp_path).rows())) == {("resnet50", m, "0.9") for m in ("magnitude", "random")}
-    monkeypatch.setattr(imagenet, "measure", None)  # nothing is measured twice
+    found = probe.imagenet_rows(Ledger(tmp_path).rows())
+    assert set(found) == {("resnet50", method, "0.9") for method in ("magnitude", "random")}
+    monkeypatch.setattr(probe, "measure_imagenet", None)  # nothing is measured twice
     command.main()
     torch.set_num_threads(threads)
     assert capsys.readouterr().out.count("\n") == 2

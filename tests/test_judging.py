@@ -4,8 +4,7 @@ import pytest
 from synthetic import CIFAR, arms, row, row_of
 from ticketbook import board, checks, judging
 
-from ticketlib.experiments import chapters, grids
-from ticketlib.experiments import session as nb
+from ticketlib.experiments import grids, session
 from ticketlib.experiments.ledger import Ledger, Row
 from ticketlib.experiments.profiles import Images
 
@@ -26,7 +25,7 @@ def page(folder, rows=(), *claims, **values):
     for one in rows:
         Ledger(folder).add(one)
     given = dict(profile="laptop", source="stored", seeds=0, device="auto", data_root="") | values
-    return judging.verdict(nb.NotebookRun(**given, ledger=folder), *claims)
+    return judging.verdict(session.NotebookRun(**given, ledger=folder), *claims)
 
 
 def test_without_a_protocol_or_rows_or_at_toy_scale_there_is_no_word(tmp_path, monkeypatch):
@@ -76,13 +75,13 @@ def test_before_all_seeds_there_are_numbers_and_no_word(tmp_path):
 def test_the_books_numbers_stand_beside_those_of_others(tmp_path):
     for one in arms(FOUND | MOVED, seeds=range(3)):
         Ledger(tmp_path).add(one)
-    run = nb.NotebookRun("laptop", "stored", tmp_path, 0, "auto", "")
+    run = session.NotebookRun("laptop", "stored", tmp_path, 0, "auto", "")
     said = judging.beside_others(run, "B")
     assert said.startswith("**This book's, beside them** (ResNet-20") and said.count("90 % interval") == 3
     assert "; intervals before Holm's method, which are never wider than those that decide): " in said
     assert "SNIP, rearranged − SNIP: " in said and said.endswith("n = 3.") and "holds" not in said
     assert "hybrid − LRR: no runs." in judging.beside_others(run, "D2")
-    assert judging.beside_others(nb.NotebookRun("smoke", "run", tmp_path, 0, "auto", ""), "B") == ""
+    assert judging.beside_others(session.NotebookRun("smoke", "run", tmp_path, 0, "auto", ""), "B") == ""
 
 
 def test_superiority_shows_no_margin_and_two_claims_share_one_control(tmp_path):
@@ -140,8 +139,8 @@ def test_the_verdict_is_shown_anew_in_its_place_once_runs_were_made(tmp_path, mo
             shown.append(["again", markdown.data])
 
     monkeypatch.setattr(judging, "DisplayHandle", Line)
-    monkeypatch.setattr(chapters, "images", lambda run: CIFAR)
-    run = nb.NotebookRun(profile="laptop", source="run", ledger=tmp_path, seeds=0, device="auto", data_root="")
+    monkeypatch.setattr(session, "images", lambda run: CIFAR)
+    run = session.NotebookRun(profile="laptop", source="run", ledger=tmp_path, seeds=0, device="auto", data_root="")
     again = judging.show_verdict(run, "B")
     for one in [*arms(FOUND | MOVED), row("dense", 0, 90.0)]:
         Ledger(tmp_path).add(one)
@@ -155,7 +154,7 @@ def unjudged(folder, rows, *claims, **values):
     for one in rows:
         Ledger(folder).add(one)
     given = dict(profile="laptop", source="stored", seeds=0, device="auto", data_root="") | values
-    run = nb.NotebookRun(**given, ledger=folder)
+    run = session.NotebookRun(**given, ledger=folder)
     return judging.elsewhere(run, checks.rows(run, ()), *claims)
 
 

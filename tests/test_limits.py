@@ -4,8 +4,7 @@ import pytest
 from ticketbook import limits
 
 from ticketlib import ratios
-from ticketlib.experiments import chapters, grids
-from ticketlib.experiments import session as nb
+from ticketlib.experiments import grids, session
 
 SIZES = {"first": 100, "second": 900}
 
@@ -59,8 +58,8 @@ def test_a_reason_stands_once_with_the_budget_of_each_sparsity():
 
 def test_networks_without_a_mask_are_left_out():
     assert {key[0] for key in limits.there(CELLS)} == {"Net"}
-    assert chapters.seeds_said(CELLS) == "Each number rests on 3 seeds; 1 for smart ratio on Net at 0.9."
-    assert chapters.seeds_said({("Net", "lt", "0.9"): None}) == ""
+    assert limits.seeds_said(CELLS) == "Each number rests on 3 seeds; 1 for smart ratio on Net at 0.9."
+    assert limits.seeds_said({("Net", "lt", "0.9"): None}) == ""
 
 
 @pytest.mark.parametrize(("sound", "word"), [(0, "None does."), (1, "Few do."), (2, "Some do."), (3, "Most do.")])
@@ -92,7 +91,7 @@ def test_masks_that_are_cut_and_rules_that_leave_a_layer_empty_are_said():
 
 
 def run(folder, profile="laptop", source="stored"):
-    return nb.NotebookRun(profile=profile, source=source, seeds=0, device="auto", data_root="", ledger=folder)
+    return session.NotebookRun(profile=profile, source=source, seeds=0, device="auto", data_root="", ledger=folder)
 
 
 def test_the_books_rows_have_every_method_and_rule_on_the_papers_networks(tmp_path):

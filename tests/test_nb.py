@@ -8,31 +8,33 @@ from pathlib import Path
 
 import pytest
 import toy_notebook
+from ticketbook import notebook
 
 from ticketlib.errors import TicketError
-from ticketlib.experiments import places
-from ticketlib.experiments import session as nb
+from ticketlib.experiments import places, session
 
 GIVEN = {"profile": "smoke", "source": "run", "ledger": "", "seeds": 0, "device": "auto", "data_root": ""}
 
 
 def given(**changes):
     """A notebook's globals as the check finds them: parameters, a module, a function, Jupyter's own."""
-    return {"In": ["..."], "Out": {}, "_": 1, "nb": nb, "np": types.ModuleType("np"), "quit": exit, **GIVEN, **changes}
+    jupyters = {"In": ["..."], "Out": {}, "_": 1, "quit": exit}
+    return {**jupyters, "session": session, "np": types.ModuleType("np"), **GIVEN, **changes}
 
 
 def message(**changes):
     """The sentence of the error that these parameters cause."""
     with pytest.raises(TicketError) as caught:
-        nb.check(given(**changes))
+        session.check(given(**changes))
     text = str(caught.value)
     assert text.endswith(".") and "\n" not in text
     return text
 
 
 def test_good_parameters_come_back_checked(tmp_path):
-    run = nb.check(given(profile="laptop", seeds=3, ledger=str(tmp_path / "new"), device="cpu", data_root="images"))
-    assert run == nb.NotebookRun("laptop", "run", (tmp_path / "new").resolve(), 3, "cpu", "images")
+    changes = dict(profile="laptop", seeds=3, ledger=str(tmp_path / "new"), device="cpu", data_root="images")
+    run = session.check(given(**changes))
+    assert run == session.NotebookRun("laptop", "run", (tmp_path / "new").resolve(), 3, "cpu", "images")
     assert not (tmp_path / "new").exists()
 
 
@@ -54,14 +56,14 @@ def test_a_missing_name_is_an_error():
     namespace = given()
     del namespace["seeds"]
     with pytest.raises(TicketError, match="parameter 'seeds' is missing"):
-        nb.check(namespace)
+        session.check(namespace)
 
 
 def test_the_check_can_be_run_again_by_hand():
     namespace = given()
-    namespace["run"] = nb.check(namespace)
+    namespace["run"] = session.check(namespace)
     namespace["accuracies"] = [1, 2]
-    assert nb.check(namespace) == namespace["run"]
+    assert session.check(namespace) == namespace["run"]
 
 
 @pytest.mark.parametrize(
@@ -81,17 +83,17 @@ def test_a_wrong_value_is_named(name, value):
 def test_runs_go_to_a_folder_a_profile_outside_the_repository(monkeypatch, tmp_path):
     monkeypatch.delenv("TICKETLIB_LEDGER")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert nb.check(given()).ledger == tmp_path.resolve() / "ticketlib" / "ledger" / "smoke"
+    assert session.check(given()).ledger == tmp_path.resolve() / "ticketlib" / "ledger" / "smoke"
     monkeypatch.delenv("XDG_DATA_HOME")
-    folder = nb.check(given(profile="paper")).ledger
+    folder = session.check(given(profile="paper")).ledger
     assert folder.is_relative_to(Path.home().resolve()) and not folder.is_relative_to(places.ROOT)
     monkeypatch.setenv("TICKETLIB_LEDGER", str(tmp_path / "mine"))
-    assert nb.check(given()).ledger == tmp_path.resolve() / "mine" / "smoke"
+    assert session.check(given()).ledger == tmp_path.resolve() / "mine" / "smoke"
 
 
 def test_stored_rows_are_the_books_own_unless_a_folder_is_named(tmp_path):
-    assert nb.check(given(source="stored", profile="laptop")).ledger == places.ROOT / "book" / "ledger" / "laptop"
-    assert nb.check(given(source="stored", ledger=str(tmp_path))).ledger == tmp_path.resolve()
+    assert session.check(given(source="stored", profile="laptop")).ledger == places.ROOT / "book" / "ledger" / "laptop"
+    assert session.check(given(source="stored", ledger=str(tmp_path))).ledger == tmp_path.resolve()
     assert "not a folder" in message(source="stored", ledger=str(tmp_path / "none"))
 
 
@@ -113,20 +115,20 @@ def test_a_ledger_cannot_be_a_file(tmp_path):
 
 def test_what_is_shown(monkeypatch):
     shown = []
-    monkeypatch.setattr(nb, "display", lambda *values, **options: shown.append((values, options)))
-    nb.show_markdown("**holds**")
-    nb.show_markdown("")
+    monkeypatch.setattr(notebook, "display", lambda *values, **options: shown.append((values, options)))
+    notebook.show_markdown("**holds**")
+    notebook.show_markdown("")
     assert [values[0].data for values, _ in shown] == ["**holds**"]
 
 
 def test_provenance_counts_devices_and_names_rows(monkeypatch):
     shown = []
-    monkeypatch.setattr(nb, "show_markdown", shown.append)
+    monkeypatch.setattr(notebook, "show_markdown", shown.append)
     rows = [
         {"name": "a" * 16, "device": "a chip", "versions": {"torch": "2"}, "seconds": 1800},
         {"name": "b" * 16, "device": "a chip"},
     ]
-    nb.provenance(nb.check(given(source="stored")), rows)
+    notebook.provenance(session.check(given(source="stored")), rows)
     assert "| rows | 2 |" in shown[0] and "a chip (2 rows)" in shown[0] and "torch 2 (1 rows)" in shown[0]
     assert "| hours | 0.50 |" in shown[0] and "threads" not in shown[0]
     assert "a" * 16 in shown[0] and str(places.ROOT) not in shown[0]

@@ -71,7 +71,7 @@ BREAKS = {
     "every line must be like": lambda nb: nb.cells[1].update(source="profile = 'smoke'"),
     "in this order": lambda nb: nb.cells[1].update(source=nb.cells[1].source + "\nsparsity: float = 0.9"),
     "defaults must be": lambda nb: nb.cells[1].update(source=nb.cells[1].source.replace("smoke", "paper")),
-    "nb.check(globals())": lambda nb: nb.cells[2].update(source="from ticketlib import nb"),
+    "session.check(globals())": lambda nb: nb.cells[2].update(source="from ticketlib.experiments import session"),
     "longer than": lambda nb: nb.cells[3].update(source="x = 1\n" * 16),
     "relative path": lambda nb: nb.cells[3].update(source="open('../data')"),
     "shell or magic": lambda nb: nb.cells[3].update(source="!pip install x"),

@@ -10,7 +10,7 @@ ledger: str = ""  # folder of rows
 seeds: int = 0  # how many
 device: str = "auto"  # auto, cpu or cuda
 data_root: str = ""  # where image data lie'''
-CHECK = "from ticketlib.experiments import session as nb\n\nrun = nb.check(globals())"
+CHECK = "from ticketlib.experiments import session\n\nrun = session.check(globals())"
 
 
 def toy(code="print(1 + 1)"):

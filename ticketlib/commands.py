@@ -9,10 +9,9 @@ from dataclasses import replace
 from ticketlib import data
 from ticketlib.errors import TicketError, one_of
 from ticketlib.experiments import audit as audits
-from ticketlib.experiments import campaign, grids, journal, machine, places, profiles, progress
+from ticketlib.experiments import campaign, grids, journal, machine, places, profiles, workers
 from ticketlib.experiments import probe as probes
 from ticketlib.experiments import run as experiment
-from ticketlib.experiments import workers as backends
 from ticketlib.experiments.campaign import TRIES
 from ticketlib.experiments.ledger import Ledger, read_row
 from ticketlib.tickets import TICKETS
@@ -79,7 +78,7 @@ def planned(configs, ledger, grid, epoch_size):
 def run(options):
     """Carry out the missing runs of a grid, resuming where the last call stopped."""
     backend = _backend(options)
-    stop = progress.Stop(progress.stop_time(options.until, options.hours))
+    stop = journal.Stop(journal.stop_time(options.until, options.hours))
     _refuse_dirty(options)
     dataset, ledger, configs = _grid(options)
     journal.folder(ledger)  # refused now if it cannot be written to
@@ -100,7 +99,7 @@ def run(options):
     work = experiment.Work(dataset.name, options.data_root, options.device)
     running = backend()
     with stop:  # after the back end: Ray puts in signal handlers of its own
-        end = progress.conduct(ledger, work, to_do, running, stop)
+        end = journal.conduct(ledger, work, to_do, running, stop)
     for what, said in (("diverged", end.diverged), ("warning", end.warnings), ("failed", end.failed)):
         for line in said:
             print(f"{what}: {line}", file=sys.stderr)
@@ -148,9 +147,9 @@ def _backend(options):
         if value is not None and not 1 <= value <= MOST:
             raise TicketError(f"{what} {value} is not allowed; it must be at least 1 and at most {MOST}.")
     if options.backend == "ray":
-        return lambda: backends.Cluster(options.address, options.workers, options.device == "cuda" and options.per_gpu)
-    devices = backends.gpu_slots(options.per_gpu) if options.device == "cuda" else ("",) * backends.cores()
-    return lambda: backends.Pool(options.workers or len(devices), devices)
+        return lambda: workers.Cluster(options.address, options.workers, options.device == "cuda" and options.per_gpu)
+    devices = workers.gpu_slots(options.per_gpu) if options.device == "cuda" else ("",) * workers.cores()
+    return lambda: workers.Pool(options.workers or len(devices), devices)
 
 
 def _refuse_dirty(options):
@@ -173,8 +172,8 @@ def watch(options):
         found = journal.campaigns(ledger)
         print(f"{len(ledger.names())} rows in {ledger.folder}; campaigns: {len(found)}")
         for facts in found:
-            print("\n".join(progress.summary(facts)), flush=True)
-        if options.every is None or all(map(progress.ended, found)):
+            print("\n".join(journal.summary(facts)), flush=True)
+        if options.every is None or all(map(journal.ended, found)):
             return
         time.sleep(options.every)
 
@@ -203,7 +202,7 @@ def probe(options):
 def audit(options):
     """Carry out some rows again, drawn by lot, and compare to the last digit."""
     if one_of("device", options.device, DEVICES) == "cuda":
-        backends.gpu_slots(1)  # refused now if there is none
+        workers.gpu_slots(1)  # refused now if there is none
     _refuse_dirty(options)
     ledger = _ledger(options)
     dataset = data.load(options.dataset or profiles.PROFILES[options.profile].dataset, options.data_root)

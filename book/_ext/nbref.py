@@ -105,8 +105,8 @@ def check_parameters(notebook):
         yield f"cell {code[0].id}: the parameters must be {', '.join(PARAMETERS)}, in this order"
     if any(values.get(name) != value for name, value in DEFAULTS.items()):
         yield f"cell {code[0].id}: the defaults must be " + ", ".join(f"{k} {v}" for k, v in DEFAULTS.items())
-    if len(code) < 2 or "nb.check(globals())" not in code[1].source:
-        yield "the second code cell must call nb.check(globals())"
+    if len(code) < 2 or "session.check(globals())" not in code[1].source:
+        yield "the second code cell must call session.check(globals())"
 
 
 def check_cells(notebook):

@@ -15,7 +15,7 @@ from ticketlib.analysis import words as prose
 from ticketlib.analysis.plots import STYLE, style
 from ticketlib.data import CLASSES
 from ticketlib.errors import TicketError
-from ticketlib.experiments import imagenet
+from ticketlib.experiments import probe
 from ticketlib.experiments.ledger import Ledger
 from ticketlib.experiments.places import book_ledger
 from ticketlib.experiments.profiles import PROFILES
@@ -74,8 +74,8 @@ def line(row, profile, pages):
 
 @functools.cache
 def _forward(network, width, stem_stride, dataset):  # layers as (name, size), in forward order
-    if dataset == imagenet.DATASET:
-        return [(layer.name, layer.size) for layer in imagenet.layers(network)]
+    if dataset == probe.IMAGENET:
+        return [(layer.name, layer.size) for layer in probe.imagenet_layers(network)]
     channels = 1 if dataset == "digits" else 3
     model = models.build(network, CLASSES[dataset], channels, width=width, stem_stride=stem_stride)
     return [(layer.name, layer.size) for layer in ratios.layers(model)]

@@ -14,8 +14,8 @@ from ticketlib import ratios
 from ticketlib.analysis import evidence, plots, stats
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import signed, title
-from ticketlib.experiments import campaign, chapters, grids, profiles
-from ticketlib.experiments import config as runs
+from ticketlib.experiments import campaign, grids, profiles, session
+from ticketlib.experiments.config import parent
 from ticketlib.experiments.ledger import Ledger, Row
 
 STEPS = ("step1", "step2", "step3", "step4", "step6")  # the grids whose rows these chapters show
@@ -66,12 +66,12 @@ def rows(run, arms, longer=()):
         or one on other data, "resnet20 on cifar100".
     """
     if run.source == "run":
-        chapters.ticket_rows(run, arms)
-        dataset, total = chapters.images(run), grids.total_epochs(run.profile)
-        own = range(chapters.seeds(run))
+        session.ticket_rows(run, arms)
+        dataset, total = session.images(run), grids.total_epochs(run.profile)
+        own = range(session.seeds(run))
         extra = [grids.arm(run.profile, arm, seed, dataset, epochs=total) for seed in own for arm in longer]
-        chapters.make_runs(run, campaign.missing(extra, Ledger(run.ledger)), dataset)
-    found = [row for row in chapters.rows_of(run) if not run.seeds or row["config"]["seed"] < run.seeds]
+        session.make_runs(run, campaign.missing(extra, Ledger(run.ledger)), dataset)
+    found = [row for row in session.rows_of(run) if not run.seeds or row["config"]["seed"] < run.seeds]
     return by_place(found, run.profile)
 
 
@@ -104,7 +104,7 @@ def at_length(found, profile, epochs, network="resnet"):
 def _lasting(row, epochs):
     """A row as it were if its run had so many epochs, with the names that belong to it."""
     config = replace(row.config, epochs=epochs)
-    before = runs.parent(config)
+    before = parent(config)
     return Row(row | {"name": config.name, "config": config.as_dict()} | ({"parent": before.name} if before else {}))
 
 
@@ -187,7 +187,7 @@ def table(run, found, pairs, confidence):
 
     Arguments: run; found, as `rows` gives; pairs, list of Comparison; confidence of the intervals.
     """
-    listed, book = cells_of(run, found, pairs), by_place(chapters.book_rows(run), run.profile)
+    listed, book = cells_of(run, found, pairs), by_place(session.book_rows(run), run.profile)
     lines = [_line(run.profile, found, book, network, pair, s, confidence) for network, pair, s in listed]
     if not any(line[3] or line[-1] for line in lines):
         return _not_run(listed)

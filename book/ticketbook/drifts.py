@@ -13,7 +13,7 @@ from ticketlib.analysis import evidence
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import span, title
-from ticketlib.experiments import chapters, profiles
+from ticketlib.experiments import profiles, session
 
 LT = ("0.9", "0.98")  # sparsities of LT in the book's grids
 FACTOR = 2.0  # what differs by less is called about as much
@@ -25,7 +25,7 @@ def measured(run):
     Arguments: run, nb.NotebookRun; with source "run" the probes of the profile are made first, LT's runs never.
     Returns: dict (network, ticket, sparsity) -> {seed: (row of the clean mask, row of the other)}; LT's may be empty.
     """
-    arms = evidence.select(chapters.rows_of(run), run.profile)
+    arms = evidence.select(session.rows_of(run), run.profile)
     network = profiles.PROFILES[run.profile].networks["resnet"][0]
     found = overlaps.measured(run)
     for sparsity in LT:
@@ -197,7 +197,7 @@ def _span(values):
 
 def claim_words(run):
     """The words of claims A and B on this page's profile, as Markdown."""
-    judged = board.judged(chapters.rows_of(run), run.profile) if run.profile != "smoke" else {}
+    judged = board.judged(session.rows_of(run), run.profile) if run.profile != "smoke" else {}
     words = {claim: judged[claim].word if claim in judged else verdicts.NOT_RUN for claim in "AB"}
     return f"On this page's profile, claim A: **{words['A']}**; claim B: **{words['B']}**."
 

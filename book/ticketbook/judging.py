@@ -8,7 +8,7 @@ from ticketbook.claims_1 import CLAIMS
 from ticketlib.analysis import evidence, findings, stats
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import span
-from ticketlib.experiments import chapters
+from ticketlib.experiments import session
 
 ORDER = (*verdicts.WORDS, *verdicts.NO_VERDICT)
 
@@ -34,7 +34,7 @@ def verdict(run, *claim_ids):
     fixed = board.protocol()
     if fixed is None:
         return f"**{names}: {verdicts.NOT_RUN}.** The protocol has not fixed a margin and a number of seeds."
-    rows = chapters.rows_of(run)
+    rows = session.rows_of(run)
     found = [evidence.judge(rows, claim, run.profile, fixed["margin"], fixed["seeds"]) for claim in claim_ids]
     arms = evidence.select(rows, run.profile)
     said = [_judged(one, arms, run.profile) for one in found]
@@ -48,7 +48,7 @@ def beside_others(run, claim_id):
     fixed = board.protocol()
     if run.profile == "smoke" or fixed is None:
         return ""
-    found = evidence.judge(chapters.rows_of(run), claim_id, run.profile, fixed["margin"], fixed["seeds"])
+    found = evidence.judge(session.rows_of(run), claim_id, run.profile, fixed["margin"], fixed["seeds"])
     pairs = zip(checks.minus(found.claim.comparisons), found.compared, strict=True)
     said = "; ".join(f"{pair.label}: {verdicts.effect(one.estimate)}" for pair, one in pairs)
     return (

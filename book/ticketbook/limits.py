@@ -10,9 +10,10 @@ from ticketlib import ratios
 from ticketlib.analysis import evidence
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.plots import kept_axis, style
-from ticketlib.experiments import chapters, grids, places, profiles
-from ticketlib.experiments import probe as probes
+from ticketlib.experiments import grids, profiles, session
 from ticketlib.experiments.ledger import Ledger
+from ticketlib.experiments.places import book_ledger
+from ticketlib.experiments.probe import is_plain
 
 SPARSITIES = (*grids.PROBED, *grids.SPARSE_END)
 METHODS = (*grids.METHODS, "lt", *ratios.RULES)
@@ -39,13 +40,13 @@ class Cell(NamedTuple):
 def measured(run):
     """Cells of the networks of the paper and of the profile, from probes, and for LT from runs.
 
-    Arguments: run, nb.NotebookRun; with source "run" the masks of the profile's residual network are made first.
+    Arguments: run, session.NotebookRun; with source "run" the masks of the profile's residual network are made first.
     Returns: dict (our network's name, method, sparsity) -> Cell, None for what is not there; and the rows behind them.
     """
     if run.source == "run":
         _make(run)
-    rows = chapters.rows_of(run)
-    beside = Ledger(places.book_ledger("paper")).rows() if run.profile not in ("smoke", "paper") else []
+    rows = session.rows_of(run)
+    beside = Ledger(book_ledger("paper")).rows() if run.profile not in ("smoke", "paper") else []
     shown = dict.fromkeys(("paper" if beside else run.profile, run.profile))
     spots = [(of, network) for of in shown for network in profiles.PROFILES[of].networks]
     return cells_in([*beside, *rows], spots, run.seeds)
@@ -71,7 +72,7 @@ def _of_network(rows, seeds, profile, network):
     wanted, found = {"network": name, "width": width, "stem_stride": stem_stride, "corruption": "none"}, {}
     for row in rows:
         values = row["config"]
-        named = probes.is_plain(row) and all(values.get(what) == value for what, value in wanted.items())
+        named = is_plain(row) and all(values.get(what) == value for what, value in wanted.items())
         if named and (not seeds or values["seed"] < seeds):
             found.setdefault((values["ticket"], values["sparsity"]), {})[values["seed"]] = row
     arms = evidence.select(rows, profile, network)
@@ -93,11 +94,11 @@ def _cell(rows, profile, network, method, sparsity):
 
 
 def _make(run):
-    dataset = chapters.images(run)
+    dataset = session.images(run)
     network = profiles.PROFILES[run.profile].networks["resnet"][0]
     wanted = [*grids.probes(run.profile, dataset, 1), *grids.sparse_probes(run.profile, dataset, 1)]
     clean = [config for config in wanted if config.network == network and config.corruption == "none"]
-    chapters.make_probes(run, clean, dataset)
+    session.make_probes(run, clean, dataset)
 
 
 def from_rows(rows):
@@ -246,3 +247,15 @@ def draw(ax, cells, network, methods):
             ax.plot(x, y, look.marker, color=look.colour, label=look.label, linestyle=look.linestyle)
     ax.set(ylim=(-4, 104), title=network)
     return kept_axis(ax, [10, 5, 2, 1, 0.5, 0.1])
+
+
+def seeds_said(cells):
+    """How many seeds the numbers rest on, as a sentence, and what rests on fewer; "" where there is no mask.
+
+    Arguments: cells, dict (network, method, sparsity) -> Cell, or None for what is not there.
+    """
+    counts = [(cell.n, *key) for key, cell in cells.items() if cell and cell.n]
+    most = max((n for n, *_ in counts), default=0)
+    few = "".join(f"; {n} for {style(method).label} on {network} at {sparsity}"
+                  for n, network, method, sparsity in counts if n < most)  # fmt: skip
+    return f"Each number rests on {most} seed{'s' * (most > 1)}{few}." if most else ""

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 from scipy.stats import spearmanr
 
-from ticketbook import checks, limits, overlaps, shapes, shares
+from ticketbook import checks, imagenet, limits, overlaps, shapes, shares
 from ticketbook import verdicts_1 as verdicts
 from ticketbook.answers import Piece
 from ticketbook.claims_1 import CLAIMS
@@ -13,8 +13,9 @@ from ticketlib import ratios
 from ticketlib.analysis import evidence
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import decimal, span, title
-from ticketlib.experiments import grids, imagenet
+from ticketlib.experiments import grids
 from ticketlib.experiments.config import DEFAULTS
+from ticketlib.experiments.probe import imagenet_rows
 from ticketlib.experiments.profiles import PROFILES
 from ticketlib.tickets import TICKETS
 
@@ -273,7 +274,7 @@ def movable(facts):
 
 def at_scale(facts):
     """What masks say of networks for ImageNet, without training."""
-    rows = imagenet.rows_in(facts.rows)
+    rows = imagenet_rows(facts.rows)
     cells = imagenet.cells_of(rows)
     known = [cell for cell in cells.values() if cell and cell.n]
     if not known:

@@ -11,9 +11,10 @@ from ticketlib import masks, ratios
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import span, title
-from ticketlib.experiments import chapters, grids, places, profiles
-from ticketlib.experiments import probe as probes
+from ticketlib.experiments import grids, profiles, session
 from ticketlib.experiments.ledger import Ledger
+from ticketlib.experiments.places import book_ledger
+from ticketlib.experiments.probe import is_plain
 
 TICKETS = ("snip", "grasp", "lt")  # their masks need data; LT's by way of a trained net
 NO_PROBE = f"**{verdicts.NOT_RUN.capitalize()}.** This ledger has no probe."
@@ -34,8 +35,8 @@ def measured(run):
     """
     if run.source == "run":
         _make(run)
-    beside = Ledger(places.book_ledger("paper")).rows() if run.profile != "smoke" else []
-    found = pairs_of([*beside, *chapters.rows_of(run)])
+    beside = Ledger(book_ledger("paper")).rows() if run.profile != "smoke" else []
+    found = pairs_of([*beside, *session.rows_of(run)])
     return {key: {seed: pair for seed, pair in found[key].items() if not run.seeds or seed < run.seeds}
             for key in sorted(found, key=lambda key: (key[0], TICKETS.index(key[1]), key[2]))}  # fmt: skip
 
@@ -45,7 +46,7 @@ def pairs_of(rows):
     by_kind = defaultdict(dict)
     for row in rows:
         values = row["config"]
-        if probes.is_plain(row) and values["ticket"] in TICKETS:
+        if is_plain(row) and values["ticket"] in TICKETS:
             key = values["network"], values["ticket"], values["sparsity"]
             by_kind[key, values["seed"], values["fingerprint"]][values["corruption"]] = row
     found = defaultdict(dict)
@@ -56,11 +57,11 @@ def pairs_of(rows):
 
 
 def _make(run):
-    dataset = chapters.images(run)
+    dataset = session.images(run)
     network = profiles.PROFILES[run.profile].networks["resnet"][0]
-    configs = [config for config in grids.probes(run.profile, dataset, chapters.seeds(run))
+    configs = [config for config in grids.probes(run.profile, dataset, session.seeds(run))
                if config.ticket in TICKETS and config.network == network]  # fmt: skip
-    chapters.make_probes(run, configs, dataset)
+    session.make_probes(run, configs, dataset)
 
 
 def sizes_of(row):

@@ -7,9 +7,9 @@ from itertools import pairwise
 from ticketbook import board, checks
 from ticketbook.claims_1 import Comparison
 from ticketlib.analysis import evidence, stats
-from ticketlib.experiments import campaign, chapters, grids, places, profiles
-from ticketlib.experiments import session as nb
+from ticketlib.experiments import campaign, grids, profiles, session
 from ticketlib.experiments.ledger import Ledger
+from ticketlib.experiments.places import book_ledger
 
 FLAT = 1.0  # points: a smaller step to a longer training counts as flat; the margin from which the protocol started
 NOT_IN_THE_RECIPE = ("recipe", "epochs", "engine", "eval_every")  # fields of a profile that pilot rows may differ in
@@ -37,9 +37,9 @@ def pilot_rows(run):
     Returns: dict arm without sparsity -> {epochs: {seed: Row}}, arms in the pilot's order.
     """
     if run.source == "run":
-        dataset = chapters.images(run)
-        chapters.make_runs(run, campaign.missing(configs(run, dataset), Ledger(run.ledger)), dataset)
-    return select(chapters.rows_of(run), run)
+        dataset = session.images(run)
+        session.make_runs(run, campaign.missing(configs(run, dataset), Ledger(run.ledger)), dataset)
+    return select(session.rows_of(run), run)
 
 
 def select(rows, run):
@@ -57,7 +57,7 @@ def doubled(run):
 
     Returns: dict arm without sparsity -> {epochs: {seed: Row}}, as `pilot_rows`.
     """
-    rows, usual, found = chapters.rows_of(run), profiles.PROFILES[run.profile].training["epochs"], {}
+    rows, usual, found = session.rows_of(run), profiles.PROFILES[run.profile].training["epochs"], {}
     for arm in LONGER:
         lengths = {e: checks.at_length(rows, run.profile, e).get(ARMS[arm], {}) for e in (usual, 2 * usual)}
         few = {e: {seed: row for seed, row in of.items() if not run.seeds or seed < run.seeds}
@@ -68,7 +68,7 @@ def doubled(run):
 
 def of_profile(rows, profile="laptop"):
     """The pilot's rows among others, with the seeds that the profile plans, as `pilot_rows` returns them."""
-    return select(rows, nb.NotebookRun(profile, "stored", places.book_ledger(profile), 0, "cpu", ""))
+    return select(rows, session.NotebookRun(profile, "stored", book_ledger(profile), 0, "cpu", ""))
 
 
 def configs(run, dataset):

@@ -11,7 +11,8 @@ from ticketlib.analysis import evidence
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import points, title
 from ticketlib.data import CLASSES
-from ticketlib.experiments import grids, places, profiles
+from ticketlib.experiments import grids, profiles
+from ticketlib.experiments.places import ROOT
 from ticketlib.ranking import asked_total
 
 MAP = (  # what the reviews name of the paper, what they say of it, where this book has it
@@ -180,7 +181,7 @@ def recipe_versions(rows):
 
 def references():
     """Entries of the bibliography: dict key -> pybtex.database.Entry."""
-    return dict(pybtex.database.parse_file(places.ROOT / "book" / "references.bib").entries)
+    return dict(pybtex.database.parse_file(ROOT / "book" / "references.bib").entries)
 
 
 def references_checked():

@@ -14,9 +14,11 @@ from ticketbook.reviewers import ITEMS
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import title
-from ticketlib.experiments import grids, imagenet
-from ticketlib.experiments import probe as probes
+from ticketlib.experiments import grids
+from ticketlib.experiments.ledger import name_of
 from ticketlib.experiments.places import ROOT
+from ticketlib.experiments.probe import IMAGENET_NETWORKS, imagenet_configuration, imagenet_wanted
+from ticketlib.experiments.probe import name as probe_name
 from ticketlib.experiments.profiles import PROFILES
 
 BELOW = "[runs missing](#missing-runs)"  # a label on the page itself
@@ -111,7 +113,7 @@ class Open(NamedTuple):
 
     which: str
     grid: str
-    to_do: list  # of Config, or of what imagenet.wanted gives
+    to_do: list  # of Config, or of what imagenet_wanted gives
     planned: int
     probe: bool = False  # masks only: nothing is trained
 
@@ -206,7 +208,7 @@ def _changed(what, value):
 def _probes(item, facts):
     planned = [config for config in grids.probes("paper", facts.images(), MASK_SEEDS)
                if config.ticket in item.probed and config.sparsity == SPARSITY]  # fmt: skip
-    to_do = [config for config in planned if probes.name(config) not in facts.by_name]
+    to_do = [config for config in planned if probe_name(config) not in facts.by_name]
     which = ", ".join(style(ticket).label for ticket in dict.fromkeys(config.ticket for config in to_do))
     return Open(f"masks of {which} on the paper's networks, no training", "probes", to_do, len(planned), probe=True)
 
@@ -216,15 +218,15 @@ def _of_nets(facts):
     nets = Pair("", "dense+both", "dense"), Pair("", "dense+order=order2", "dense")
     planned = [grids.arm(facts.profile, f"{ticket}@{SPARSITY}", seed, facts.images())
                for seed in range(TRAINED_SEEDS) for ticket in ("lt", "lt+both")]  # fmt: skip
-    to_do = [config for config in planned if probes.name(config) not in facts.by_name]
+    to_do = [config for config in planned if probe_name(config) not in facts.by_name]
     which = "masks of LT from these networks, clean and spoilt, no training"
     masks = Open(which, "step2", to_do, len(planned), probe=True)
     return [_need(Need(nets, ("0",), "step2", TRAINED_SEEDS), facts), masks]
 
 
 def _at_scale(facts):
-    planned = [key for network in imagenet.NETWORKS for key in imagenet.wanted(network)]
-    to_do = [key for key in planned if probes.name_of(imagenet.configuration(*key)) not in facts.by_name]
+    planned = [key for network in IMAGENET_NETWORKS for key in imagenet_wanted(network)]
+    to_do = [key for key in planned if name_of(imagenet_configuration(*key)) not in facts.by_name]
     which = ", ".join(style(method).label for method in dict.fromkeys(method for _, method, _ in to_do))
     which = f"masks of {which} at ImageNet's scale, no training"
     return Open(which, "`benchmarks/imagenet.py`", to_do, len(planned), probe=True)

@@ -8,10 +8,11 @@ from ticketbook import verdicts_1 as verdicts
 from ticketlib import ratios
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.plots import style
-from ticketlib.experiments import chapters, grids, places
-from ticketlib.experiments import probe as probes
+from ticketlib.experiments import grids, session
 from ticketlib.experiments.grids import METHODS, PROBED
 from ticketlib.experiments.ledger import Ledger
+from ticketlib.experiments.places import book_ledger
+from ticketlib.experiments.probe import is_plain
 
 EQUAL, SHRINKING = "equal layers", "shrinking layers"
 NETWORKS = {"resnet32": "ResNet-32", "vgg19": "VGG-19", "vgg16_equal": EQUAL, "vgg16_reversed": SHRINKING}
@@ -23,13 +24,13 @@ DIGITS = {"vgg16_equal": 0.125, "vgg16_reversed": 0.0625}  # widths with the pro
 def measured(run):
     """Clean masks on the paper's networks and on those in which place and size part.
 
-    Arguments: run, nb.NotebookRun; with source "run" the profile's own masks on the latter are made first.
+    Arguments: run, session.NotebookRun; with source "run" the profile's own masks on the latter are made first.
     Returns: dict (our network's name, ticket, sparsity) -> {seed: Row}, an empty dict for what is not there.
     """
     if run.source == "run":
         _make(run)
-    beside = Ledger(places.book_ledger("paper")).rows() if run.profile != "smoke" else []
-    return found_in([*beside, *chapters.rows_of(run)], run.seeds)
+    beside = Ledger(book_ledger("paper")).rows() if run.profile != "smoke" else []
+    return found_in([*beside, *session.rows_of(run)], run.seeds)
 
 
 def found_in(rows, seeds=0):
@@ -37,7 +38,7 @@ def found_in(rows, seeds=0):
     found = {(name, ticket, s): {} for name in NETWORKS.values() for ticket in METHODS for s in PROBED}
     for row in rows:
         values = row["config"]
-        if not probes.is_plain(row) or values["corruption"] != "none":
+        if not is_plain(row) or values["corruption"] != "none":
             continue
         key = NETWORKS.get(values["network"]), values["ticket"], values["sparsity"]
         if key in found and (not seeds or values["seed"] < seeds):
@@ -46,10 +47,10 @@ def found_in(rows, seeds=0):
 
 
 def _make(run):
-    dataset = chapters.images(run)
+    dataset = session.images(run)
     widths = DIGITS if run.profile == "smoke" else grids.SHAPES
-    configs = grids.shape_probes(run.profile, dataset, chapters.seeds(run), widths)
-    chapters.make_probes(run, configs, dataset)
+    configs = grids.shape_probes(run.profile, dataset, session.seeds(run), widths)
+    session.make_probes(run, configs, dataset)
 
 
 def inner(model):

@@ -11,9 +11,8 @@ from ticketbook import verdicts_1 as verdicts
 from ticketlib import data, models, ratios
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import title
-from ticketlib.experiments import chapters, checkpoints, grids, profiles
-from ticketlib.experiments import config as runs
-from ticketlib.experiments import probe as probes
+from ticketlib.experiments import checkpoints, grids, probe, profiles, session
+from ticketlib.experiments.config import parent
 
 SPARSITIES = grids.PROBED
 SCORED = ("snip", "grasp", "synflow")  # their keep counts follow from scores taken before any training
@@ -102,7 +101,7 @@ def measured(run):
     Returns: dict (network, ticket, sparsity) -> {seed: Row}: every key that the chapter asks for, maybe without rows.
     """
     if run.source == "run":
-        _make(run, chapters.images(run))
+        _make(run, session.images(run))
     wanted = {(*profiles.PROFILES[of].networks[network], ticket) for of, network, ticket in _probed(run.profile)}
     kinds = [(profiles.PROFILES[of].networks[network][0], ticket) for of, network, ticket in _probed(run.profile)]
     found = {(*kind, sparsity): {} for kind in kinds for sparsity in SPARSITIES}
@@ -110,7 +109,7 @@ def measured(run):
         values = row["config"]
         key = values["network"], values["ticket"], values["sparsity"]
         named = key in found and (values["network"], values["width"], values["stem_stride"], values["ticket"]) in wanted
-        plain = probes.is_plain(row) and row["config"]["corruption"] == "none"
+        plain = probe.is_plain(row) and row["config"]["corruption"] == "none"
         if named and plain and (not run.seeds or values["seed"] < run.seeds):
             found[key][values["seed"]] = row
     return found
@@ -119,7 +118,7 @@ def measured(run):
 def _rows(run):
     """The rows of the ledger, and where it is one folder among those of the profiles, of the paper's networks."""
     beside = [replace(run, ledger=run.ledger.with_name("paper"))] if run.ledger.name == run.profile else []
-    return [row for each in (run, *beside) for row in chapters.rows_of(each)]
+    return [row for each in (run, *beside) for row in session.rows_of(each)]
 
 
 def probe_configs(profile, dataset, seeds):
@@ -144,13 +143,13 @@ def _probed(profile):
 
 
 def _make(run, dataset):
-    there, configs = _rows(run), probe_configs(run.profile, dataset, chapters.seeds(run))
+    there, configs = _rows(run), probe_configs(run.profile, dataset, session.seeds(run))
     names = {row["name"] for row in there}
-    wanted = [config for config in configs if probes.name(config) not in names]
-    parents = {p.name: p for p in map(runs.parent, wanted) if p and checkpoints.load(p.name) is None}
-    chapters.make_runs(run, list(parents.values()), dataset)
-    seconds = _seconds(wanted, there + chapters.book_rows(run))
-    chapters.make_probes(run, wanted, dataset, seconds)
+    wanted = [config for config in configs if probe.name(config) not in names]
+    parents = {p.name: p for p in map(parent, wanted) if p and checkpoints.load(p.name) is None}
+    session.make_runs(run, list(parents.values()), dataset)
+    seconds = _seconds(wanted, there + session.book_rows(run))
+    session.make_probes(run, wanted, dataset, seconds)
 
 
 def _seconds(wanted, rows):

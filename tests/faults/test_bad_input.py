@@ -17,9 +17,8 @@ from synthetic import row
 from ticketlib import __main__ as command_line
 from ticketlib.analysis import evidence
 from ticketlib.errors import TicketError
-from ticketlib.experiments import campaign, grids, places
+from ticketlib.experiments import campaign, grids, places, session
 from ticketlib.experiments import config as runs
-from ticketlib.experiments import session as nb
 from ticketlib.experiments.config import Config
 from ticketlib.experiments.ledger import read_row
 
@@ -130,7 +129,7 @@ def parameters(given_values, dropped):
     del namespace["__builtins__"]
     assert all(repr(namespace[name]) == repr(value) for name, value in given_values.items())
     try:
-        found = nb.check(namespace)
+        found = session.check(namespace)
     except TicketError as error:
         return one_sentence(error)
     book = places.book_ledger().resolve()

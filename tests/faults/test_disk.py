@@ -20,9 +20,8 @@ from workshop import ARMS, Here, Toy, bytes_of, conduct, row, smoke_configs, toy
 from ticketlib import __main__ as command_line
 from ticketlib import data
 from ticketlib.errors import TicketError
-from ticketlib.experiments import checkpoints, grids, journal
+from ticketlib.experiments import checkpoints, grids, journal, workers
 from ticketlib.experiments import run as experiment
-from ticketlib.experiments import workers as backends
 from ticketlib.experiments.ledger import Ledger
 from ticketlib.masks import Mask
 
@@ -193,7 +192,7 @@ def test_a_damaged_parent_is_made_again_and_that_is_said(tmp_path, cache, capsys
     assert ledger[child.name]["parent_checkpoint"] == ledger[dense.name]["checkpoint"]
     path.write_bytes(path.read_bytes()[:-1])
     monkeypatch.setattr(grids, "grid", lambda *_: smoke_configs(digits)[: len(ARMS)])
-    monkeypatch.setattr(backends, "Pool", lambda *_: Here())
+    monkeypatch.setattr(workers, "Pool", lambda *_: Here())
     assert command_line.main(["run", "--profile", "smoke", "--ledger", str(ledger.folder)]) == 0
     assert f"made again: {dense.arm} (seed 0)" not in capsys.readouterr().out  # no missing run needs that net
     ledger.path(child.name).unlink()

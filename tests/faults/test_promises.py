@@ -19,9 +19,8 @@ from workshop import smoke_configs
 
 from ticketlib import data
 from ticketlib.errors import TicketError
-from ticketlib.experiments import checkpoints
+from ticketlib.experiments import checkpoints, workers
 from ticketlib.experiments import run as experiment
-from ticketlib.experiments import workers as backends
 from ticketlib.experiments.ledger import Ledger, Row
 from ticketlib.experiments.places import ROOT
 
@@ -130,7 +129,7 @@ def fake_ray(monkeypatch):
 
 
 def test_ray_starts_on_loopback_with_a_token_and_reports_nothing(fake_ray):
-    cluster = backends.Cluster(per_gpu=4)
+    cluster = workers.Cluster(per_gpu=4)
     options, environment = fake_ray.started
     assert options["address"] == "local" and options["_node_ip_address"] == "127.0.0.1"
     assert not options["include_dashboard"]
@@ -142,27 +141,27 @@ def test_ray_starts_on_loopback_with_a_token_and_reports_nothing(fake_ray):
 def test_a_cluster_without_a_gpu_is_not_waited_for(fake_ray):
     fake_ray.resources = {"CPU": 2.0}
     with pytest.raises(TicketError, match="has no GPU"):
-        backends.Cluster(per_gpu=4)
-    assert fake_ray.over and backends.Cluster().free
+        workers.Cluster(per_gpu=4)
+    assert fake_ray.over and workers.Cluster().free
 
 
 def test_a_token_is_never_made_up_for_a_cluster_that_is_there(fake_ray):
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        backends.Cluster(f"127.0.0.1:{listening.getsockname()[1]}")
+        workers.Cluster(f"127.0.0.1:{listening.getsockname()[1]}")
     assert "RAY_AUTH_TOKEN" not in fake_ray.started[1] and fake_ray.started[1]["RAY_AUTH_MODE"] == "token"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1", "", "x:y", "127.0.0.1:99999", "a" * 300 + ":1"])
 def test_a_cluster_that_is_not_there_is_one_sentence(address, fake_ray):
     with pytest.raises(TicketError, match="cannot be reached"):
-        backends.Cluster(address)
+        workers.Cluster(address)
     assert fake_ray.started is None
 
 
 def test_without_ray_one_sentence_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(TicketError, match=r"requirements-ray\.txt"):
-        backends.Cluster()
+        workers.Cluster()
 
 
 def test_every_dependency_is_pinned_and_states_its_licence():

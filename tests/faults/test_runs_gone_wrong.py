@@ -12,9 +12,8 @@ from synthetic import CIFAR
 from workshop import Here, Toy, conduct, kept, toy_configs
 
 from ticketlib import data, images
-from ticketlib.experiments import campaign, grids, journal
+from ticketlib.experiments import campaign, grids, journal, workers
 from ticketlib.experiments import run as experiment
-from ticketlib.experiments import workers as backends
 from ticketlib.experiments.config import parent
 from ticketlib.experiments.ledger import Ledger
 
@@ -38,7 +37,7 @@ def little_memory(config):
 def test_no_memory(tried, tmp_path):
     configs, ledger = [config for config in toy_configs(2) if config.ticket in ("dense", "smart")], Ledger(tmp_path)
     with kept(ledger, added=2):
-        end = conduct(ledger, little_memory, configs, backends.Pool(1))
+        end = conduct(ledger, little_memory, configs, workers.Pool(1))
     assert [said.split(" (")[0] for said in end.failed] == ["dense@0"] * 2
     assert end.failed[0].split(": ")[1].startswith(("MemoryError", "numpy")) and "memory" in end.failed[1]
     assert {row["arm"] for row in ledger.rows()} == {"uniform@0.5", "smart@0.9"}

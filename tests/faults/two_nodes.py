@@ -22,8 +22,11 @@ import ray  # noqa: E402
 from ray.cluster_utils import Cluster as Loopback  # noqa: E402
 from workshop import Toy, bytes_of, toy_configs, untimed, without_varying  # noqa: E402
 
-from ticketlib.experiments import campaign, progress  # noqa: E402
-from ticketlib.experiments import workers as backends  # noqa: E402
+from ticketlib.experiments import (  # noqa: E402
+    campaign,
+    journal,
+    workers,  # noqa: E402
+)
 from ticketlib.experiments.ledger import Ledger  # noqa: E402
 
 BUSY = 5  # seconds of a run
@@ -67,7 +70,7 @@ def test_a_node_removed_in_mid_grid(cache):
     nodes.wait_for_nodes()
     began, seen = time.monotonic(), {}
 
-    class Watched(backends.Cluster):
+    class Watched(workers.Cluster):
         """Takes the second node away while it is at a run, when a third of the grid is done."""
 
         def finished(self, timeout):
@@ -81,7 +84,7 @@ def test_a_node_removed_in_mid_grid(cache):
 
     try:
         work = Where(BUSY, log)
-        end = progress.conduct(ledger, work, configs, Watched(nodes.address, workers=2), progress.Stop())
+        end = journal.conduct(ledger, work, configs, Watched(nodes.address, workers=2), journal.Stop())
     finally:
         nodes.shutdown()
     seconds, rows = time.monotonic() - began, untimed(ledger)
@@ -101,14 +104,14 @@ def test_a_node_removed_in_mid_grid(cache):
 def test_a_cluster_of_its_own_gives_the_same_rows_as_the_pool(cache):
     configs = toy_configs(1)
     pool, cluster = Ledger(cache / "pool"), Ledger(cache / "ray")
-    progress.conduct(pool, Toy(), configs, backends.Pool(1), progress.Stop())
-    progress.conduct(cluster, Toy(), configs, patiently(backends.Cluster, workers=2), progress.Stop())
+    journal.conduct(pool, Toy(), configs, workers.Pool(1), journal.Stop())
+    journal.conduct(cluster, Toy(), configs, patiently(workers.Cluster, workers=2), journal.Stop())
     assert untimed(pool) == untimed(cluster) and len(bytes_of(cluster)) == len(configs)
     assert not ray.is_initialized()
 
 
 def test_a_run_that_fails_or_kills_its_process_is_an_outcome(cache):
-    found = {o.config.arm: o for o in campaign.carry_out(dies, toy_configs(1), patiently(backends.Cluster, workers=1))}
+    found = {o.config.arm: o for o in campaign.carry_out(dies, toy_configs(1), patiently(workers.Cluster, workers=1))}
     assert found["dense@0"].reason == "ValueError: no luck"
     assert "killed" in found["smart@0.9"].reason and found["lt@0.9"].state == "failed"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ticketlib import data
-from ticketlib.experiments import campaign, checkpoints, grids, journal, progress
+from ticketlib.experiments import campaign, checkpoints, grids, journal
 from ticketlib.experiments import run as experiment
 from ticketlib.experiments.config import parent, streams
 from ticketlib.experiments.ledger import Ledger
@@ -81,8 +81,8 @@ class Here:
 
 
 def conduct(ledger, work, configs, backend=None, stop=None):
-    """A campaign in this process; returns progress.Progress."""
-    return progress.conduct(ledger, work, campaign.missing(configs, ledger), backend or Here(), stop or progress.Stop())
+    """A campaign in this process; returns journal.Progress."""
+    return journal.conduct(ledger, work, campaign.missing(configs, ledger), backend or Here(), stop or journal.Stop())
 
 
 @contextlib.contextmanager
@@ -124,7 +124,7 @@ def main(kind, folder, log):
     else:
         work, configs = experiment.Work("digits", None, "cpu"), smoke_configs(data.load("digits"))
     journal.folder(ledger)
-    progress.conduct(ledger, work, campaign.missing(configs, ledger), Pool(2), progress.Stop())
+    journal.conduct(ledger, work, campaign.missing(configs, ledger), Pool(2), journal.Stop())
 
 
 if __name__ == "__main__":

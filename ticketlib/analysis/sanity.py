@@ -17,9 +17,8 @@ from ticketlib.analysis import scorer as scorers
 from ticketlib.analysis.findings import NAMES
 from ticketlib.analysis.words import duration, points
 from ticketlib.errors import TicketError
-from ticketlib.experiments import chapters, grids, profiles
+from ticketlib.experiments import grids, profiles, session
 from ticketlib.experiments import run as experiment
-from ticketlib.experiments import session as nb
 from ticketlib.experiments.journal import folder as writable
 from ticketlib.experiments.ledger import Ledger
 from ticketlib.ranking import asked_total
@@ -33,7 +32,7 @@ FOLDER = "own"  # rows lie in this folder of the ledger, so that pages never mee
 class Plan:
     """What is to be run: a function, a network, and the arms of NAMES by sparsity and seed."""
 
-    run: nb.NotebookRun
+    run: session.NotebookRun
     scorer: scorers.Scorer
     dataset: data.Dataset
     network: str
@@ -66,7 +65,7 @@ class Plan:
         """All runs that can be made, seed by seed: dict (arm with sparsity, seed) -> Config."""
         return {
             (f"{arm}@{sparsity}", seed): self.config(arm, sparsity, seed)
-            for seed in range(chapters.seeds(self.run))
+            for seed in range(session.seeds(self.run))
             for sparsity in self.sparsities
             for arm in NAMES
             if arm not in self.undefined
@@ -127,9 +126,9 @@ def sanity_check(
     """
     folders = {what: folder if folder else "" for what, folder in (("ledger", ledger), ("data_root", data_root))}
     folders = {what: os.fspath(f) if isinstance(f, os.PathLike) else f for what, f in folders.items()}
-    run = nb.check(dict(profile=profile, source=source, seeds=seeds, device=device) | folders)
+    run = session.check(dict(profile=profile, source=source, seeds=seeds, device=device) | folders)
     sparsities = _sparsities(sparsities)
-    plan = Plan(run, scorers.scorer(score_function, name), chapters.images(run), network, sparsities)
+    plan = Plan(run, scorers.scorer(score_function, name), session.images(run), network, sparsities)
     with plan.registered():
         if run.source == "run":
             _make(plan, _speaker() if progress else lambda text: None)
@@ -154,8 +153,8 @@ def _make(plan, say):
     if not to_do:
         return
     writable(plan.ledger)  # refused now if it cannot be written to
-    device = chapters.device_of(plan.run, to_do)
-    with chapters.one_thread(device):
+    device = session.device_of(plan.run, to_do)
+    with session.one_thread(device):
         expected = _expected(plan, to_do, _rehearse(plan), device)
         say(f"{len(to_do)} runs to carry out, expected to take {duration(expected)}.")
         began = time.perf_counter()
@@ -184,7 +183,7 @@ def _rehearse(plan):
 def _expected(plan, to_do, scoring, device):
     """Seconds that the runs will take, from the speed of a few training steps and of one scoring."""
     config, (train, test) = plan.config("magnitude", plan.sparsities[0], 0), (plan.dataset.train, plan.dataset.test)
-    took = chapters.timed(config, plan.dataset, device)
+    took = session.timed(config, plan.dataset, device)
     tests = math.ceil(config.epochs / config.eval_every)
     images = config.epochs * len(train) * took.train_seconds + tests * len(test) * took.eval_seconds
     own = sum(c.ticket == plan.scorer.key for c in to_do)

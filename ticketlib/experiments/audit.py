@@ -7,14 +7,14 @@ import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from ticketlib.analysis import evidence
 from ticketlib.data import Dataset, cache_folder
 from ticketlib.errors import TicketError
-from ticketlib.experiments import config as runs
-from ticketlib.experiments import journal, machine
-from ticketlib.experiments import run as experiment
+from ticketlib.experiments import grids, journal, machine
+from ticketlib.experiments.config import lineage, parent
 from ticketlib.experiments.ledger import Ledger, Row, name_of
 from ticketlib.experiments.machine import SAME_IN_A_PAIR
+from ticketlib.experiments.profiles import Images
+from ticketlib.experiments.run import execute
 
 NOT_COMPARED = (*SAME_IN_A_PAIR, "code", "seconds", "train_seconds", "eval_seconds", "images_per_second")
 EQUAL, DIFFERS, ELSEWHERE = "equal to the last digit", "differs", "made on another machine"
@@ -121,7 +121,7 @@ def jobs(ledger, found):
     """What an audit carries out, in order: a drawn run comes after the runs that it starts from, once each."""
     configs = {}
     for name in found.rows:
-        configs |= {one.name: one for one in runs.lineage(ledger[name].config) if one.name in ledger}
+        configs |= {one.name: one for one in lineage(ledger[name].config) if one.name in ledger}
     return list(configs.values())
 
 
@@ -137,7 +137,7 @@ def spread_jobs(ledger, rows):
     found = []
     for engine, changes in CHANGES:
         alone = [row for row in rows if row["kind"] == "run" and not row["diverged"] and row.config.engine == engine
-                 and runs.parent(row.config) is None and has_changed(row, changes)]  # fmt: skip
+                 and parent(row.config) is None and has_changed(row, changes)]  # fmt: skip
         if alone and (engine, changes) not in measured:
             short = min(alone, key=lambda row: (row.config.epochs, row["name"]))
             found.append((short.config, changes))
@@ -158,8 +158,11 @@ def dense_jobs(ledger, rows, profile, device):
     here = machine.facts(device)["device"]
     done = {row["config"]["audit"] for row in folder(ledger).rows()
             if row["config"]["changes"] == DENSE and row["again"]["device"] == here}  # fmt: skip
-    usual = evidence.select(rows, profile)
-    found = [usual[arm][seed] for arm in DENSE_ARMS for seed in DENSE_SEEDS if seed in usual.get(arm, {})]
+    by_name = {row["name"]: row for row in rows}
+    seen = {Images(row.config.dataset, row.config.fingerprint) for row in rows if row["kind"] == "run"}
+    wanted = [grids.arm(profile, arm, seed, images).name
+              for images in seen for arm in DENSE_ARMS for seed in DENSE_SEEDS]  # fmt: skip
+    found = [by_name[name] for name in wanted if name in by_name]
     return [(row.config, DENSE) for row in found
             if row["name"] not in done and has_changed(row, DENSE) and not row["diverged"]]  # fmt: skip
 
@@ -190,7 +193,7 @@ class Again:
             row = self.ledger[config.name]
             other = replace(config, **{what: value for what, value in changes.items() if what != "threads"})
             with machine.threads(changes.get("threads", row["threads"])):
-                again = experiment.execute(
+                again = execute(
                     other, self.dataset, device=self.device, cache=self._cache(changes), progress=False
                 )
             again = Row(json.loads(json.dumps(again)))

@@ -7,9 +7,8 @@ from functools import cache
 
 from ticketlib.errors import TicketError
 from ticketlib.experiments import checkpoints, machine
-from ticketlib.experiments.config import lineage, parent
+from ticketlib.experiments.config import cost, cost_alone, lineage, parent
 from ticketlib.experiments.workers import Pool
-from ticketlib.tickets import REWIND_TO, TICKETS
 
 TRIES = 2  # a run whose worker died is tried once more, then listed as failed
 POLL = 1.0  # seconds between two looks at the clock and at what other campaigns do
@@ -157,7 +156,7 @@ def carry_out(work, queue, backend=None, *, stop=lambda: False, tick=lambda runn
     """Carry out runs.
 
     Arguments: work, a picklable function from a configuration to its row; queue, a Queue, or configurations in order;
-        backend, backends.Pool or backends.Cluster, one process if None; stop, whether to start no further run;
+        backend, workers.Pool or workers.Cluster, one process if None; stop, whether to start no further run;
         tick, called about every second with the configurations being carried out.
     Returns: a generator of Outcomes as runs finish. A run that cannot be made is never tried for ever.
     """
@@ -221,17 +220,6 @@ def differing_checkpoint(row, ledger, new=True):
     if on_record in (None, found):
         return None
     return f"the trained net of {name} was made again and differs: {found[:12]}, on record {on_record[:12]}"
-
-
-def cost(config):
-    """What a run costs beside others, in epochs."""
-    share = 1 if TICKETS[config.ticket].schedule == "full" else 1 - float(REWIND_TO)
-    return share * config.epochs
-
-
-def cost_alone(config):
-    """What a run costs where nothing is shared: its own epochs, and those of every run it starts from."""
-    return sum(map(cost, lineage(config)))
 
 
 def epochs(configs):

@@ -11,7 +11,7 @@ import torch
 
 from ticketlib import corrupt, data, pruners
 from ticketlib.errors import TicketError, one_of
-from ticketlib.tickets import CHECKS, TICKETS, previous_round
+from ticketlib.tickets import CHECKS, REWIND_TO, TICKETS, previous_round
 
 ENGINES = ("dense", "sparse")
 PRECISIONS = ("float32", "bf16")
@@ -176,6 +176,17 @@ def lineage(config):
     """A run after all that it starts from, the dense net first: list of Config."""
     before = parent(config)
     return [*lineage(before), config] if before else [config]
+
+
+def cost(config):
+    """What a run costs beside others, in epochs."""
+    share = 1 if TICKETS[config.ticket].schedule == "full" else 1 - float(REWIND_TO)
+    return share * config.epochs
+
+
+def cost_alone(config):
+    """What a run costs where nothing is shared: its own epochs, and those of every run it starts from."""
+    return sum(map(cost, lineage(config)))
 
 
 def streams(config):

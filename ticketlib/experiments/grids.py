@@ -7,7 +7,7 @@ import re
 from ticketlib import models, ratios
 from ticketlib.corrupt import KINDS
 from ticketlib.errors import TicketError, one_of
-from ticketlib.experiments.campaign import cost
+from ticketlib.experiments.config import cost
 from ticketlib.experiments.profiles import PROFILES, config
 from ticketlib.tickets import CHECKS, REWIND_TO
 

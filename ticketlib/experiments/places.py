@@ -1,9 +1,9 @@
-"""Where things lie: the checkout, the book's own rows, a reader's rows."""
+"""Where things lie: the repository, the book's own rows, a reader's rows."""
 
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]  # of the repository
 
 
 def book_ledger(profile=""):

@@ -1,15 +1,19 @@
-"""Probes: ledger rows of what needs images or a trained net but no ticket training: keep counts, overlaps."""
+"""Probes: ledger rows of masks that nothing is trained with: keep counts, overlaps; also at ImageNet's scale."""
 
+import functools
 import time
 from dataclasses import replace
 
-from ticketlib import effective as paths
-from ticketlib import masks, tickets
-from ticketlib.errors import TicketError
+import torch
+
+from ticketlib import masks, pruners, ratios, tickets
+from ticketlib.effective import effective_sparsity
+from ticketlib.errors import TicketError, one_of
 from ticketlib.experiments import checkpoints, machine
-from ticketlib.experiments import run as experiment
 from ticketlib.experiments.config import DEFAULTS, RECIPE, parent, streams
 from ticketlib.experiments.ledger import Row, name_of
+from ticketlib.experiments.run import build, find_batch
+from ticketlib.models import prunable
 from ticketlib.tickets import TICKETS
 
 FIELDS = (
@@ -18,6 +22,11 @@ FIELDS = (
 )  # fmt: skip
 PLAIN = {"linear": "own", "variant": "default", "min_per_layer": 0, "recipe": RECIPE}
 SECOND_ORDER = "order2"  # the stream of the dense net from which the ceiling of LT's overlap comes
+IMAGENET = "imagenet"  # a data set of which no image is looked at
+IMAGENET_NETWORKS = {"resnet50": "resnet", "vgg16": "vgg"}  # torchvision's name -> family, the form of the smart ratio
+IMAGENET_SPARSITIES = ("0.9", "0.98", "0.99", "0.999")
+IMAGENET_METHODS = ("random", "magnitude", "synflow", *ratios.RULES)
+IMAGENET_SHAPE, IMAGENET_SEED = (3, 224, 224), 0
 
 
 def configuration(config):
@@ -50,7 +59,7 @@ class Prober:
     def measure(self, config):
         """Find a ticket's mask and describe it beside the clean one; nothing is trained.
 
-        Arguments: config, runs.Config of the data set.
+        Arguments: config, Config of the data set.
         Returns: ledger.Row with keep_counts, sizes, empty_layers, effective_sparsity, movable_share, classifier_share;
             for masks of scores the effective sparsity once rearranged; and, where the ticket looks at data, `overlap`
             and `chance` with the clean mask and `ceiling`, the overlap of the clean masks of two scoring batches, and
@@ -61,7 +70,7 @@ class Prober:
         """
         if TICKETS[config.ticket].rounds:
             raise TicketError(f"ticket {config.ticket!r} is not allowed in a probe; its mask takes rounds of training.")
-        began, model = time.perf_counter(), experiment.build(config, self.dataset)
+        began, model = time.perf_counter(), build(config, self.dataset)
         mask, control = self._mask(config, model)
         values = configuration(config)
         row = Row(kind="probe", name=name_of(values), config=values, arm=config.arm, keep_counts=mask.counts)
@@ -83,7 +92,7 @@ class Prober:
         return row | machine.facts("cpu") | {"seconds": round(time.perf_counter() - began, 2)}
 
     def _effective(self, model, mask):
-        return paths.effective_sparsity(model, mask, self.dataset.train.images.shape[1:])
+        return effective_sparsity(model, mask, self.dataset.train.images.shape[1:])
 
     def _mask(self, config, model, batch_stream="batch"):
         trained = self.trained(config)
@@ -94,7 +103,7 @@ class Prober:
         if key not in self.scores:
             while len(self.scores) > 3:  # a clean batch, another clean one, a corrupted one, and room for the next
                 self.scores.pop(next(iter(self.scores)))
-            batch, control = experiment.find_batch(config, self.dataset, batch_stream)
+            batch, control = find_batch(config, self.dataset, batch_stream)
             scores = tickets.find_scores(
                 ticket, model, config.sparsity, stream,
                 trained=trained and trained[0], batch=batch, variant=config.variant,
@@ -133,3 +142,96 @@ class Prober:
         }
         seen = config == clean or not TICKETS[config.ticket].needs_batch  # scores of a batch: once, with the clean mask
         return found | ({"second_keep_counts": second.counts} if seen else {})
+
+
+# at ImageNet's scale: what rules and data-free pruners keep of torchvision's networks
+
+
+def imagenet_configuration(network, method, sparsity):
+    """What names the probe row of one mask.
+
+    Arguments: network, of IMAGENET_NETWORKS; method, of IMAGENET_METHODS; sparsity, decimal text.
+    """
+    return PLAIN | {
+        "probe": "mask", "dataset": IMAGENET, "fingerprint": "no images", "input": list(IMAGENET_SHAPE),
+        "seed": IMAGENET_SEED, "corruption": "none", "network": network, "ticket": method, "sparsity": sparsity,
+    }  # fmt: skip
+
+
+def imagenet_network(network):
+    """A network with the initial weights that torchvision draws, in evaluation mode; always the same ones.
+
+    Arguments: network, of IMAGENET_NETWORKS. Torch's global generator, which torchvision reads, is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(IMAGENET_SEED)
+        return _torchvision(network).eval()
+
+
+def _torchvision(network):
+    import torchvision  # slow to import, and wanted here alone
+
+    return getattr(torchvision.models, one_of("network", network, IMAGENET_NETWORKS))(weights=None)
+
+
+@functools.cache
+def imagenet_layers(network):
+    """The prunable layers of a network, without its weights: list of ratios.Layer."""
+    with torch.device("meta"):
+        return ratios.layers(_torchvision(network))
+
+
+@functools.cache
+def imagenet_reason(network, method, sparsity):
+    """Why a method is not defined on a network at a sparsity; "" where it is."""
+    if method not in ratios.RULES:
+        return ""
+    return ratios.why_not(imagenet_layers(network), method, sparsity, family=IMAGENET_NETWORKS[network])
+
+
+def imagenet_wanted(network, methods=IMAGENET_METHODS):
+    """The masks to be found on a network: list of (network, method, sparsity), fast methods first."""
+    ordered = [method for method in reversed(IMAGENET_METHODS) if method in methods]
+    keys = [(network, method, sparsity) for method in ordered for sparsity in IMAGENET_SPARSITIES]
+    return [key for key in keys if not imagenet_reason(*key)]
+
+
+def measure_imagenet(network, model, method, sparsity):
+    """Find one mask, clock it, and describe it.
+
+    Arguments: network, a key of IMAGENET_NETWORKS; model, as `imagenet_network` gives it; method, of IMAGENET_METHODS;
+        sparsity, decimal text.
+    Returns: ledger.Row of a probe; `mask_seconds` is processor time for the mask alone, `seconds` wall time for all.
+    Raises: TicketError where the method is not defined.
+    """
+    began, clock = time.perf_counter(), time.process_time()
+    mask = _imagenet_mask(model, method, sparsity, IMAGENET_NETWORKS[network])
+    took, values = time.process_time() - clock, imagenet_configuration(network, method, sparsity)
+    linear = [layer.name for layer in imagenet_layers(network) if layer.linear]
+    row = Row(kind="probe", name=name_of(values), config=values, arm=f"{method}@{sparsity}", keep_counts=mask.counts)
+    row |= {
+        "sizes": mask.sizes,
+        "empty_layers": mask.empty_layers,
+        "effective_sparsity": effective_sparsity(model, mask, IMAGENET_SHAPE),
+        "movable_share": masks.movable_share(mask),
+        "classifier_share": sum(mask.counts[name] for name in linear) / mask.kept,
+        "mask_digest": mask.digest(),
+        "mask_seconds": round(took, 2),
+    }
+    return row | machine.facts("cpu") | {"seconds": round(time.perf_counter() - began, 2)}
+
+
+def _imagenet_mask(model, method, sparsity, family):
+    generator = torch.Generator().manual_seed(IMAGENET_SEED)
+    if method in ratios.RULES:
+        counts = ratios.keep_counts(model, method, sparsity, family=family)
+        return masks.random_mask(prunable(model), counts, generator=generator)
+    images = torch.ones(1, *IMAGENET_SHAPE) if method == "synflow" else None
+    scores = pruners.score(model, method, images, sparsity=sparsity, generator=generator)
+    return masks.global_mask(scores, sparsity)
+
+
+def imagenet_rows(rows):
+    """The rows of these masks among others: dict (network, method, sparsity) -> Row."""
+    ours = [row for row in rows if row["kind"] == "probe" and row["config"]["dataset"] == IMAGENET]
+    return {tuple(row["config"][what] for what in ("network", "ticket", "sparsity")): row for row in ours}

@@ -74,8 +74,7 @@ def config(profile, ticket, sparsity, seed, *, dataset, network="resnet", **chan
     Arguments:
         profile: a name of PROFILES. ticket: a name of tickets.TICKETS. sparsity: fraction removed, decimal text.
         seed: int, at least 0. dataset: data.Dataset, or Images. network: short name in the profile.
-        changes: fields of Config that differ from the profile's; engine "auto", here or in the profile, becomes the
-            faster one (speed.engine) before the configuration has a name.
+        changes: fields of Config that differ from the profile's.
     Returns: Config. A dense net trains in the dense engine, unless `changes` says otherwise.
     """
     chosen = PROFILES[one_of("profile", profile, PROFILES)]
@@ -88,9 +87,4 @@ def config(profile, ticket, sparsity, seed, *, dataset, network="resnet", **chan
     if profile == "paper" and TICKETS[one_of("ticket", ticket, TICKETS)].needs_batch:
         values |= {"variant": "authors", "scoring": "authors"}
     values.update(ticket=ticket, sparsity=shortest(sparsity), seed=seed, fingerprint=dataset.fingerprint)
-    values |= changes
-    if values["engine"] == "auto":
-        from ticketbook import speed
-
-        values["engine"] = speed.engine(values["network"], values["width"], values["sparsity"])
-    return Config(**values)
+    return Config(**(values | changes))

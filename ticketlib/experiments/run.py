@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ticketlib import batches, corrupt, data, masks, models, tickets, train
-from ticketlib import effective as paths
+from ticketlib.effective import effective_sparsity
 from ticketlib.errors import TicketError
 from ticketlib.experiments import checkpoints, machine
 from ticketlib.experiments.config import parent, streams
@@ -23,7 +23,7 @@ CONTROL_IMAGES = 1000  # images on which a corruption is checked to have done so
 def execute(config, dataset, *, device="cpu", cache=None, progress=True, steps=None, keep=None):
     """Carry out one run.
 
-    Arguments: config, runs.Config; dataset, the data.Dataset it names; device, "cpu" or "cuda"; cache, folder of the
+    Arguments: config, Config; dataset, the data.Dataset it names; device, "cpu" or "cuda"; cache, folder of the
         checkpoints (None: the default one); progress, whether a bar may be shown; steps, for a rehearsal: stop training
         after so many updates. The row of a rehearsal says so, and is for no ledger; keep, a function that is handed the
         trained model and its mask.
@@ -247,7 +247,7 @@ def _ticket_facts(model, mask, dataset):
         "keep_counts": mask.counts,
         "empty_layers": mask.empty_layers,
         "achieved_sparsity": mask.sparsity,
-        "effective_sparsity": paths.effective_sparsity(model, mask, dataset.train.images.shape[1:]),
+        "effective_sparsity": effective_sparsity(model, mask, dataset.train.images.shape[1:]),
         "classifier_share": mask.counts[names[-1]] / mask.kept,
         "mask_digest": mask.digest(),
     }

@@ -1,24 +1,30 @@
-"""What notebooks need: a check of their parameters, Markdown and numbers for the page, and where results came from."""
+"""What a reader asked for, checked; and runs made in this process, after an estimate of their time."""
 
 import difflib
 import re
+import time
 import types
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from IPython.display import Markdown, display
+from IPython.display import DisplayHandle, Markdown, display
 
-from ticketlib.analysis.words import folded
+from ticketlib import data, train
 from ticketlib.errors import TicketError, one_of
-from ticketlib.experiments.places import book_ledger, run_ledger
+from ticketlib.experiments import campaign, grids, places, probe, profiles
+from ticketlib.experiments.config import streams
+from ticketlib.experiments.ledger import Ledger
+from ticketlib.experiments.machine import facts, threads
 from ticketlib.experiments.profiles import PROFILES
+from ticketlib.experiments.run import build, check_device, engine, execute, ticket_mask
 
 PARAMETERS = ("profile", "source", "ledger", "seeds", "device", "data_root")
 SOURCES = ("stored", "run")
 JUPYTERS_OWN = ("In", "Out")
 MOST_SEEDS = 1000  # more would be a slip of the pen, and take hours to list
+TIMED_STEPS = 10  # a speed that no row has measured is taken from so many
 
 
 @dataclass(frozen=True)
@@ -95,38 +101,175 @@ def _ledger(named, source, profile):
     if source == "stored":
         if named and not folder.is_dir():
             raise TicketError(f"ledger {named!r} is not a folder; stored rows need one, or '' for the book's own.")
-        return folder or book_ledger(profile)
-    folder = folder or run_ledger(profile).resolve()
-    if book_ledger().resolve() in (folder, *folder.parents):
+        return folder or places.book_ledger(profile)
+    folder = folder or places.run_ledger(profile).resolve()
+    if places.book_ledger().resolve() in (folder, *folder.parents):
         raise TicketError(f"ledger {str(folder)!r} is the book's own, which no notebook writes; name another folder.")
     if folder.exists() and not folder.is_dir():
         raise TicketError(f"ledger {str(folder)!r} is a file; it must be a folder, which may not be there yet.")
     return folder
 
 
-def show_markdown(text):
-    """Show text as Markdown, in a raw notebook and in the built book alike; nothing for an empty text."""
-    if text:  # an empty one would be printed as the name of its class
-        display(Markdown(text))
+# rows read, or made
 
 
-def provenance(run, rows=()):
-    """Show where a page's results came from: rows, devices, versions, time, code.
+def ticket_rows(run, arms):
+    """The rows of some arms; with source "run" those that are missing are carried out first.
 
-    Arguments: run, a NotebookRun. rows: the ledger rows the page used; what a row lacks is left out.
+    Arguments: run, NotebookRun; arms, names with sparsity, as Config.arm.
+    Returns: dict arm -> {seed: Row}, an empty dict for an arm without rows.
     """
-    rows = list(rows)
-    facts = {"parameters": f"profile {run.profile}, source {run.source}", "rows": str(len(rows))}
-    for what in ("device", "threads", "versions", "code"):
-        facts[what] = "; ".join(_counted(row[what] for row in rows if row.get(what)))
-    facts["hours"] = f"{sum(row.get('seconds', 0) for row in rows) / 3600:.2f}" if rows else ""
-    lines = ["| made from | |", "| --- | --- |", *(f"| {what} | {fact} |" for what, fact in facts.items() if fact)]
-    if rows:
-        names = " ".join(row["name"] for row in rows)  # plain: marked as code, two thousand would weigh 200 kB
-        lines += ["", folded("Names of the rows", names)]
-    show_markdown("\n".join(lines))
+    if run.source == "run":
+        dataset = images(run)
+        configs = [
+            grids.arm(run.profile, arm, seed, dataset) for seed in range(seeds(run)) for arm in arms
+        ]
+        make_runs(run, campaign.missing(configs, Ledger(run.ledger)), dataset)
+    found = {arm: {} for arm in arms}
+    for row in rows_of(run):
+        if row["arm"] in arms and row["kind"] == "run" and not 0 < run.seeds <= row.config.seed:
+            seen = profiles.Images(row.config.dataset, row.config.fingerprint)
+            if grids.arm(run.profile, row["arm"], row.config.seed, seen).name == row["name"]:
+                found[row["arm"]][row.config.seed] = row
+    return {arm: dict(sorted(by_seed.items())) for arm, by_seed in found.items()}
 
 
-def _counted(values):
-    texts = (", ".join(f"{k} {v[k]}" for k in sorted(v)) if isinstance(v, dict) else str(v) for v in values)
-    return [f"{text} ({n} rows)" for text, n in sorted(Counter(texts).items())]
+def rows_of(run):
+    """The rows of a notebook's ledger; with source "run" those of its own images, as others may lie beside them."""
+    rows = Ledger(run.ledger).rows()
+    if run.source == "stored":
+        return rows
+    own = images(run).fingerprint
+    return [row for row in rows if row["config"]["fingerprint"] == own]
+
+
+def images(run):
+    """The data set of a notebook's profile."""
+    return data.load(profiles.PROFILES[run.profile].dataset, run.data_root or None)
+
+
+def seeds(run):
+    """How many seeds a notebook carries out: its parameter, or the profile's own number."""
+    return run.seeds or profiles.PROFILES[run.profile].seeds
+
+
+def book_rows(run):
+    """The book's own rows of this profile, to show beside a reader's; none where those are the rows read anyway."""
+    book = places.book_ledger(run.profile)
+    return [] if run.ledger.resolve() == book.resolve() else Ledger(book).rows()
+
+
+def make_runs(run, to_do, dataset):
+    """Carry out runs one after another in this process, on one thread, with an estimate of the time first.
+
+    A row is written as soon as its run ends: stopped and started again, this goes on where it was.
+
+    Arguments: run, NotebookRun; to_do, list of Config, parents first; dataset, the data.Dataset they name.
+    Raises: TicketError for a device that the engine does not have, before anything is trained.
+    """
+    device = device_of(run, to_do)
+    with one_thread(device):
+        seconds = _estimate(run, to_do, dataset, device)
+        work = partial(execute, dataset=dataset, device=device, progress=False)
+        work_off(run, [(config, partial(work, config)) for config in to_do], "runs", seconds)
+
+
+def device_of(run, to_do):
+    """The device that a notebook's runs are made on; "auto" takes a GPU only where every engine can use it.
+
+    Raises: TicketError for a device that the engine of a run does not have.
+    """
+    if run.device == "auto":
+        sparse = any(config.engine == "sparse" for config in to_do)
+        return "cuda" if torch.cuda.is_available() and not sparse else "cpu"
+    check_device(run.device, to_do, run.profile, "auto, cpu")
+    return run.device
+
+
+def one_thread(device="cpu"):
+    """Compute as the command line's workers do on a CPU, so that rows of both may be paired."""
+    return threads(1 if device == "cpu" else torch.get_num_threads())
+
+
+def _estimate(run, to_do, dataset, device):
+    """Seconds of training, from the speeds of rows made before and, for kinds without a row, from a few steps now."""
+    here = facts(device)["device"]
+    speeds = campaign.speeds(row for row in Ledger(run.ledger).rows() if row["device"] == here)
+    for config in to_do:
+        if campaign.estimate(config, speeds) is None:
+            speeds[campaign.kind(config)] = _speed(config, dataset, device)
+    return sum(campaign.estimate(config, speeds, len(dataset.train)) for config in to_do)
+
+
+def _speed(config, dataset, device):
+    """Training images a second at a configuration's size and sparsity, measured on a few steps."""
+    any_ticket = "dense" if config.sparsity == "0" else "uniform"
+    result = timed(replace(config, ticket=any_ticket, check="none", corruption="none"), dataset, device)
+    return result.images / result.train_seconds
+
+
+def timed(config, dataset, device):
+    """What one epoch of a few steps takes once it is warm, tested on the same images: train.Result."""
+    few = slice(0, TIMED_STEPS * config.batch)
+    part = data.Split(dataset.train.images[few], dataset.train.labels[few])
+    tiny, short = replace(dataset, train=part, test=part), replace(config, epochs=1)
+    model = build(short, tiny)
+    mask, _ = ticket_mask(short, tiny, model)
+    net = engine(short, model, mask, tiny, device)
+    for _ in range(2):  # the first one warms up
+        result = train.fit(net, short, tiny, streams(short), progress=False)
+    return result
+
+
+def make_probes(run, configs, dataset, seconds=None):
+    """Make the probes that the ledger lacks; arguments as `work_off` has them."""
+    prober, there = probe.Prober(dataset), set(Ledger(run.ledger).names())
+    jobs = [(config, partial(prober.measure, config)) for config in configs if probe.name(config) not in there]
+    with one_thread():
+        work_off(run, jobs, "masks", seconds)
+
+
+def work_off(run, jobs, what, seconds=None):
+    """Do jobs one by one, add their rows to the ledger, and keep one line that says how far it is.
+
+    Arguments: run, NotebookRun; jobs, list of (Config, function without arguments to a Row); what, their name in
+        the plural; seconds, the estimate, None where nothing is known.
+    """
+    if not jobs:
+        return
+    ledger, began, failed, warned = Ledger(run.ledger), time.perf_counter(), [], []
+    guess = "the first one will tell" if seconds is None else f"about {_duration(seconds)}"
+    line = DisplayHandle()
+    line.display(Markdown(f"{len(jobs)} {what} to carry out. Time expected: {guess}."))
+    for done, (config, job) in enumerate(jobs):
+        if done:
+            left = (time.perf_counter() - began) / done * (len(jobs) - done)
+            said = f"{done} of {len(jobs)} {what} done, about {_duration(left)} left (expected at the start: {guess})"
+            line.update(Markdown(f"{said}. Now: {config.arm}, seed {config.seed}, {config.epochs} epochs."))
+        said = _done(ledger, config, job)
+        if said.reason:
+            failed.append(f"- {config.arm}, seed {config.seed}: {said.reason}")
+        if said.warning:
+            warned.append(f"- {config.arm}, seed {config.seed}: {said.warning}")
+    took = _duration(time.perf_counter() - began)
+    line.update(Markdown(f"{len(jobs) - len(failed)} {what} carried out in {took} (expected: {guess})."))
+    for head, lines in (("Not made:\n", failed), ("Made, with a warning:\n", warned)):
+        if lines:
+            display(Markdown("\n".join([head, *lines])))
+
+
+def _done(ledger, config, job):
+    """Do one job and add its row, unless what it starts from is on record as diverged: campaign.Outcome."""
+    for hopeless in campaign.blocked([config], ledger):
+        return hopeless
+    try:
+        return campaign.record(campaign.Outcome(config, job()), ledger)
+    except TicketError as error:
+        return campaign.Outcome(config, reason=str(error))
+
+
+def _duration(seconds):
+    """How long something takes, "40 s", "12 min" or "3.5 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
