@@ -7,10 +7,8 @@ import pytest
 import rowdata
 import torch
 from matplotlib.figure import Figure
-from ticketbook import answers, imagenet, limits, observations, replies
+from ticketbook import imagenet, limits
 from ticketbook import verdicts_1 as verdicts
-from ticketbook.answers import Facts
-from ticketbook.reviewers import ITEMS
 
 from ticketlib import ratios
 from ticketlib.errors import TicketError
@@ -116,27 +114,8 @@ def test_the_map_shows_every_method_or_says_why_not():
     assert table[0].data == pytest.approx([0.02] * 54, abs=1e-3)
 
 
-def test_the_reviewers_item_stands_on_the_rows():
-    rows = all_rows()
-    piece = observations.at_scale(Facts(rows.values()))
-    assert piece.rows == {row["name"] for row in rows.values()} and piece.n == (1,) and piece.complete
-    assert piece.text.startswith(f"masks alone, without training: {len(rows)} of {len(rows)} are sound; the smart")
-    [item] = [item for item in ITEMS if item.id == "R3.1"]
-    found = answers.answer(item, Facts(rows.values()))
-    assert found.word == answers.PARTLY and not found.answered and found.n == (1,) and "not run: " in found.text
-    assert not [part for part in replies.open_runs(item, Facts(rows.values())) if part.probe]
-    rows.pop(("vgg16", "synflow", "0.9"))
-    assert not observations.at_scale(Facts(rows.values())).complete
-    [part] = [part for part in replies.open_runs(item, Facts(rows.values())) if part.probe]
-    assert part.which == "masks of SynFlow at ImageNet's scale, no training" and len(part.to_do) == 1
-    assert observations.at_scale(Facts([])) == observations.Piece("", complete=False)
-
-
 def test_other_readers_of_the_ledger_pass_over_these_rows():
     rows = list(all_rows().values())
-    facts = Facts(rows)
-    assert observations.movable(facts).text == "" and observations.depth(facts).text == ""
-    assert not facts.images().fingerprint.strip("0")
     assert all("dataset" in row["config"] for row in Ledger(book_ledger("paper")).rows())
     shown = [name for name, _, _ in rowdata.layers(rows[0])]  # what the page of one row draws
     assert shown == [layer.name for layer in probe.imagenet_layers(rows[0]["config"]["network"])]

@@ -2,9 +2,10 @@
 
 import csv
 
-from ticketbook import board, checks, faults, pilot, reading, repeats, replies
+from ticketbook import board, checks, faults, pilot, reading, repeats
 from ticketbook import verdicts_1 as verdicts
 from ticketbook.claims_1 import CLAIMS, CONFIDENCE
+from ticketbook.numbers import Rows
 from ticketlib.analysis import evidence
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import SETTINGS, points, title
@@ -39,7 +40,7 @@ def substitutions():
         "protocol_versions": protocol_versions(),
         "trials_table": trials_table(),
         "recipe_differences": recipe_differences(),
-        **replies.substitutions(rows, beside),
+        "rows": Rows(),
         **reading.substitutions(rows, beside),
         **faults.substitutions(),
         **repeats.substitutions(ledger, rows),

@@ -1,0 +1,202 @@
+"""Numbers in the prose of Markdown pages: taken from the book's rows, each with an assertion beside it.
+
+A page writes {{ rows.difference("hybrid@0.98", "lrr@0.98", above=0) }}. The build fails, naming the numbers, once the
+rows no longer say what the sentence around them says.
+"""
+
+import functools
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from ticketlib import ratios
+from ticketlib.analysis import pairs, stats
+from ticketlib.analysis.words import decimal, signed, span
+from ticketlib.errors import TicketError
+from ticketlib.experiments import claims, grids
+from ticketlib.experiments.config import DEFAULTS
+from ticketlib.experiments.ledger import Ledger, frame
+from ticketlib.experiments.places import book_ledger
+from ticketlib.experiments.profiles import PROFILES
+from ticketlib.tickets import TICKETS
+
+OTHER = {"cifar100": {"dataset": "cifar100", "epochs": grids.other_recipe("laptop")["epochs"]}}
+ON_PURPOSE = ("epochs",)  # may differ in a pair where a page asks for it
+MASKS = {"ResNet-32": ("paper", "resnet"), "VGG-19": ("paper", "vgg"), "ResNet-20": ("laptop", "resnet")}
+AS_FOUND = ("check", "corruption", "linear", "variant", "min_per_layer", "held_out", "scoring")  # at their default
+METHODS = ("snip", "grasp", "synflow", "magnitude", "lt")
+
+
+@functools.cache
+def ledger_rows(profile="laptop"):
+    """The rows of the book's ledger of a profile, read once."""
+    return tuple(Ledger(book_ledger(profile)).rows())
+
+
+@functools.cache
+def ledger_frame(profile="laptop"):
+    """The runs of the book's ledger of a profile, as ledger.frame gives them."""
+    return frame(ledger_rows(profile))
+
+
+@functools.cache
+def runs(network="resnet", dataset="", epochs=claims.EXPLORATORY.epochs):
+    """Version 1's runs, seeds 0 to 9, and what was run beside them: as pairs.select gives."""
+    changes = {"epochs": epochs} | OTHER.get(dataset, {})
+    chosen = pairs.select(ledger_frame(), "laptop", network, **changes)
+    return chosen[chosen.seed.isin(claims.EXPLORATORY.seeds)]
+
+
+def paired(a, b, b_epochs=None, **where):
+    """The paired difference of two arms, a minus b: pairs.Difference.
+
+    Arguments: a, b, as Config.arm; b_epochs, the length of b's training where it differs on purpose; where, arguments
+        of `runs`.
+    Raises: TicketError for an arm without pairs, or pairs that may not be compared.
+    """
+    of_b = runs(**where | {"epochs": b_epochs}) if b_epochs else runs(**where)
+    both = [of[of.arm == arm] for of, arm in ((runs(**where), a), (of_b, b))]
+    nets = runs(**where).query("ticket == 'dense'")
+    found = pairs.difference(pd.concat([*both, nets]).drop_duplicates("name"), a, b)
+    refused = [what for what in found.refused if not (b_epochs and what in ON_PURPOSE)]
+    if found.points.empty or refused:
+        raise TicketError(f"{a} − {b} has no pairs that may be compared {refused}; a page asks for it.")
+    return found
+
+
+class Rows:
+    """What pages call `rows`. Every method returns text, and raises TicketError where its assertion fails."""
+
+    def difference(self, a, b, above=None, below=None, around=None, short=False, **where):
+        """Arm a minus arm b in points: mean, 95 % interval, seeds; the mean alone where `short`.
+
+        Assertions: above, below, the interval lies wholly there; around, it contains this value.
+        """
+        points = paired(a, b, **where).points
+        found = stats.t_interval(points.tolist())
+        if found.low is None:
+            _hold(f"{a} − {b}", "one seed", above is below is around is None, "more than that")
+            return f"{signed(found.point)} (one seed)"
+        text = f"{signed(found.point)} ({signed(found.low)} to {signed(found.high)}, n = {found.n})"
+        _hold(f"{a} − {b}", text, above is None or found.low > above, f"above {above}")
+        _hold(f"{a} − {b}", text, below is None or found.high < below, f"below {below}")
+        _hold(f"{a} − {b}", text, around is None or found.low <= around <= found.high, f"around {around}")
+        return signed(found.point) if short else text
+
+    def accuracy(self, arm, above=0, below=100, **where):
+        """Mean accuracy of an arm in percent, and its seeds' number."""
+        of = runs(**where).query("arm == @arm").accuracy
+        _hold(arm, of.mean(), above < of.mean() < below, f"between {above} and {below} %")
+        return f"{of.mean():.2f} %"
+
+    def loss(self, arm, above=0, **where):
+        """Mean training loss of an arm at the end."""
+        of = runs(**where).query("arm == @arm").loss
+        _hold(arm, of.mean(), of.mean() > above, f"above {above}")
+        return f"{of.mean():.4f}"
+
+    def spread(self, arm, widest=False, **where):
+        """Standard deviation over seeds of an arm in points; `widest` asserts that none at its sparsity has more."""
+        found = runs(**where).groupby("arm").accuracy.std()
+        beside = found[found.index.str.endswith(arm[arm.index("@"):])]
+        _hold(arm, found[arm], not widest or found[arm] == beside.max(), "the widest")
+        return f"{found[arm]:.2f}"
+
+    def collapsed(self, sparsity, least=0, most=None, ticket="", of_claims=False, **where):
+        """How many runs of a sparsity collapsed, "2 of 33": of all, of one ticket, or of those that claims compare."""
+        of = runs(**where).query("sparsity == @sparsity")
+        of = of[of.arm == f"{ticket}@{sparsity}"] if ticket else of
+        of = of[of.arm.isin(grids.claim_arms())] if of_claims else of
+        lost = int(of.collapsed.sum())
+        _hold(f"at {sparsity}", f"{lost} collapsed", least <= lost <= (len(of) if most is None else most), "otherwise")
+        return f"{lost or 'none'} of {len(of)}"
+
+    def emptied(self, arm, least=0, **where):
+        """How many runs of an arm have an empty layer: "9 of 10"."""
+        of = runs(**where).query("arm == @arm")
+        _hold(arm, (of.empty_layers > 0).sum(), (of.empty_layers > 0).sum() >= least, f"empty in {least}")
+        return f"{(of.empty_layers > 0).sum()} of {len(of)}"
+
+    def seeds(self, *arms, n, **where):
+        """The number of seeds of some arms, asserted to be n in each."""
+        found = {arm: len(runs(**where).query("arm == @arm")) for arm in arms}
+        _hold(", ".join(arms), found, set(found.values()) == {n}, f"of {n} seeds")
+        return str(n)
+
+    def probes(self, ticket, network, dataset, n, profile="paper"):
+        """How many probes there are of a ticket on a network and data, asserted to be n: "no" for none."""
+        asked = {"ticket": ticket, "network": network, "dataset": dataset}
+        of = [row for row in ledger_rows(profile) if row["kind"] == "probe" and asked.items() <= row["config"].items()]
+        _hold(f"{ticket} on {network}", f"{len(of)} probes", len(of) == n, f"{n}")
+        return {0: "no", 1: "one"}.get(n, str(n))
+
+    def untrained(self, least):
+        """How many of the comparisons that claims demand are between tickets that need no trained network."""
+        demanded = [one for claim in claims.CLAIMS.values() for one in claim.demanded]
+        found = [one for one in demanded
+                 if not any(TICKETS[arm.partition("+")[0]].needs_trained for arm in (one.a, one.b))]  # fmt: skip
+        _hold("comparisons without training", len(found), len(found) >= least, f"at least {least}")
+        return f"{len(found)} of {len(demanded)}"
+
+    def falling(self, sparsity="0.98"):
+        """How many methods' keep-ratios fall with depth, of how many, by rank correlation: all, it is asserted."""
+        found = {}
+        for place, (profile, network) in MASKS.items():
+            of = [layer for layer in grids.layers(profile, network) if not layer.linear]
+            for method in METHODS:
+                kept = [np.array([row["keep_counts"][layer.name] / layer.size for layer in of])
+                        for row in masks_of(method, place, sparsity)]  # fmt: skip
+                if kept:
+                    found[method, place] = np.mean([spearmanr(range(len(of)), one).statistic for one in kept])
+        _hold("rank correlation", found, max(found.values()) < 0, "below 0 everywhere")
+        return f"{len(found)} of {len(found)}, rank correlation {span(found.values(), write=decimal)}"
+
+    def apart(self, sparsity="0.98", above=0.0, below=1.0):
+        """Share of the kept weights that lie in other layers than the smart ratio's, over methods and networks."""
+        found = []
+        for place, (profile, network) in MASKS.items():
+            smart = ratios.keep_counts(grids.layers(profile, network), "smart", sparsity, family=network)
+            for method in METHODS:
+                far = [moved(row["keep_counts"], smart) for row in masks_of(method, place, sparsity)]
+                found += [100 * np.mean(far)] if far else []
+        _hold("distance to the smart ratio", found, above < min(found) <= max(found) < below * 100, "as asked")
+        return f"{span(found, 0)} %"
+
+    def spoilt(self, method, places, below=100.0, above=0.0, sparsity="0.98"):
+        """Share of the kept weights that change layer when what finds the mask is corrupted, in percent."""
+        found = []
+        for place in places:
+            clean, bad = ({row["config"]["seed"]: row for row in masks_of(method, place, sparsity, kind)}
+                          for kind in ("none", "both"))  # fmt: skip
+            both = sorted(set(clean) & set(bad))
+            found.append(100 * np.mean([moved(clean[s]["keep_counts"], bad[s]["keep_counts"]) for s in both]))
+        _hold(f"{method} on spoilt data", found, above < min(found) <= max(found) < below, f"{above} to {below} %")
+        return f"{span(found, 0)} %"
+
+
+def _hold(what, found, holds, said):
+    """Raises: TicketError where an assertion of a page does not hold."""
+    if not holds:
+        raise TicketError(f"{what} is {found}, and a sentence of this page says {said}: write the sentence anew.")
+
+
+def moved(counts, others):
+    """Share of the kept weights that lie in other layers than another mask's: total variation of two counts, 0 to 1."""
+    a, b = (np.array([of[name] for name in counts], dtype=float) for of in (counts, others))
+    return float(np.abs(a / a.sum() - b / b.sum()).sum() / 2)
+
+
+def masks_of(ticket, place, sparsity, corruption="none"):
+    """Rows, of probes or else of runs, with a ticket's mask as found on a network of MASKS: list, a row a seed."""
+    profile, network = MASKS[place]
+    name, width, stem_stride = PROFILES[profile].networks[network]
+    own = dict(network=name, width=width, stem_stride=stem_stride, dataset=PROFILES[profile].dataset, ticket=ticket,
+               sparsity=sparsity, recipe=PROFILES[profile].training["recipe"])  # fmt: skip
+    wanted = {what: DEFAULTS[what] for what in AS_FOUND} | own | {"corruption": corruption}
+    found = {}
+    for row in sorted(ledger_rows(profile), key=lambda row: row["kind"], reverse=True):  # of both kinds, the probe
+        config = row["config"]
+        if row.get("keep_counts") and all(config.get(what, DEFAULTS.get(what)) == wanted[what] for what in wanted):
+            found[config["seed"]] = row
+    return [found[seed] for seed in sorted(found)]
