@@ -8,7 +8,8 @@ import pytest
 from docutils.core import publish_string
 from myst_parser.parsers.docutils_ import Parser
 from synthetic import arms, book, row
-from ticketbook import board, pages, pilot, reading
+from ticketbook import board_1 as board
+from ticketbook import pages, pilot, reading
 from ticketbook.claims_1 import CLAIMS
 
 from ticketlib.analysis import evidence

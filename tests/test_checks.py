@@ -136,7 +136,7 @@ def test_intervals_of_two_seeds_are_not_drawn(tmp_path):
 @pytest.mark.parametrize("cells", [{"snip": {}}, {"snip": {"0.9": ([0.5], checks.stats.t_interval([0.5]))}}])
 def test_a_panel_says_what_has_not_run(cells):
     figure, ax = plt.subplots()
-    texts = [text.get_text() for text in checks.finish(plots.differences(ax, cells, 1.0), "rearranged", cells).texts]
+    texts = [text.get_text() for text in checks.finish(plots.differences_1(ax, cells, 1.0), "rearranged", cells).texts]
     assert ("not run" in texts) == (not any(cells.values()))
     figure.canvas.draw()
     plt.close(figure)

@@ -2,7 +2,8 @@
 
 import pytest
 from synthetic import CIFAR, arms, row, row_of
-from ticketbook import board, checks, judging
+from ticketbook import board_1 as board
+from ticketbook import checks, judging
 
 from ticketlib.experiments import grids, session
 from ticketlib.experiments.ledger import Ledger, Row

@@ -123,7 +123,7 @@ def test_what_is_shown(monkeypatch):
 
 def test_provenance_counts_devices_and_names_rows(monkeypatch):
     shown = []
-    monkeypatch.setattr(notebook, "show_markdown", shown.append)
+    monkeypatch.setattr(notebook, "show", shown.append)
     rows = [
         {"name": "a" * 16, "device": "a chip", "versions": {"torch": "2"}, "seconds": 1800},
         {"name": "b" * 16, "device": "a chip"},

@@ -94,7 +94,7 @@ def test_figures_are_opaque_white_and_readable(tmp_path):
 
 def test_differences_draw_every_seed_interval_and_margin(ax):
     cells = {"snip": {"0.90": CELL, "0.98": CELL}, "lt": {0.9: CELL, 0.98: CELL}}
-    assert plots.differences(ax, cells, margin=1.0) is ax
+    assert plots.differences_1(ax, cells, margin=1.0) is ax
     dots, marks = lines(ax, "."), lines(ax, "o")
     assert [line.get_ydata().tolist() for line in dots] == [SEEDS] * 4 and len(intervals(ax)) == 4
     assert [line.get_ydata().tolist() for line in intervals(ax)] == [[-0.9, 1.1]] * 4
@@ -105,19 +105,19 @@ def test_differences_draw_every_seed_interval_and_margin(ax):
 
 
 def test_differences_of_few_seeds_have_no_interval(ax):
-    plots.differences(ax, {"hybrid": {"0.90": ONE, "0.98": NONE}})
+    plots.differences_1(ax, {"hybrid": {"0.90": ONE, "0.98": NONE}})
     assert intervals(ax) == [] and len(lines(ax, ".")) == len(lines(ax, "h")) == 1 and not ax.patches
 
 
 def test_differences_without_cells_are_an_empty_figure(ax):
-    assert plots.differences(ax, {}, margin=1.0) is ax and not lines(ax, ".")
+    assert plots.differences_1(ax, {}, margin=1.0) is ax and not lines(ax, ".")
 
 
 def test_a_panel_of_fewer_sparsities_hides_no_point_of_those_that_share_its_axis():
     figure, (first, second, third) = plt.subplots(1, 3, sharex=True)
-    plots.differences(first, {"snip": {"0.9": CELL, "0.98": CELL, "0.995": CELL}})
-    plots.differences(second, {"snip": {"0.98": CELL}})
-    plots.differences(third, {})
+    plots.differences_1(first, {"snip": {"0.9": CELL, "0.98": CELL, "0.995": CELL}})
+    plots.differences_1(second, {"snip": {"0.98": CELL}})
+    plots.differences_1(third, {})
     for panel in (first, second, third):
         left, right = panel.get_xlim()
         assert left > 10 > 0.5 > right and panel.get_xticks().tolist() == [10, 2, 0.5]
@@ -129,7 +129,7 @@ def test_arms_with_a_check_are_hollow(ax):
     assert [mark.get_markerfacecolor() for mark in lines(ax, "s")] == [plots.STYLE["lt"].colour, "white"]
 
 
-@pytest.mark.parametrize("draw", [plots.differences, plots.curves])
+@pytest.mark.parametrize("draw", [plots.differences_1, plots.curves])
 def test_every_point_is_in_view(ax, draw):
     draw(ax, {"lt": {0.9: CELL, 0.98: CELL}, "smart": {0.9: ([9.0], ONE[1])}, "erk": {0.98: ([-9.0], ONE[1])}})
     low, high = ax.get_ylim()

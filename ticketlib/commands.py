@@ -273,7 +273,7 @@ def commit_rows(options):
         print("no new rows")
         return
     readme(options)
-    from ticketbook import board
+    from ticketbook import board_1 as board
 
     paths = [rows, "README.md"] + [str(board.history().relative_to(root))] * board.history().is_file()
     subprocess.run(["git", "add", *paths], cwd=root, check=True)
@@ -289,7 +289,8 @@ def _add(ledger, row):
 
 def readme(options):
     """Refresh the verdict table and the benchmarks in README.md, and note verdicts that have changed."""
-    from ticketbook import board, speed
+    from ticketbook import board_1 as board
+    from ticketbook import speed
 
     from ticketlib.analysis import words as prose
 

@@ -9,7 +9,8 @@ import figures
 import polish
 import rowdata
 from sphinx.errors import ExtensionError
-from ticketbook import board, pages
+from ticketbook import board_1 as board
+from ticketbook import pages
 
 from ticketlib.experiments.ledger import Ledger
 from ticketlib.experiments.places import book_ledger

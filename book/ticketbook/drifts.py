@@ -6,7 +6,8 @@ from itertools import combinations
 import numpy as np
 from scipy.special import entr
 
-from ticketbook import board, overlaps, shares
+from ticketbook import board_1 as board
+from ticketbook import overlaps, shares
 from ticketbook import verdicts_1 as verdicts
 from ticketlib import ratios
 from ticketlib.analysis import evidence

@@ -2,7 +2,8 @@
 
 from IPython.display import DisplayHandle, Markdown
 
-from ticketbook import board, checks
+from ticketbook import board_1 as board
+from ticketbook import checks
 from ticketbook import verdicts_1 as verdicts
 from ticketbook.claims_1 import CLAIMS
 from ticketlib.analysis import evidence, findings, stats

@@ -1,36 +1,42 @@
-"""What every page shows: Markdown, where its numbers came from, a table of arms."""
+"""What a page shows: a table, a text, and where its results came from."""
 
 from collections import Counter
 
+import pandas as pd
 from IPython.display import Markdown, display
 
 from ticketbook import verdicts_1 as verdicts
-from ticketlib.analysis import evidence, plots
-from ticketlib.analysis.words import folded
+from ticketlib.analysis import evidence, plots, words
 from ticketlib.experiments import session
 
 
-def show_markdown(text):
-    """Show text as Markdown, in a raw notebook and in the built book alike; nothing for an empty text."""
-    if text:  # an empty one would be printed as the name of its class
-        display(Markdown(text))
+def markdown(table):
+    """A DataFrame as a Markdown table, its index left out; what is missing is an empty cell."""
+    return words.table(table.columns, table.astype(object).where(table.notna(), "").to_numpy())
+
+
+def show(content):
+    """Show a DataFrame or Markdown text, in a raw notebook and in the built book alike; nothing where it is empty."""
+    if len(content):  # an empty text would be printed as the name of its class
+        display(Markdown(markdown(content) if isinstance(content, pd.DataFrame) else content))
+
+
+show_markdown = show  # until the last page says `show`
 
 
 def provenance(run, rows=()):
-    """Show where a page's results came from: rows, devices, versions, time, code.
+    """Show where a page's results came from: parameters, rows, devices, versions, code, time.
 
-    Arguments: run, a session.NotebookRun. rows: the ledger rows the page used; what a row lacks is left out.
+    Arguments: run, session.NotebookRun; rows, of a ledger, or a DataFrame of runs; what a row lacks is left out.
     """
-    rows = list(rows)
+    rows = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else list(rows)
     facts = {"parameters": f"profile {run.profile}, source {run.source}", "rows": str(len(rows))}
     for what in ("device", "threads", "versions", "code"):
         facts[what] = "; ".join(_counted(row[what] for row in rows if row.get(what)))
-    facts["hours"] = f"{sum(row.get('seconds', 0) for row in rows) / 3600:.2f}" if rows else ""
-    lines = ["| made from | |", "| --- | --- |", *(f"| {what} | {fact} |" for what, fact in facts.items() if fact)]
-    if rows:
-        names = " ".join(row["name"] for row in rows)  # plain: marked as code, two thousand would weigh 200 kB
-        lines += ["", folded("Names of the rows", names)]
-    show_markdown("\n".join(lines))
+    facts["hours"] = f"{sum(row.get('seconds') or 0 for row in rows) / 3600:.2f}" if rows else ""
+    made = pd.DataFrame([(what, fact) for what, fact in facts.items() if fact], columns=["made from", ""])
+    names = " ".join(row["name"] for row in rows)  # plain: marked as code, two thousand would weigh 200 kB
+    show("\n\n".join([markdown(made), *([words.folded("Names of the rows", names)] if rows else [])]))
 
 
 def _counted(values):

@@ -2,7 +2,8 @@
 
 import csv
 
-from ticketbook import board, checks, faults, pilot, reading, repeats
+from ticketbook import board_1 as board
+from ticketbook import checks, faults, pilot, reading, repeats
 from ticketbook import verdicts_1 as verdicts
 from ticketbook.claims_1 import CLAIMS, CONFIDENCE
 from ticketbook.numbers import Rows

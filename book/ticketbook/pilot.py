@@ -4,7 +4,8 @@ from collections import defaultdict
 from dataclasses import replace
 from itertools import pairwise
 
-from ticketbook import board, checks
+from ticketbook import board_1 as board
+from ticketbook import checks
 from ticketbook.claims_1 import Comparison
 from ticketlib.analysis import evidence, stats
 from ticketlib.experiments import campaign, grids, profiles, session

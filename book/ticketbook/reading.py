@@ -5,7 +5,8 @@ from importlib.metadata import version
 
 import pybtex.database
 
-from ticketbook import baselines, board, checks, controls, drawings, pipeline, spent
+from ticketbook import baselines, checks, controls, drawings, pipeline, spent
+from ticketbook import board_1 as board
 from ticketbook import verdicts_1 as verdicts
 from ticketlib.analysis import evidence
 from ticketlib.analysis import words as prose

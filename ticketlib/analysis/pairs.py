@@ -1,13 +1,16 @@
 """The paired difference: two arms, run by run at the same seeds, and what stands against reading it."""
 
 import dataclasses
-import math
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ticketlib import ratios
+from ticketlib.errors import TicketError
 from ticketlib.experiments import grids
 from ticketlib.experiments.config import lineage
 from ticketlib.experiments.machine import SAME_IN_A_PAIR
@@ -33,25 +36,36 @@ def select(frame, profile, network="resnet", **changes):
     Arguments: frame, as ledger.frame gives; profile, a name of PROFILES; network, its short name there; changes, fields
         of Config in which the runs differ from the profile, such as epochs or dataset.
     Returns: DataFrame, a line a run, of the columns of `frame` and `collapsed`.
+    Raises: TicketError for two runs of one arm and seed, of which one would have to be chosen.
     """
     wanted = fields(profile, network, but=LEFT_TO_PAIRS) | {"held_out": 0} | changes
     fits = [frame[what].map(lambda found, value=value: found == value) for what, value in wanted.items()]
     chosen = frame[np.logical_and.reduce(fits)]
     runs = pd.concat([chosen, _not_made(chosen)], ignore_index=True)
+    for arm, seed in runs[runs.duplicated(["arm", "seed"])][["arm", "seed"]].to_numpy():
+        raise TicketError(f"{arm}, seed {seed} has two rows here; a ledger holds one an arm and seed.")
     return runs.assign(collapsed=collapsed(runs))
+
+
+def planned(frame, plan, profile="laptop", network="resnet", **changes):
+    """The runs that a plan reads, of its length and seeds: as `select`. Arguments: plan, claims.Plan."""
+    return select(frame, profile, network, epochs=plan.epochs, **changes).query("seed in @plan.seeds")
 
 
 def _not_made(runs):
     """Lines of the tickets of these arms that could not be made, as a net that they start from diverged."""
-    diverged, made = set(runs.name[runs.diverged]), set(runs.name)
-    examples = runs.drop_duplicates("arm") if diverged else runs[:0]
+    nets, made = runs[runs.diverged].set_index("name"), set(runs.name)
+    examples = runs.drop_duplicates("arm") if len(nets) else runs[:0]
     lines = []
     for line in examples.to_dict("records"):
-        for seed in runs.seed[runs.diverged].unique():
+        for seed in nets.seed.unique():
             config = dataclasses.replace(line["config"], seed=int(seed))
-            if config.name not in made and any(one.name in diverged for one in lineage(config)[:-1]):
-                guess = dict(accuracy=100 / line["num_classes"], diverged=True)
-                lines.append(line | guess | dict(name=config.name, config=config, seed=int(seed)))
+            before = [one.name for one in lineage(config)[:-1] if one.name in nets.index]
+            if config.name not in made and before:
+                guess = 100 / line["num_classes"]
+                facts = dict(name=config.name, config=config, seed=int(seed), diverged=True, empty_layers=0)
+                facts |= dict(accuracy=guess, best_accuracy=guess) | nets.loc[before[0]][[*SAME_IN_A_PAIR]].to_dict()
+                lines.append(line | facts)
     return pd.DataFrame(lines, columns=runs.columns).astype(runs.dtypes)
 
 
@@ -87,15 +101,15 @@ def difference(runs, a, b, seeds=None, undefined=""):
         undefined, why one of the arms cannot be made, as `not_defined` says.
     Returns: Difference, its points in percent of accuracy, a value a seed that both arms have.
     """
-    arms = [runs[runs.arm == arm].set_index("seed").sort_index() for arm in (a, b)]
-    both = arms[0].index.intersection(arms[1].index)
+    of_a, of_b = (runs[runs.arm == arm].set_index("seed").sort_index() for arm in (a, b))
+    both = of_a.index.intersection(of_b.index)
     both = both if seeds is None else both[both.isin(seeds)]
-    of_a, of_b = (arm.loc[both] for arm in arms)
-    return Difference(
-        of_a.accuracy - of_b.accuracy, of_a, of_b, _untested(runs, of_a, of_b), _refused(of_a, of_b), undefined
-    )
+    of_a, of_b = of_a.loc[both], of_b.loc[both]
+    untested = [*_untested(runs, a, both), *_untested(runs, b, both), *_lost_counts(of_a, of_b)]
+    return Difference(of_a.accuracy - of_b.accuracy, of_a, of_b, tuple(untested), _refused(of_a, of_b), undefined)
 
 
+@functools.cache
 def not_defined(profile, arm, network="resnet"):
     """Why an arm cannot be made on a network of a profile: its rule has no solution there; "" where it can."""
     names, _, sparsity = arm.partition("@")
@@ -111,40 +125,72 @@ def _refused(a, b):
     return (*pairs, *(what for what in SAME_IN_A_RECIPE if pd.concat([a[what], b[what]]).nunique() > 1))
 
 
-def _untested(runs, a, b):
-    """The manipulation checks of a comparison that failed in a seed, or are missing: tuple of words."""
-    nets = runs[runs.ticket == "dense"].set_index("name")
-    said = [_did_nothing(line, nets) for arm in (a, b) for line in arm.reset_index().to_dict("records")]
+def _untested(runs, arm, seeds):
+    """The manipulation checks of an arm that failed at some of these seeds, or are missing there: words."""
+    found = measurements(runs, arm).query("seed in @seeds and not sound")
+    return [f"{failed} (seed {seed})" for failed, seed in zip(found.failed, found.seed, strict=True)]
+
+
+def _lost_counts(a, b):
+    """Seeds at which rearranging a ticket changed how many weights a layer keeps: words."""
     rearranged = (a.check == "rearranged") != (b.check == "rearranged")
     lost = rearranged & (a.ticket == b.ticket) & (a.counts != b.counts) & ~(a.diverged | b.diverged)
-    said += [f"rearranging changed keep-counts (seed {seed})" for seed in a.index[lost]]
-    return tuple(filter(None, said))
+    return [f"rearranging changed keep-counts (seed {seed})" for seed in a.index[lost]]
 
 
-def _did_nothing(line, nets):
-    """Which manipulation check of a run failed, with its seed; "" where its control did its work, or it has none."""
-    net = lineage(line["config"])[0].name if TICKETS[line["ticket"]].needs_trained else line["name"]
-    if line["diverged"] or (line["check"], line["corruption"]) == ("none", "none"):
-        return ""
-    trained = nets.loc[net] if net in nets.index else pd.Series(dtype=float)
-    measured = trained if net != line["name"] else line
+class Check(NamedTuple):
+    """One measurement that shows whether a control did its work."""
 
-    def lacks(what, sound):
-        value = measured.get(what) if what not in ("moved_share", "changed_share") else line[what]
-        return value is None or math.isnan(value) or not sound(value)
+    column: str  # of ledger.frame
+    measures: str
+    wanted: str
+    failed: str  # what is said where it is not as wanted
+    applies: Callable  # (check, corruption, whether the ticket starts from a trained net) -> bool
+    sound: Callable  # (values, classes) -> bool each; a missing value is never sound
+    of_net: bool = True  # measured on the trained net, where the ticket has one
 
-    classes, kind, check = line["num_classes"], line["corruption"], line["check"]
-    failed = [
-        ("no weights moved", check == "rearranged" and lacks("moved_share", lambda v: v >= MOVED_FLOOR)),
-        ("no values changed", check not in ("none", "rearranged")
-         and lacks("changed_share", lambda v: v >= MOVED_FLOOR)),
-        ("labels were not random", kind in ("labels", "both")
-         and lacks("label_agreement", lambda v: abs(v - 1 / classes) <= LABELS_SLACK)),
-        ("pixels were not shuffled", kind in ("pixels", "both")
-         and lacks("pixel_correlation", lambda v: abs(v) <= PIXELS_CEILING)),
-        ("half the images were not half", kind == "half"
-         and lacks("images_kept", lambda v: abs(v - 0.5) <= LABELS_SLACK)),
-        ("the network learnt nothing from noise", net != line["name"] and kind in ("labels", "pixels", "both")
-         and lacks("loss", lambda v: v < LEARNT * math.log(classes))),
-    ]  # fmt: skip
-    return next((f"{what} (seed {line['seed']})" for what, is_so in failed if is_so), "")
+
+_NOISE = ("labels", "pixels", "both")
+CHECKS = (
+    Check("moved_share", "kept places that changed", f"at least {MOVED_FLOOR:g}", "no weights moved",
+          lambda check, kind, trained: check == "rearranged", lambda v, classes: v >= MOVED_FLOOR, False),
+    Check("changed_share", "kept values that changed", f"at least {MOVED_FLOOR:g}", "no values changed",
+          lambda check, kind, trained: check not in ("none", "rearranged"), lambda v, classes: v >= MOVED_FLOOR, False),
+    Check("label_agreement", "labels that are still right", f"1 / classes, give or take {LABELS_SLACK:g}",
+          "labels were not random", lambda check, kind, trained: kind in ("labels", "both"),
+          lambda v, classes: abs(v - 1 / classes) <= LABELS_SLACK),
+    Check("pixel_correlation", "correlation with the true image", f"at most {PIXELS_CEILING:g}",
+          "pixels were not shuffled", lambda check, kind, trained: kind in ("pixels", "both"),
+          lambda v, classes: abs(v) <= PIXELS_CEILING),
+    Check("images_kept", "share of the images", f"a half, give or take {LABELS_SLACK:g}",
+          "half the images were not half", lambda check, kind, trained: kind == "half",
+          lambda v, classes: abs(v - 0.5) <= LABELS_SLACK),
+    Check("loss", "last training loss on noise", f"below {LEARNT:g} × ln(classes)",
+          "the network learnt nothing from noise", lambda check, kind, trained: trained and kind in _NOISE,
+          lambda v, classes: v < LEARNT * np.log(classes)),
+)  # fmt: skip
+
+
+def measurements(runs, arm):
+    """What the manipulation checks of an arm measured; an arm without a control has none.
+
+    Arguments: runs, as `select` gives, the trained nets among them; arm, with sparsity, as Config.arm.
+    Returns: DataFrame, a line a check and seed, of columns seed, measures, wanted, failed (words), value (missing where
+        nothing was measured) and sound. Runs that diverged are left out: they are judged as collapsed.
+    """
+    of = runs[(runs.arm == arm) & ~runs.diverged]
+    if of.empty:
+        return pd.DataFrame(columns=["seed", "measures", "wanted", "failed", "value", "sound"])
+    ticket, check, kind = of.iloc[0][["ticket", "check", "corruption"]]
+    trained = TICKETS[ticket].needs_trained
+    nets = of
+    if trained and kind != "none":
+        nets = runs[runs.ticket == "dense"].set_index("name").reindex([lineage(one)[0].name for one in of.config])
+    tables = []
+    for one in CHECKS:
+        if one.applies(check, kind, trained):
+            values = (nets if one.of_net else of)[one.column].to_numpy(float)
+            sound = one.sound(values, of.num_classes.to_numpy(float))
+            facts = dict(measures=one.measures, wanted=one.wanted, failed=one.failed)
+            tables.append(pd.DataFrame(dict(seed=of.seed.to_numpy(), **facts, value=values, sound=sound)))
+    return pd.concat(tables, ignore_index=True) if tables else measurements(runs[:0], arm)

@@ -11,6 +11,7 @@ import seaborn
 from matplotlib.ticker import NullLocator
 from matplotlib.transforms import offset_copy
 
+from ticketlib.analysis import stats
 from ticketlib.analysis import words as prose
 from ticketlib.errors import TicketError
 
@@ -185,7 +186,23 @@ def layer_axis(ax, num_layers):
     return ax
 
 
-def differences(ax, cells, margin=None):
+def differences(ax, comparisons, margin=None):
+    """Draw paired differences over density: each seed a dot, the mean with its interval, the margin a band.
+
+    Arguments: comparisons, as verdicts.board gives them, of one arm a comparison; margin, points, or None.
+    """
+    read = comparisons[comparisons.n > 0]
+    cells = {
+        key: {
+            line.sparsity: (list(line.points), stats.Estimate(line.mean, line.low, line.high, line.n, None, 0))
+            for line in of.itertuples()
+        }
+        for key, of in read.groupby("key", sort=False)
+    }
+    return differences_1(ax, cells, margin)
+
+
+def differences_1(ax, cells, margin=None):
     """Draw paired differences over density: each seed a dot, the estimate with its interval, the margin a band.
 
     Arguments: cells, {key: {sparsity (text or float): (points a seed, Estimate)}}, in points; margin, points, or None

@@ -1,6 +1,6 @@
 """The written rule of the protocol, version 2: from paired differences to a word, from words to a claim's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -23,6 +23,7 @@ NOT_RUN, NOT_DEFINED, NOT_TESTABLE = "not run", "not defined here", "not testabl
 REFUSED, SEEDS_MISSING, COLLAPSED, OPEN = "refused", "seeds missing", "collapsed", "open"
 YES, IN_PART, NO = "yes", "in part", "no"
 UNREAD = (NOT_RUN, NOT_DEFINED, NOT_TESTABLE, REFUSED, SEEDS_MISSING, COLLAPSED)  # words 1 to 6: no interval is read
+LEFT_OUT = (NOT_DEFINED, NOT_TESTABLE, REFUSED)  # words 2 to 4: a claim is judged without them
 SETTLED = (SAME, FAR_BETTER, FAR_WORSE, BETTER, WORSE)  # words 7 to 9
 
 
@@ -43,7 +44,7 @@ class Reading:
 def read(difference, margin, n, alpha=ALPHA):
     """The word of one difference: the first of the protocol's eleven lines that applies.
 
-    1. not run: there are no pairs, though there could be. 2. not defined here: an arm has no solution.
+    1. not run: there are no pairs, though there could be. 2. not defined here: a rule has no solution for an arm.
     3. not testable here: a manipulation check failed or is missing in a seed, or every difference is exactly zero.
     4. refused: fields that a pair must share differ. 5. k of n seeds. 6. collapsed k of 2n runs.
     7. same: the narrow interval lies within the margin on both sides. 8. better or worse by more than the margin: it
@@ -76,8 +77,8 @@ def _interval(points, confidence):
 def _unread(difference, points, n):
     """The first of words 1 to 6 that applies; None where an interval is to be read."""
     lines = (
-        (NOT_DEFINED, difference.undefined),
-        (NOT_RUN, len(points) == 0),
+        (NOT_DEFINED, difference.undefined),  # such a cell has no pairs either
+        (NOT_RUN, len(points) == 0 and not difference.untested),
         (NOT_TESTABLE, difference.untested or not points.any()),
         (REFUSED, difference.refused),
         (SEEDS_MISSING, len(points) < n),
@@ -134,56 +135,73 @@ def holm_levels(p_values):
 def judge(runs, claim, sparsity, plan, profile="laptop", network="resnet"):
     """Judge one claim at one sparsity.
 
-    Arguments: runs, as pairs.select gives; claim, claims.Claim; sparsity, decimal text; plan, claims.Plan: seeds that
+    Arguments: runs, as pairs.planned gives; claim, claims.Claim; sparsity, decimal text; plan, claims.Plan: seeds that
         count, and the margin; profile and network, for rules that have no solution there.
     Returns: (the claim's word, DataFrame with a line a comparison: see `board`).
     """
     differences = [_difference(runs, one, sparsity, plan, profile, network) for one in claim.comparisons]
-    margin, n = plan.margin, len(plan.seeds)
-    readable = [read(one, margin, n).word not in UNREAD for one in differences]
-    family = [i for i, one in enumerate(claim.comparisons) if one.demand]
-    p_values = [smallest_p(differences[i].points.to_numpy(float), margin, NOT_WORSE in claim.comparisons[i].demand)
-                if readable[i] else None for i in family]  # fmt: skip
-    alphas = dict(zip(family, holm_levels(p_values), strict=True))
-    lines = []
-    for i, (one, difference) in enumerate(zip(claim.comparisons, differences, strict=True)):
-        reading = read(difference, margin, n, alphas.get(i, ALPHA))
-        half = read(difference, margin / 2, n, alphas.get(i, ALPHA))
-        lines.append(_line(claim, one, sparsity, difference, reading, half))
+    readings, halves = (readings_of(claim, differences, margin, len(plan.seeds))
+                        for margin in (plan.margin, plan.margin / 2))  # fmt: skip
+    lines = [_line(claim, one, sparsity, plan, *facts)
+             for one, *facts in zip(claim.comparisons, differences, readings, halves, strict=True)]  # fmt: skip
     table = pd.DataFrame(lines)
     return claim_word(table), table
+
+
+def readings_of(claim, differences, margin, n):
+    """Read a claim's differences, those that it demands at Holm's levels: list of Reading, in the order given."""
+    readings = [read(one, margin, n) for one in differences]
+    family = [i for i, one in enumerate(claim.comparisons) if one.demand]
+    p_values = [None if readings[i].word in UNREAD else
+                smallest_p(differences[i].points.to_numpy(float), margin, NOT_WORSE in claim.comparisons[i].demand)
+                for i in family]  # fmt: skip
+    for i, level in zip(family, holm_levels(p_values), strict=True):
+        readings[i] = read(differences[i], margin, n, level)
+    return readings
 
 
 def _difference(runs, comparison, sparsity, plan, profile, network):
     arms = [f"{arm}@{sparsity}" for arm in (comparison.a, comparison.b)]
     undefined = next(filter(None, (pairs.not_defined(profile, arm, network) for arm in arms)), "")
-    return pairs.difference(runs, *arms, seeds=plan.seeds, undefined=undefined)
+    found = pairs.difference(runs, *arms, undefined=undefined)
+    if found.points.empty and comparison.a in plan.not_again:
+        found = replace(found, untested=("its control is known to fail at this length, so it is not run",))
+    return found
 
 
-def _line(claim, comparison, sparsity, difference, reading, half):
+def _line(claim, comparison, sparsity, plan, difference, reading, half):
     low, high = reading.narrow or (None, None)
     low_wide, high_wide = reading.wide or (None, None)
     return {
         "claim": claim.id, "key": comparison.key, "label": comparison.label, "sparsity": sparsity,
         "a": comparison.a, "b": comparison.b, "demanded": bool(comparison.demand),
-        "as_claimed": reading.word in comparison.demand, "slack": _slack(reading, comparison.demand),
-        "word": reading.word, "said": reading.said, "off_zero": reading.off_zero, "word_at_half": half.said,
+        "as_claimed": reading.word in comparison.demand, "slack": slack(reading, comparison.demand, plan.margin),
+        "word": reading.word, "said": reading.said, "off_zero": reading.off_zero, "said_at_half": half.said,
         "mean": reading.mean, "low": low, "high": high, "low_wide": low_wide, "high_wide": high_wide,
-        "alpha": reading.alpha, "n": reading.n, "accuracy_a": difference.a.accuracy.mean(),
-        "accuracy_b": difference.b.accuracy.mean(), "best_a": difference.a.best_accuracy.mean(),
-        "best_b": difference.b.best_accuracy.mean(), "collapsed": difference.collapsed,
-        "empty_a": int((difference.a.empty_layers > 0).sum()), "empty_b": int((difference.b.empty_layers > 0).sum()),
+        "alpha": reading.alpha, "n": reading.n, "asked": max(len(plan.seeds), FEWEST), "points": difference.points,
+        "accuracy_a": difference.a.accuracy.mean(), "accuracy_b": difference.b.accuracy.mean(),
+        "best_a": difference.a.best_accuracy.mean(), "best_b": difference.b.best_accuracy.mean(),
+        "collapsed": difference.collapsed, "empty_a": int((difference.a.empty_layers > 0).sum()),
+        "empty_b": int((difference.b.empty_layers > 0).sum()),
         "why": next(iter(difference.untested), difference.undefined),
     }  # fmt: skip
 
 
-def _slack(reading, demand):
-    """How far the mean lies on the side that was claimed, in points: the least of a claim decides; None unread."""
+def slack(reading, demand, margin):
+    """By how much an interval clears what was demanded of it, in points: above 0 exactly where it is as claimed.
+
+    The least of a claim's comparisons decides its word. None for what was not demanded, or not read.
+    """
     if not demand or reading.word in UNREAD:
         return None
-    if WORSE in demand:
-        return -reading.mean
-    return -abs(reading.mean) if demand == (SAME,) else reading.mean
+    (low, high), (low_wide, high_wide) = reading.narrow, reading.wide
+    if demand == (SAME,):
+        return margin - max(-low, high)
+    if NOT_WORSE in demand:
+        return low + margin
+    if WORSE in demand:  # as better, with both ends turned round
+        low, high, low_wide = -high, -low, -high_wide
+    return max(low - margin, min(low_wide, high - margin))
 
 
 def claim_word(table):
@@ -194,10 +212,9 @@ def claim_word(table):
     (words 7 to 9), open otherwise.
     """
     asked = table[table.demanded]
-    missing = asked.word.isin((NOT_RUN, SEEDS_MISSING))
-    if missing.any():
-        return NOT_RUN if (asked.word == NOT_RUN).all() else SEEDS_MISSING
-    left = asked[~asked.word.isin((NOT_DEFINED, NOT_TESTABLE, REFUSED))]
+    left = asked[~asked.word.isin(LEFT_OUT)]
+    if left.word.isin((NOT_RUN, SEEDS_MISSING)).any():
+        return NOT_RUN if (left.word == NOT_RUN).all() else SEEDS_MISSING
     if left.empty:
         return NOT_TESTABLE
     if left.as_claimed.all():
@@ -213,11 +230,12 @@ def board(frame, plan, profile="laptop", network="resnet", **changes):
     Arguments: frame, as ledger.frame gives; plan, claims.Plan; profile, network and changes, as pairs.select.
     Returns: (words, comparisons). words: DataFrame, index claim, a column a sparsity, the word of each. comparisons:
         DataFrame, a line a comparison and sparsity: claim, key, label, sparsity, a, b (arms), demanded, as_claimed,
-        slack, word, said, off_zero, word_at_half (at half the margin), mean, low, high (1 - 2 alpha interval),
-        low_wide, high_wide (1 - alpha), alpha, n, accuracy_a, accuracy_b, best_a, best_b (best epoch), collapsed
-        (runs), empty_a, empty_b (runs with an empty layer), why (a failed check, or why not defined).
+        slack, word, said, off_zero, said_at_half (at half the margin), mean, low, high (1 - 2 alpha interval),
+        low_wide, high_wide (1 - alpha), alpha, n, asked (seeds), points (Series, a value a seed), accuracy_a,
+        accuracy_b, best_a, best_b (best epoch), collapsed (runs), empty_a, empty_b (runs with an empty layer), why (a
+        failed check, or why not defined).
     """
-    runs = pairs.select(frame, profile, network, epochs=plan.epochs, **changes)
+    runs = pairs.planned(frame, plan, profile, network, **changes)
     words, tables = {}, []
     for claim in CLAIMS.values():
         for sparsity in plan.sparsities:
@@ -232,7 +250,7 @@ def board(frame, plan, profile="laptop", network="resnet", **changes):
 
 def outside(frame, plan, profile="laptop", network="resnet"):
     """The runs of a ledger that a plan leaves out, counted by network, data, length and sparsity: DataFrame."""
-    wanted = set(pairs.select(frame, profile, network, epochs=plan.epochs).query("seed in @plan.seeds").name)
+    wanted = set(pairs.planned(frame, plan, profile, network).name)
     rest = frame[~frame.name.isin(wanted)]
     return rest.groupby(["network", "dataset", "epochs", "sparsity"], as_index=False).agg(
         runs=("name", "size"), first_seed=("seed", "min"), last_seed=("seed", "max")
