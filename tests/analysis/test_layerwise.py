@@ -101,8 +101,8 @@ def test_first_over_last_averages_three_layers_at_either_end():
 
 @pytest.mark.parametrize("equal, shrinking, word", [
     ([4, 2], [4, 2], "place"), ([1, 1.9], [0.5, 0.3], "size"), ([1, 1], [1, 1], "neither"),
-    ([4, 2], [2, 1], "both"), ([4, 2], [2.1, 1], "place"), ([4, 1.9], [0.5, 0.51], "neither"),
-    ([4, 2], [0.5, 0.5], "both"),
+    ([4, 2], [2, 1], "place and size"), ([4, 2], [2.1, 1], "place"), ([4, 1.9], [0.5, 0.51], "neither"),
+    ([4, 2], [0.5, 0.5], "place and size"),
 ])  # fmt: skip
 def test_the_word_follows_the_rule(equal, shrinking, word):
     assert layerwise.follows(equal, shrinking) == word

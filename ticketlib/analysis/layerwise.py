@@ -110,7 +110,8 @@ def first_over_last(kept):
 
 
 def follows(equal, shrinking):
-    """What keep-ratios follow, from two networks in which place and size part: "place", "size", "both", "neither".
+    """What keep-ratios follow, from two networks in which place and size part: "place", "size",
+    "place and size" or "neither".
 
     Place if they fall over layers of equal size at every sparsity; size if they rise over layers that shrink, or if
     their fall there is at most half of that over equal ones, where place alone would make the two alike.
@@ -118,4 +119,4 @@ def follows(equal, shrinking):
     """
     place, size = min(equal) >= FACTOR, max(shrinking) <= 1 / FACTOR
     size |= place and max(b / a for a, b in zip(equal, shrinking, strict=True)) <= 1 / FACTOR
-    return {(1, 1): "both", (1, 0): "place", (0, 1): "size", (0, 0): "neither"}[place, size]
+    return {(1, 1): "place and size", (1, 0): "place", (0, 1): "size", (0, 0): "neither"}[place, size]
