@@ -83,14 +83,13 @@ def drift_summary(drifts):
 
 def drift_table(both):
     """Every cell: three measures, each of spoilt data / another batch / another seed, and where most changes."""
-    lines = []
+    lines, measured = [], drifts(both).set_index(MASK)
     scale = {"moved": (100, 1), "largest": (100, 1), "bits": (1000, 2)}
-    for key, of in drifts(both).groupby(MASK, sort=False):
-        values = of.set_index("against").reindex(["spoilt data", "another batch", "another seed"])
-        cells = [" / ".join("–" if np.isnan(x) else f"{by * x:.{digits}f}" for x in values[what])
-                 for what, (by, digits) in scale.items()]  # fmt: skip
-        cell = both[(both[MASK] == key).all(axis=1)]
-        lines.append([*_named(key), *cells, _most(cell), len(cell)])
+    for key, cell in both.groupby(MASK, sort=False):
+        values = measured.loc[[key]].set_index("against").reindex(["spoilt data", "another batch", "another seed"])
+        said = [" / ".join("–" if np.isnan(x) else f"{by * x:.{digits}f}" for x in values[what])
+                for what, (by, digits) in scale.items()]  # fmt: skip
+        lines.append([*_named(key), *said, _most(cell), len(cell)])
     return pd.DataFrame(lines, columns=["network", "method", "removed", "change of layer, %", "largest change, points",
                                         "divergence, 0.001 bits", "most in", "seeds"])  # fmt: skip
 
@@ -121,13 +120,14 @@ def overlaps(both):
     for key, cell in both[both.ceiling_spoilt.notna()].groupby(MASK, sort=False):
         apart = _couples(cell)
         known = cell[cell.second.map(lambda second: isinstance(second, dict))]
-        chance = [masks.chance_of(a, b, s) for a, b, s in zip(known.second, known.counts, known.sizes, strict=True)]
+        chance = [masks.chance_of(*of) for of in zip(known.second, known.counts, known.sizes, strict=True)]
+        chance = pd.Series(chance, known.index, dtype=float)
         clean = known.ceiling_spoilt - chance
         left = layerwise.agreement_left(known.overlap_spoilt, known.chance_spoilt, known.ceiling_spoilt, chance)
         moved, between = (np.mean([layerwise.total_variation(a, b) for a, b in apart[of]]) if apart[of] else np.nan
                           for of in ("spoilt data", "another seed"))  # fmt: skip
         means = cell[["overlap_spoilt", "chance_spoilt", "ceiling_spoilt"]].mean()
-        lines.append([*key, moved, between, *means, np.mean(chance), clean.mean(), left, len(cell)])
+        lines.append([*key, moved, between, *means, chance.mean(), clean.mean(), left, len(cell)])
     return pd.DataFrame(lines, columns=[*MASK, "moved", "between_seeds", "overlap", "chance", "ceiling",
                                         "ceiling_chance", "agreement", "left", "seeds"])  # fmt: skip
 
@@ -136,8 +136,9 @@ def overlap_table(both):
     """`overlaps` as a page shows it, what chance gives in brackets: DataFrame of text."""
     lines = [[of.network, f"{style(of.method).label}, {of.sparsity}", f"{of.moved:.3f}",
               f"{of.between_seeds:.3f}" if of.seeds > 1 else "one seed", f"{of.overlap:.3f} ({of.chance:.3f})",
-              f"{of.ceiling:.3f} ({of.ceiling_chance:.3f})", "–" if np.isnan(of.left) else f"{100 * of.left:.0f}",
-              of.seeds] for of in overlaps(both).itertuples()]  # fmt: skip
+              f"{of.ceiling:.3f}" + ("" if np.isnan(of.left) else f" ({of.ceiling_chance:.3f})"),
+              "–" if np.isnan(of.left) else f"{100 * of.left:.0f}", of.seeds]
+             for of in overlaps(both).itertuples()]  # fmt: skip
     return pd.DataFrame(lines, columns=["network", "method, fraction removed", "change of layer", "two clean seeds",
                                         "overlap", "ceiling", "agreement left, %", "seeds"])  # fmt: skip
 

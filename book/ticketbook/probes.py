@@ -21,8 +21,9 @@ PLACES = {"ResNet-20": ("laptop", "resnet"), "slim VGG-16": ("laptop", "vgg"), "
 EQUAL, SHRINKING = "equal layers", "shrinking layers"
 IMAGENET = {"resnet50": "ResNet-50", "vgg16": "VGG-16"}  # torchvision's name -> ours
 SHAPED = {"vgg16_equal": EQUAL, "vgg16_reversed": SHRINKING}  # networks in which a layer's place and its size part
-NETWORKS = [*PLACES, *SHAPED.values(), *IMAGENET.values()]  # in the order of every table
-METHODS = [*grids.METHODS, "random", "lt", *ratios.RULES]
+NETWORKS = [*PLACES, *SHAPED.values(), *IMAGENET.values()]
+METHODS = [*grids.METHODS, "random", "lt", *ratios.RULES]  # in the order of every table
+IMAGENET_METHODS = [*probe.IMAGENET_METHODS]
 SEEING = ["snip", "grasp", "lt"]  # their masks need data; LT's by way of a trained net
 PROBED = grids.PROBED
 MASK = ["network", "method", "sparsity"]  # what tells cells apart; seeds are repeats of one
@@ -90,7 +91,8 @@ def _lines(rows):
 
 def _lt_runs(rows, profile):
     by_name = {row["name"]: row for row in rows if row["kind"] == "run" and row["config"]["ticket"] == "lt"}
-    runs = [pairs.select(ledger.frame(by_name.values()), profile, network) for network in PROFILES[profile].networks]
+    frame = ledger.frame(by_name.values())
+    runs = [pairs.select(frame, profile, network) for network in PROFILES[profile].networks] if by_name else []
     names = [name for of in runs for name in of.name[of.arm.str.fullmatch(r"lt(\+both)?@[0-9.]+")]]
     return [by_name[name] for name in names if by_name.get(name, {}).get("keep_counts")]
 

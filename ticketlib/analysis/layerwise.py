@@ -63,10 +63,10 @@ def agreement_left(overlap, chance, ceiling, ceiling_chance):
     """How much of the agreement of two clean masks a spoilt one keeps: a share, above 1 if it keeps more.
 
     Arguments: overlap, of the spoilt and the clean mask; ceiling, of two clean masks; each 0 to 1, with what chance
-        gives at its keep-counts; numbers, or arrays (num_seeds,), of which the means are divided.
+        gives at its keep-counts; numbers, or arrays (num_seeds,), of which the sums are divided.
     Returns: float; nan where two clean masks agree no better than chance, on average.
     """
-    spoilt, clean = np.mean(np.subtract(overlap, chance)), np.mean(np.subtract(ceiling, ceiling_chance))
+    spoilt, clean = np.sum(np.subtract(overlap, chance)), np.sum(np.subtract(ceiling, ceiling_chance))
     return float(spoilt / clean) if clean else float("nan")
 
 
