@@ -14,8 +14,8 @@ from ticketbook import checks, overlaps, spent
 from ticketlib import data
 from ticketlib.analysis import plots
 from ticketlib.experiments import campaign, grids, places, profiles, session
-from ticketlib.experiments import probe as probes
 from ticketlib.experiments.ledger import Ledger, Row
+from ticketlib.experiments.probe import PLAIN, Prober
 from ticketlib.experiments.profiles import Images
 
 MOVED = checks.against_itself("rearranged")
@@ -208,7 +208,7 @@ def test_missing_runs_are_made_longer_ones_too(tmp_path, monkeypatch):
 
 def probe(seed, corruption, counts, **facts):
     values = {"network": "resnet32", "ticket": "snip", "sparsity": "0.9", "seed": seed, "corruption": corruption}
-    values |= probes.PLAIN | {"fingerprint": "f"}
+    values |= PLAIN | {"fingerprint": "f"}
     row = {"kind": "probe", "name": f"{seed}{corruption}", "config": values, "keep_counts": counts}
     return row | facts
 
@@ -260,11 +260,10 @@ def test_masks_that_are_not_there_are_said():
 
 
 def test_masks_are_probed_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(notebook, "show_markdown", print)
     live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
     found = overlaps.measured(live)
     assert sorted(found) == [("resnet8", t, s) for t in ("grasp", "snip") for s in ("0.9", "0.95", "0.98")]
-    monkeypatch.setattr(overlaps.probes.Prober, "measure", None)
+    monkeypatch.setattr(Prober, "measure", None)
     assert overlaps.measured(live).keys() == found.keys()
 
 

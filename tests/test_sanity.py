@@ -221,7 +221,7 @@ def test_it_agrees_with_the_same_score_of_the_library(whole):
     _, _, _, result = whole
     ours = result.arms["own@0.9"][0]
     config = ours.config
-    model = experiment.build(config, digits := sanity.session.images(sanity.nb.check(GIVEN)))
+    model = experiment.build(config, digits := sanity.session.images(sanity.session.check(GIVEN)))
     theirs = grids.arm("smoke", "snip@0.9", 0, digits)
     mask, _ = experiment.ticket_mask(theirs, digits, model)
     assert mask.digest() == ours["mask_digest"]
