@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from ticketbook import gpus
 
-from ticketlib import batches, masks, models, ratios, train
+from ticketlib import masks, models, ratios, train
 from ticketlib.experiments import machine, profiles, workers
 
 IMAGES = SimpleNamespace(mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -50,7 +50,7 @@ def pace(network, began):
     labels, steps = torch.arange(batch) % 10, 0
     while time.time() < began + WARM + COUNTED:
         index = torch.randint(len(pixels), (batch,), generator=stream)
-        seen = batches.augment(pixels[index.numpy()], IMAGES, stream, padding=4)
+        seen = train.augment(pixels[index.numpy()], IMAGES, stream, padding=4)
         trainer.step(seen, labels)
         trainer.update(0.1, 0.9, 5e-4)
         steps += began + WARM <= time.time() < began + WARM + COUNTED

@@ -9,7 +9,7 @@ from loops import augmented, our_loop, pixels, ticket
 from ticketbook import speed
 from timing import Figure, at_once, memory, seconds, side_by_side
 
-from ticketlib import commands, ratios
+from ticketlib import commands, ratios, train
 from ticketlib.experiments import campaign, grids, machine, profiles
 from ticketlib.experiments.ledger import Ledger, Row, pack_bits
 from ticketlib.sparse.net import SparseNet
@@ -22,7 +22,7 @@ FLAT = 0.95  # of the speed from ten images
 
 def sparse_loop(net, sparsity, batches):
     """Our loop in the sparse engine: images/s, and nothing more."""
-    machine.keep_memory()
+    train.keep_memory()
     images, labels, draw = pixels(50_000), torch.arange(50_000) % 10, torch.Generator().manual_seed(0)
     trainer = SparseNet(*ticket(net, sparsity), 128, (3, 32, 32))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from synthetic import CIFAR
 
-from ticketlib import batches, data, graphs, masks, models, ratios, train
+from ticketlib import data, masks, models, ratios, train
 from ticketlib.__main__ import main
 from ticketlib.experiments import config as runs
 from ticketlib.experiments import grids, session
@@ -42,7 +42,7 @@ def trained(device, precision, network, steps=3):
     trainer, split, losses = train.DenseNet(net, mask, device=device, precision=precision), images().train, []
     for step in range(steps):
         chosen = slice(30 * step, 30 * step + 30)
-        batch = batches.plain(split.images[chosen].copy(), CIFAR)
+        batch = train.plain(split.images[chosen].copy(), CIFAR)
         losses.append(float(trainer.step(batch, torch.tensor(split.labels[chosen]))))
         trainer.update(0.1, 0.9, 5e-4)
     trainer.write_back(net)
@@ -70,7 +70,7 @@ def test_it_repeats_itself_to_the_last_digit(network, precision):
 def test_recorded_training_is_what_plain_training_is(network, precision, monkeypatch):
     """Five epochs of ten batches, the last of them smaller, with an evaluation after each."""
     recorded = fitted(network, precision)
-    monkeypatch.setattr(graphs, "EAGER", 1000)
+    monkeypatch.setattr(train, "EAGER", 1000)
     plain = fitted(network, precision)
     assert recorded[0].curve == plain[0].curve and len({loss for *_, loss in plain[0].curve}) == 5
     assert all(torch.equal(recorded[1][name], plain[1][name]) for name in plain[1])

@@ -1,10 +1,11 @@
-"""Networks and batches that the tests of pruners share."""
+"""Small networks, tickets and batches that tests share."""
 
 import pytest
 import torch
 from torch import nn
 
-from ticketlib.models import build
+from ticketlib import masks, ratios
+from ticketlib.models import build, prunable
 
 METHODS = ["random", "magnitude", "snip", "grasp", "synflow"]
 
@@ -15,6 +16,15 @@ def seeded(seed=0):
 
 def batch(count=12, channels=3, size=8, classes=4):
     return torch.randn(count, channels, size, size, generator=seeded(7)), torch.arange(count) % classes
+
+
+def ticket(sparsity="0.8"):
+    """A small network for digits and a random mask of it, applied."""
+    net = build("resnet8", 10, 1, width=4)
+    counts = ratios.keep_counts(net, "uniform", sparsity)
+    mask = masks.random_mask(prunable(net), counts, generator=seeded(1))
+    mask.apply(net)
+    return net, mask
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 import torch
+from scored_nets import ticket
 from synthetic import CIFAR
 from test_runs import make
-from test_train import ticket
 
 from ticketlib import data
 from ticketlib.errors import TicketError

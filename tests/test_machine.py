@@ -1,13 +1,8 @@
-"""What a row says of the machine, and the allocator's switch."""
+"""What a row says of the machine."""
 
 import re
-import sys
 
 from ticketlib.experiments import machine
-
-
-def test_the_switch_is_there_on_linux_and_harmless_twice():
-    assert machine.keep_memory() == machine.keep_memory() == sys.platform.startswith("linux")
 
 
 def test_a_row_names_processor_threads_versions_and_commit():

@@ -3,22 +3,15 @@
 The method, in the order in which to read it:
 
 - `models`: CIFAR ResNets and VGGs, and what of them may be pruned
-- `masks`: the mask, a checked value
-- `ranking`: the best of each layer or of all
+- `masks`: the mask, a checked value; the best scores of each layer or of all; rearranged
 - `ratios`: how many weights each layer keeps
-- `quotas`: ratios as exact counts
 - `pruners`: scores of single weights
 - `synflow`: SynFlow's rounds
 - `tickets`: score, keep-counts, weights and schedule of every ticket; the checks
 - `corrupt`: random labels, random pixels, half the data
 - `effective`: weights on no live path
-- `data`: images as arrays
-- `batches`: augmented
-- `store`: decoded once
-- `images`: from parquet files
-- `archives`: from archives
-- `train`: one training loop
-- `graphs`: its step recorded on a GPU
+- `data`: images as arrays: found, decoded once, held out
+- `train`: augmented batches, one training loop, its step recorded on a GPU
 - `errors`: the one error of bad input
 - `commands`: what the command line does
 

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from ticketlib.data import Split
 from ticketlib.errors import one_of
-from ticketlib.store import Split
 
 KINDS = ("none", "labels", "pixels", "both", "half")
 CHUNK = 1000  # images worked on at once

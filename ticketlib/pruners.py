@@ -10,8 +10,8 @@ from torch import nn
 from torch.func import functional_call
 
 from ticketlib.errors import TicketError, one_of
+from ticketlib.masks import asked_total
 from ticketlib.models import prunable
-from ticketlib.ranking import asked_total
 from ticketlib.synflow import Flow
 
 METHODS = {}  # name -> function (Task) -> dict of score tensors

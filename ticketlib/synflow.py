@@ -7,8 +7,8 @@ import torch
 from torch.func import functional_call
 
 from ticketlib.errors import TicketError
+from ticketlib.masks import top_k
 from ticketlib.models import is_prunable
-from ticketlib.ranking import top
 
 SMALLEST = 1e-150  # input of the first, float64 pass: leaves room up to a flow of 1e450
 FLOAT32_SPAN = 60  # decades of flow that float32 holds once input and output gradient share them
@@ -42,7 +42,7 @@ class Flow:
     def keep(self, count):
         """Score the live weights, keep the `count` best, and set the others to zero."""
         scores = self._scores()
-        bits = top(np.concatenate(list(scores.values())), count)
+        bits = top_k(np.concatenate(list(scores.values())), count)
         ends = np.cumsum([len(places) for places in self.alive.values()])
         for kept, (name, places) in zip(np.split(bits, ends[:-1]), self.alive.items(), strict=True):
             self.flat[name].index_fill_(0, self._tensor(places[~kept]).long(), 0)

@@ -14,7 +14,7 @@ from ticketlib.analysis.words import points, title
 from ticketlib.data import CLASSES
 from ticketlib.experiments import grids, profiles
 from ticketlib.experiments.places import ROOT
-from ticketlib.ranking import asked_total
+from ticketlib.masks import asked_total
 
 MAP = (  # what the reviews name of the paper, what they say of it, where this book has it
     ("Section 2.1", "the symbol for the size of a layer (R1.3)", "[Notation](notation.md)"),

@@ -11,7 +11,7 @@ from image_files import write_cifar10
 from synthetic import CIFAR
 from workshop import Here, Toy, conduct, kept, toy_configs
 
-from ticketlib import data, images
+from ticketlib import data
 from ticketlib.experiments import campaign, grids, journal, workers
 from ticketlib.experiments import run as experiment
 from ticketlib.experiments.config import parent
@@ -102,7 +102,7 @@ def test_a_journal_line_cut_short_is_passed_over(tmp_path):
 def test_a_data_file_that_shrinks(share, tmp_path, cache, monkeypatch):
     write_cifar10(tmp_path / "root")
     [shard] = (tmp_path / "root").rglob("test-*.parquet")
-    read = images.read_parquet
+    read = data.read_parquet
 
     def shrink_while_reading(paths, num_classes):
         if paths[0] != shard:  # the other split is read first
@@ -110,7 +110,7 @@ def test_a_data_file_that_shrinks(share, tmp_path, cache, monkeypatch):
             shard.write_bytes(raw[: int(share * len(raw))])
         return read(paths, num_classes)
 
-    monkeypatch.setattr(images, "read_parquet", shrink_while_reading)
+    monkeypatch.setattr(data, "read_parquet", shrink_while_reading)
     experiment._loaded.cache_clear()
     work, ledger = experiment.Work("cifar10", tmp_path / "root", "cpu"), Ledger(tmp_path / "rows")
     with kept(ledger):

@@ -21,7 +21,7 @@ from ticketlib.experiments import grids, profiles, session
 from ticketlib.experiments import run as experiment
 from ticketlib.experiments.journal import folder as writable
 from ticketlib.experiments.ledger import Ledger
-from ticketlib.ranking import asked_total
+from ticketlib.masks import asked_total
 
 LEAST_SEEDS = 6  # the fewest seeds from which the book gives a word
 RATIO_SEEDS = range(10_000, 10_005)  # the other seeds, over which keep-counts are averaged; they train nothing

@@ -1,46 +1,16 @@
-"""The machine a run is made on: what a row says of it, and one switch that makes it faster."""
+"""The machine a run is made on: what a row says of it."""
 
 import contextlib
-import ctypes
 import functools
 import platform
 import re
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
-ONE_GIBIBYTE = 1 << 30
 SAME_IN_A_PAIR = ("device", "threads", "versions")  # fields of a row that make a kind of machine
-
-
-@functools.cache
-def keep_memory():
-    """Tell glibc to keep the memory it has been given back, once a process; elsewhere nothing happens.
-
-    A training step frees and takes the same large blocks again and again. By default each goes back to the system and
-    comes as fresh pages, cleared one by one. No result depends on it; `make bench` shows what it saves.
-
-    Returns: whether the C library has the switch.
-    """
-    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
-        return False
-    set_option = ctypes.CDLL(None).mallopt
-    return bool(set_option(M_MMAP_THRESHOLD, ONE_GIBIBYTE) and set_option(M_TRIM_THRESHOLD, ONE_GIBIBYTE))
-
-
-def use_gpu(device):
-    """Compute on a CUDA device from now on; let cuDNN repeat itself to the last digit, and float32 be float32.
-
-    Without this it adds in another order each time, and rounds the factors of a convolution to ten bits (TF32).
-    """
-    if device.index is not None:
-        torch.cuda.set_device(device)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 @contextlib.contextmanager

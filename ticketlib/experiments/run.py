@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ticketlib import batches, corrupt, data, masks, models, tickets, train
+from ticketlib import corrupt, data, masks, models, tickets, train
 from ticketlib.effective import effective_sparsity
 from ticketlib.errors import TicketError
 from ticketlib.experiments import checkpoints, machine
@@ -177,9 +177,9 @@ def scoring_batch(dataset, config, batch_stream):
     if config.scoring == "authors":
         order = seen.argsort(stable=True)
         draw = stream("augment/score")
-        batch = batches.augment(images[order], dataset, draw, padding=config.padding, flip=config.flip)
+        batch = train.augment(images[order], dataset, draw, padding=config.padding, flip=config.flip)
         return (batch.tensor(), seen[order]), control
-    return (batches.plain(images, dataset).tensor(), seen), control
+    return (train.plain(images, dataset).tensor(), seen), control
 
 
 def _corrupted(dataset, config, stream):

@@ -56,7 +56,7 @@ class Taps(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A batches.Batch as arrays."""
+    """A train.Batch as arrays."""
 
     pixels: np.ndarray
     windows: np.ndarray

@@ -147,7 +147,7 @@ class SparseNet:
     def step(self, batch, labels):
         """Compute the mean loss of a batch and all its gradients, and update the running statistics.
 
-        Arguments: batch: batches.Batch of 1 to batch_size images. labels: int64 (batch,).
+        Arguments: batch: train.Batch of 1 to batch_size images. labels: int64 (batch,).
         Returns: float, the mean cross-entropy.
         """
         pixels = self._images(batch.pixels, torch.uint8)

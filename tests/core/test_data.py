@@ -1,0 +1,513 @@
+"""Data sets: found in every promised layout, decoded exactly, cached, held out; bad files refused by name."""
+
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import pickle
+import tarfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from image_files import CLASSES, encode, pixels, write_cifar10, write_shard
+from PIL import Image
+from torchvision import datasets
+
+from ticketlib import data
+from ticketlib.errors import TicketError
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("TICKETLIB_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+# --- values
+
+
+def toy(seed=0):
+    random = np.random.default_rng(seed)
+    train, test = (
+        data.Split(random.integers(0, 256, (n, 2, 4, 4), dtype=np.uint8), random.integers(0, 3, n)) for n in (6, 4)
+    )
+    return data.measure("digits", ("a", "b", "c"), train, test, "toy")
+
+
+def test_digits_are_bundled_and_fixed():
+    digits = data.load("digits")
+    assert digits.train.images.shape == (1437, 1, 8, 8) and digits.test.images.shape == (360, 1, 8, 8)
+    assert digits.train.images.dtype == np.uint8 and digits.train.images.max() == 255
+    assert set(np.bincount(digits.test.labels)) <= {35, 36, 37}  # of 174 to 183
+    assert digits.fingerprint == "383f6120a2fc1f45" and digits.classes == tuple("0123456789")
+
+
+def test_moments_against_numpy():
+    images = toy().train.images / 255
+    assert toy().mean == pytest.approx(tuple(images.mean((0, 2, 3))))
+    assert toy().std == pytest.approx(tuple(images.std((0, 2, 3))))
+    random = np.random.default_rng(1).integers(200, 256, (2001, 1, 2, 2), dtype=np.uint8)  # more than one portion
+    assert data.channel_moments(random)[0] == pytest.approx([random.mean() / 255])
+    assert data.channel_moments(np.full((2001, 1, 64, 64), 255, np.uint8)) == ((1.0,), (0.0,))  # nothing overflows
+
+
+def test_the_fingerprint_covers_shapes_images_and_labels_of_both_splits():
+    train, test = toy().train, toy().test
+    other = [
+        (test, train),
+        (data.Split(train.images.reshape(6, 1, 4, 8), train.labels), test),
+        (data.Split(train.images ^ (np.arange(192).reshape(6, 2, 4, 4) == 7).astype(np.uint8), train.labels), test),
+        (train, data.Split(test.images, test.labels + (np.arange(4) == 3))),
+    ]
+    assert len({data.fingerprint_of(*splits) for splits in [(train, test), *other]}) == 5
+    assert data.fingerprint_of(train, test) == "18eccdf356b91b1c"  # frozen: names of runs hang on it
+
+
+# --- held out, and the batch of a pruner
+
+
+def test_hold_out_by_class():
+    digits = data.load("digits")
+    held = data.hold_out(digits, 200, rng())
+    assert len(held.test) == 200 and len(held.train) == 1237
+    exact = np.bincount(digits.train.labels) * 200 / 1437
+    assert (abs(np.bincount(held.test.labels) - exact) < 1).all()
+    together = np.concatenate([held.train.images, held.test.images]).reshape(1437, -1)
+    assert sorted(map(bytes, together)) == sorted(map(bytes, digits.train.images.reshape(1437, -1)))
+    again, other = (data.hold_out(digits, 200, rng(seed)) for seed in (0, 1))
+    assert held.fingerprint == again.fingerprint and len({x.fingerprint for x in (held, other, digits)}) == 3
+
+
+def test_hold_out_gives_what_is_left_to_the_largest_fractions():
+    labels = np.repeat([0, 1, 2], [5, 3, 2])
+    split = data.Split(np.zeros((10, 1, 2, 2), np.uint8), labels)
+    whole = data.Dataset("digits", tuple("012"), split, split, (0.0,), (0.0,), "", "")
+    assert np.bincount(data.hold_out(whole, 4, rng()).test.labels).tolist() == [2, 1, 1]  # 2, 1.2, .8
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=40), st.data())
+def test_hold_out_counts_are_exact(labels, draw):
+    count = draw.draw(st.integers(1, len(labels) - 1))
+    split = data.Split(np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1), np.array(labels))
+    whole = data.Dataset("digits", tuple("01234"), split, split, (0.0,), (0.0,), "", "")
+    held = data.hold_out(whole, count, rng())
+    assert len(held.test) == count and len(held.train) == len(labels) - count
+    for part in (held.train, held.test):
+        places = part.images.ravel()
+        assert (np.diff(places.astype(int)) > 0).all() and (np.array(labels)[places] == part.labels).all()
+
+
+@pytest.mark.parametrize("count", [0, 1437])
+def test_hold_out_refuses(count):
+    with pytest.raises(TicketError, match=str(count)):
+        data.hold_out(data.load("digits"), count, rng())
+
+
+def test_balanced_batch():
+    labels = np.repeat([2, 0, 1], [50, 20, 30])
+    index = data.balanced_batch(labels, 20, 3, rng())
+    assert index.dtype == torch.int64 and len(set(index.tolist())) == 60
+    assert np.bincount(labels[index]).tolist() == [20, 20, 20]
+    assert (np.diff(labels[index]) < 0).any() and (np.diff(labels[index]) > 0).any()  # not sorted by class
+    assert not torch.equal(index, data.balanced_batch(labels, 20, 3, rng(1)))
+
+
+@pytest.mark.parametrize(("labels", "per_class", "classes", "named"), [
+    ([0, 0, 0, 1, 1], 3, 2, "Class 1 has 2"), ([0, 1], 1, 3, "Class 2"), ([0, 1, 2], 1, 2, "Label 2"),
+    ([0, 1], 0, 2, "0"),
+])  # fmt: skip
+def test_a_batch_that_cannot_be_drawn(labels, per_class, classes, named):
+    with pytest.raises(TicketError, match=named):
+        data.balanced_batch(labels, per_class, classes, rng())
+
+
+# --- found
+
+
+def test_a_local_folder_is_read_exactly(tmp_path):
+    given_pixels, labels = write_cifar10(tmp_path)
+    found = data.load("cifar10", tmp_path)
+    assert np.array_equal(found.train.images, given_pixels.transpose(0, 3, 1, 2))
+    assert found.train.labels.tolist() == labels and len(found.test) == 20 and found.classes == CLASSES
+    assert found.mean == pytest.approx(tuple((given_pixels / 255).mean((0, 1, 2))))
+    assert found.source == "parquet cifar10/plain_text (1 of 1 shards train, 1 of 1 shards test)"  # as in rows
+
+
+def test_parameter_before_environment_before_data_folder(tmp_path, monkeypatch):
+    sizes = []
+    for i, root in enumerate(("data", "named", "given")):
+        write_cifar10(tmp_path / root, train=10 + i)
+    sizes.append(len(data.load("cifar10").train))
+    monkeypatch.setenv("TICKETLIB_DATA", str(tmp_path / "named"))
+    sizes.append(len(data.load("cifar10").train))
+    assert [*sizes, len(data.load("cifar10", tmp_path / "given").train)] == [10, 11, 12]
+
+
+def write_splits(folder, train="train-0", test="test-0"):
+    for i, name in enumerate((train, test)):
+        write_shard(folder / f"{name}.parquet", [encode(pixels(1)[0])], [i], names=None)
+
+
+@pytest.mark.parametrize(("root", "folder"), [
+    (".", "cifar10"), (".", "some/where/CIFAR10/plain_text"), ("cifar10/plain_text", "."),
+    (".", "hub/datasets--uoft-cs--cifar10/snapshots/0123/plain_text"),
+    ("hub/datasets--uoft-cs--cifar10/snapshots/0123/plain_text", "."),
+])  # fmt: skip
+@pytest.mark.parametrize("names", [("train-00000-of-00001", "test-00000-of-00001"), ("train/0000", "test/0000")])
+def test_every_promised_layout(tmp_path, root, folder, names):
+    write_splits(tmp_path / root / folder, *names)
+    assert data.load("cifar10", tmp_path / root).test.labels.tolist() == [1]
+    assert data.find_parquet(tmp_path / root, "cifar100") is None
+
+
+def test_the_innermost_folder_decides_which_data_set(tmp_path):
+    write_splits(tmp_path / "cifar10" / "data" / "cifar100")
+    assert data.find_parquet(tmp_path, "cifar10") is None and data.find_parquet(tmp_path, "cifar100")
+    write_splits(tmp_path / "tiny_imagenet", test="valid-0")
+    found = data.find_parquet(tmp_path, "tiny_imagenet").paths
+    assert [path.name for path in found] == ["train-0.parquet", "valid-0.parquet"]
+    write_splits(tmp_path / "a/b/c/d/e/f/cifar10")
+    assert data.find_parquet(tmp_path / "a/b", "cifar10") and not data.find_parquet(tmp_path / "a", "cifar10")
+
+
+def test_shards_follow_in_order_of_name(tmp_path):
+    for i in (1, 0):
+        write_shard(tmp_path / "cifar10" / f"train-0000{i}-of-00002.parquet", [encode(pixels(1)[0])], [i])
+    write_splits(tmp_path / "cifar10", "other-0", "test-00000-of-00001")
+    found = data.load("cifar10", tmp_path)
+    assert found.train.labels.tolist() == [0, 1] and len(found.test) == 1
+
+
+@pytest.mark.parametrize(("names", "lacking"), [
+    (["train-00000-of-00002"], "number 1"), (["train-00001-of-00003"], "number 0, 2"), (["train/0001"], "number 0"),
+])  # fmt: skip
+def test_one_shard_of_several_is_refused_naming_what_lacks(tmp_path, monkeypatch, names, lacking):
+    write_splits(tmp_path / "cifar10", names[0], "test/0000" if "/" in names[0] else "test-00000-of-00001")
+    with pytest.raises(TicketError, match=f"lacks {lacking} beside"):
+        data.load("cifar10", tmp_path)
+    monkeypatch.setattr(data, "PARTS", (data.find_parquet(tmp_path, "cifar10").key()[:16],))
+    assert len(data.load("cifar10", tmp_path).train) == 1  # a part on which rows were made
+
+
+def test_a_missing_data_set_names_the_folder(tmp_path):
+    with pytest.raises(TicketError, match="'cifar10'.*nowhere"):
+        data.load("cifar10", tmp_path / "nowhere")
+    with pytest.raises(TicketError, match="'mnist'"):
+        data.load("mnist")
+    for root in (7, "a\0b", b"bytes"):
+        with pytest.raises(TicketError, match="not a path"):
+            data.load("cifar10", root)
+
+
+def test_describe_is_one_line(tmp_path):
+    write_cifar10(tmp_path)
+    lines = [data.describe(name, tmp_path) for name in data.NAMES]
+    assert all("\n" not in line and line.startswith(name) for name, line in zip(data.NAMES, lines, strict=True))
+    assert str(tmp_path / "cifar10" / "plain_text") in lines[1]
+
+
+# --- parquet
+
+
+@pytest.fixture
+def shard(tmp_path):
+    return tmp_path / "train-00000-of-00001.parquet"
+
+
+def test_lossless_images_come_back_exactly(shard):
+    sent = pixels(3)
+    write_shard(shard, [encode(sent[0]), encode(sent[1], "WEBP", lossless=True), encode(sent[2], "BMP")], [2, 0, 9])
+    (found, labels), names = data.read_parquet([shard], 10)
+    assert np.array_equal(found, sent.transpose(0, 3, 1, 2)) and found.dtype == np.uint8
+    assert labels.tolist() == [2, 0, 9] and names == CLASSES
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK"])
+def test_any_mode_becomes_rgb(shard, mode):
+    write_shard(shard, [encode(pixels(1)[0], "JPEG" if mode == "CMYK" else "PNG", mode)], [0], names=None)
+    (found, _), names = data.read_parquet([shard], 3)
+    assert found.shape == (1, 3, 8, 8) and names == ("0", "1", "2")
+
+
+def test_fine_labels_win_over_other_labels(shard):
+    cells = [{"path": "", "bytes": encode(pixels(1)[0])}]
+    pq.write_table(pa.table({"image": cells, "label": [1], "fine_label": [7]}), shard)
+    assert data.read_parquet([shard], 10)[0][1].tolist() == [7]
+
+
+def good():
+    return [encode(image) for image in pixels(2)]
+
+
+@pytest.mark.parametrize(("write", "named"), [
+    (lambda path: path.write_bytes(b"not parquet at all"), ""),
+    (lambda path: pq.write_table(pa.table({"img": [{"bytes": b""}], "target": [0]}), path), "target"),
+    (lambda path: pq.write_table(pa.table({"img": ["text"], "label": [0]}), path), "struct"),
+    (lambda path: write_shard(path, [], []), ""),
+    (lambda path: write_shard(path, good(), [0, 10]), "row 1.*10"),
+    (lambda path: write_shard(path, good(), [0, -1]), "row 1.*-1"),
+    (lambda path: write_shard(path, good(), [None, 1]), "row 0.*None"),
+    (lambda path: write_shard(path, good(), [0.0, 1.0]), "row 0.*0.0"),
+    (lambda path: write_shard(path, good(), [0, 1], names=("cat", "dog")), "2 classes"),
+    (lambda path: write_shard(path, [*good(), encode(pixels(1, 9)[0])], [0, 1, 2]), "row 2.*9 pixels"),
+    (lambda path: write_shard(path, [encode(np.zeros((4, 6, 3), np.uint8))], [0]), "row 0.*6x4"),
+    (lambda path: write_shard(path, [encode(pixels(1)[0], "TIFF")], [0]), "row 0.*PNG"),
+    (lambda path: write_shard(path, [encode(pixels(1, 32)[0])[:600]], [0]), "row 0"),
+    *[(lambda path, bad=bad: write_shard(path, [good()[0], bad], [0, 1]), "row 1") for bad in (b"", None, b"no image")],
+])  # fmt: skip
+def test_bad_files_are_refused_by_name_and_row(shard, write, named):
+    write(shard)
+    with pytest.raises(TicketError, match=f"{shard.name}.*{named}"):
+        data.read_parquet([shard], 10)
+
+
+def test_a_bomb_is_refused_by_its_header(shard, monkeypatch):
+    write_shard(shard, [encode(np.zeros((4097, 4097, 3), np.uint8))], [0])
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("pixels were decoded"))
+    with pytest.raises(TicketError, match="row 0.*4097x4097"):
+        data.read_parquet([shard], 10)
+
+
+@pytest.mark.parametrize("limit", [2 * 3 * 8 * 8 - 1, 2 * 3 * 8 * 8])
+def test_more_decoded_bytes_than_allowed(shard, monkeypatch, limit):
+    monkeypatch.setattr(data, "MAX_DECODED", limit)
+    write_shard(shard, good(), [0, 1])
+    if limit % 2:
+        with pytest.raises(TicketError, match=str(limit)):
+            data.read_parquet([shard], 10)
+    else:
+        assert len(data.read_parquet([shard], 10)[0][0]) == 2
+
+
+def test_every_damage_is_an_error_or_an_answer(shard):
+    write_shard(shard, [encode(image) for image in pixels(12)], [i % 10 for i in range(12)])
+    whole, random = shard.read_bytes(), np.random.default_rng(0)
+    for trial in range(120):
+        raw = bytearray(whole[: random.integers(len(whole))] if trial % 4 == 0 else whole)
+        for place in random.integers(0, max(len(raw), 1), 4 if raw else 0):
+            raw[place] = random.integers(256)
+        shard.write_bytes(raw)
+        try:
+            (found, labels), _ = data.read_parquet([shard], 10)
+        except TicketError:
+            continue
+        assert len(found) == len(labels) and found.dtype == np.uint8 and 0 <= labels.min() <= labels.max() < 10
+
+
+# --- the cache
+
+
+def test_second_load_decodes_nothing(tmp_path, monkeypatch):
+    write_cifar10(tmp_path)
+    first = data.load("cifar10", tmp_path)
+    monkeypatch.setattr(data, "read_parquet", lambda *_: pytest.fail("decoded again"))
+    again = data.load("cifar10", tmp_path)
+    for what in ("fingerprint", "mean", "std", "classes", "source"):
+        assert getattr(again, what) == getattr(first, what)
+    assert isinstance(again.train.images, np.memmap) and not again.train.images.flags.writeable
+
+
+@pytest.mark.parametrize("file", ["train_images.npy", "test_labels.npy", "meta.json"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_a_damaged_cache_is_made_again_and_said(tmp_path, file, damage):
+    write_cifar10(tmp_path)
+    first = data.load("cifar10", tmp_path)
+    (cached,) = (tmp_path / "cache" / "data").iterdir()
+    raw = bytearray((cached / file).read_bytes())
+    raw[-3] ^= 1
+    (cached / file).unlink()
+    if damage != "remove":
+        (cached / file).write_bytes(raw if damage == "flip" else raw[: len(raw) // 2])
+    with pytest.warns(UserWarning, match="damaged"):
+        assert np.array_equal(data.load("cifar10", tmp_path).train.images, first.train.images)
+    with warnings.catch_warnings(action="error"):
+        assert data.load("cifar10", tmp_path).fingerprint == first.fingerprint
+    assert len(list((tmp_path / "cache" / "data").iterdir())) == 1
+
+
+def test_every_damaged_byte_is_found_or_means_nothing(tmp_path):
+    data.write_cache(toy(), tmp_path / "set")
+    random = np.random.default_rng(0)
+    for file in sorted((tmp_path / "set").iterdir()):
+        whole = file.read_bytes()
+        for place in random.integers(0, len(whole), 60):
+            raw = bytearray(whole)
+            raw[place] ^= 1 << random.integers(8)
+            file.write_bytes(raw)
+            try:
+                found = data.read_cache(tmp_path / "set", "")
+            except data.UNREADABLE:
+                continue
+            assert np.array_equal(found.train.images, toy().train.images) and found.mean == toy().mean
+            assert np.array_equal(found.train.labels, toy().train.labels) and found.classes == toy().classes
+            assert found.train.images.dtype == np.uint8 and found.train.labels.dtype == np.int64
+        file.write_bytes(whole)
+
+
+def test_nothing_cached_is_unpickled(tmp_path, monkeypatch):
+    data.write_cache(toy(), tmp_path / "set")
+    np.save(tmp_path / "set" / "test_labels.npy", np.array([{}], dtype=object), allow_pickle=True)
+    meta = json.loads((tmp_path / "set" / "meta.json").read_text())["meta"]
+    monkeypatch.setattr(data, "_file_digests", lambda _: meta["files"])
+    with pytest.raises(ValueError, match="Python objects in dtype"):
+        data.read_cache(tmp_path / "set", "")
+
+
+def test_another_process_that_was_first_wins(tmp_path):
+    for _ in range(2):
+        data.write_cache(toy(), tmp_path / "set")
+    assert os.listdir(tmp_path) == ["set"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_full_disk_or_an_interrupt_leaves_nothing(tmp_path, monkeypatch, error):
+    def broken(path, *_, **__):
+        path.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(np, "save", broken)
+    with pytest.raises(type(error)):
+        data.write_cache(toy(), tmp_path / "set")
+    assert os.listdir(tmp_path) == []
+
+
+def test_without_a_cache_the_images_stay_in_memory(tmp_path, monkeypatch):
+    write_cifar10(tmp_path)
+    expected = data.load("cifar10", tmp_path).fingerprint
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="cannot be cached"):
+        assert data.load("cifar10", tmp_path).fingerprint == expected
+
+
+# --- CIFAR's archives
+
+
+@pytest.fixture(params=["cifar10", "cifar100"])
+def cifar(request, tmp_path, monkeypatch):
+    """A toy data set on disk, packed and extracted, with torchvision's checksums made its own."""
+    name, random, expected, files = request.param, np.random.default_rng(0), {}, {}
+    known, classes = data._torchvision(name), data.CLASSES[name]
+    for file, _ in known.train_list + known.test_list:
+        images, labels = random.integers(0, 256, (9, 3072), dtype=np.uint8), random.integers(0, classes, 9)
+        expected[file] = images.reshape(-1, 3, 32, 32), labels
+        key = "labels" if classes == 10 else "fine_labels"
+        files[file] = pickle.dumps({"data": images, key: labels.tolist()}, protocol=2)
+    meta = known.meta["filename"]
+    files[meta] = pickle.dumps({known.meta["key"]: [f"class {i}" for i in range(classes)]}, protocol=2)
+    for attribute in ("train_list", "test_list"):
+        listing = [[file, hashlib.md5(files[file]).hexdigest()] for file, _ in getattr(known, attribute)]
+        monkeypatch.setattr(known, attribute, listing)
+    monkeypatch.setattr(known, "meta", known.meta | {"md5": hashlib.md5(files[meta]).hexdigest()})
+    packed, extracted = tmp_path / "packed" / data.ARCHIVES[name], tmp_path / "extracted" / data.EXTRACTED[name]
+    packed.parent.mkdir()
+    extracted.mkdir(parents=True)
+    with tarfile.open(packed, "w:gz") as archive:
+        for file, raw in files.items():
+            (extracted / file).write_bytes(raw)
+            member = tarfile.TarInfo(f"{data.EXTRACTED[name]}/{file}")
+            member.size = len(raw)
+            archive.addfile(member, io.BytesIO(raw))
+    monkeypatch.setattr(known, "tgz_md5", hashlib.md5(packed.read_bytes()).hexdigest())
+    return name, tmp_path, list(expected.values())
+
+
+@pytest.mark.parametrize("form", ["packed", "extracted"])
+def test_archives_come_back_exactly(cifar, form):
+    name, root, batches = cifar
+    found = data.load(name, root / form)
+    images, labels = (np.concatenate(part) for part in zip(*batches[:-1], strict=True))
+    assert np.array_equal(found.train.images, images) and np.array_equal(found.train.labels, labels)
+    assert np.array_equal(found.test.images, batches[-1][0]) and np.array_equal(found.test.labels, batches[-1][1])
+    assert found.classes[:2] == ("class 0", "class 1") and "/" not in found.source
+    assert data.load(name, root / form).fingerprint == found.fingerprint
+
+
+class Trap:
+    """A pickle that would fail the test if it were loaded."""
+
+    def __reduce__(self):
+        return pytest.fail, ("the pickle was executed",)
+
+
+@pytest.mark.parametrize("form", ["packed", "extracted"])
+@pytest.mark.parametrize("raw", [pickle.dumps(Trap()), b"", None])
+def test_a_file_of_another_md5_is_refused_before_it_is_unpickled(cifar, form, raw):
+    name, root, _ = cifar
+    file = next(path for path in sorted((root / form).rglob("*")) if path.is_file())
+    file.unlink()
+    if raw is not None:
+        file.write_bytes(raw)
+    with pytest.raises(TicketError, match=data.ARCHIVES[name] if form == "packed" else data.EXTRACTED[name]):
+        data.load(name, root / form)
+
+
+def test_a_download_is_whole_when_it_has_its_name(cifar, monkeypatch):
+    name, root, _ = cifar
+    packed, new = root / "packed" / data.ARCHIVES[name], root / "new"
+
+    def fetch(url, folder, filename, md5):
+        assert url.startswith("https://") and md5 and not (new / filename).exists()
+        (Path(folder) / filename).write_bytes(packed.read_bytes()[:100])
+        assert data.find_archive(new, name) is None  # half of it is not seen
+        (Path(folder) / filename).write_bytes(packed.read_bytes())
+
+    monkeypatch.setattr(datasets.utils, "download_url", fetch)
+    with pytest.raises(TicketError, match=name):
+        data.load(name, new)  # nothing is downloaded unasked
+    assert len(data.load(name, new, download=True).test) == 9
+    assert [path.name for path in new.iterdir() if not path.name.startswith(".")] == [packed.name]
+
+
+def _slowly(url, folder, filename, md5):
+    time.sleep(0.3)
+    (Path(folder).parent / "fetched").open("a").write("once\n")
+    (Path(folder) / filename).write_bytes(b"an archive")
+
+
+def _download(root):
+    datasets.utils.download_url = _slowly
+    data._downloaded("cifar10", root)
+
+
+def test_of_two_processes_one_downloads(tmp_path):
+    both = [multiprocessing.get_context("fork").Process(target=_download, args=(tmp_path,)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0] and (tmp_path / "fetched").read_text() == "once\n"
+
+
+def test_a_download_that_fails_or_is_not_offered(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("no route")
+
+    monkeypatch.setattr(datasets.utils, "download_url", fail)
+    with pytest.raises(TicketError, match="no route"):
+        data.load("cifar10", tmp_path, download=True)
+    with pytest.raises(TicketError, match="tiny_imagenet"):
+        data.load("tiny_imagenet", tmp_path, download=True)
+
+
+def test_the_description_of_a_cache_is_sealed(tmp_path):
+    data.write_cache(toy(), tmp_path / "set")
+    meta = tmp_path / "set" / "meta.json"
+    told = json.loads(meta.read_text())
+    meta.write_text(json.dumps(told | {"meta": told["meta"] | {"mean": [0.5, 0.5]}}))
+    with pytest.raises(ValueError, match="differ"):
+        data.read_cache(tmp_path / "set", "")

@@ -1,0 +1,313 @@
+"""Training: schedules in update steps, masks held exactly, and what a run records."""
+
+import contextlib
+import dataclasses
+import importlib
+import sys
+import zlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scored_nets import ticket
+
+from ticketlib import data, masks, models, train
+
+AS_BYTES = SimpleNamespace(mean=(0.0,) * 3, std=(1 / 255,) * 3)  # what is seen is the byte itself
+RECIPE = SimpleNamespace(epochs=6, batch=64, lr=0.1, momentum=0.9, weight_decay=5e-4, drops=("0.5", "0.75"), padding=1,
+                         flip=False, eval_every=1, order="order")  # fmt: skip
+
+
+def make(**changes):
+    return SimpleNamespace(**{**vars(RECIPE), **changes})
+
+
+def streams(seed=0):
+    return lambda name: torch.Generator().manual_seed(seed + zlib.crc32(name.encode()))
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """A few of the digits: 320 to train on, 100 to test on."""
+    whole = data.load("digits")
+    train, test = (data.Split(s.images[:n], s.labels[:n]) for s, n in ((whole.train, 320), (whole.test, 100)))
+    return data.measure("digits", whole.classes, train, test, "few")
+
+
+def test_rates_fall_at_the_drops_in_update_steps():
+    config = make(drops=("0.5", "0.75"))
+    rates = [train.rate(config, "full", u, 11) for u in range(11)]
+    assert rates == pytest.approx([0.1] * 5 + [0.01] * 3 + [0.001] * 3)  # floor(5.5) = 5, floor(8.25) = 8
+    assert train.rate(config, "last", 0, 11) == pytest.approx(0.001)
+
+
+def test_rewinding_starts_at_a_quarter():
+    assert [train.first_step(s, 11) for s in ("full", "rewound", "last")] == [0, 2, 2]
+
+
+def test_batches_visit_every_image_once_a_pass():
+    taken = train.index_batches(10, 4, rng())
+    passes = [torch.cat([next(taken) for _ in range(3)]) for _ in range(2)]
+    assert [sorted(p.tolist()) for p in passes] == [list(range(10))] * 2
+    assert not torch.equal(*passes)
+
+
+def test_updates_are_torchs_sgd_and_pruned_weights_stay_zero(digits):
+    net, mask = ticket()
+    twin, _ = ticket()
+    sgd = torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9, weight_decay=0.1)
+    trainer = train.DenseNet(net, mask)
+    batch, labels = train.plain(digits.train.images[:16].copy(), digits), torch.arange(16) % 10
+    images = batch.tensor()
+    for lr in (0.1, 0.1, 0.02):
+        loss = trainer.step(batch, labels)
+        trainer.update(lr, 0.9, 0.1)
+        sgd.zero_grad()
+        sgd.param_groups[0]["lr"] = lr
+        wanted = torch.nn.functional.cross_entropy(twin(images), labels)
+        wanted.backward()
+        assert float(loss) == pytest.approx(wanted.item(), rel=1e-5)
+        for name, weight in models.prunable(twin).items():
+            weight.grad.mul_(mask[name])
+        sgd.step()
+        for name, weight in models.prunable(net).items():
+            assert (weight[~mask[name]] == 0).all()
+            assert torch.allclose(weight, models.prunable(twin)[name], atol=1e-6)
+    trainer.write_back(net)
+    assert all(w.is_contiguous() and (w != 0).any() for w in models.prunable(net).values())
+
+
+def small():
+    """A network that learns within few steps, and a mask of it."""
+    net = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64, 32, bias=False), torch.nn.ReLU(), torch.nn.Linear(32, 10, bias=False)
+    )
+    for i, weight in enumerate(models.prunable(net).values()):
+        torch.nn.init.normal_(weight, 0, 0.2, generator=rng(i))
+    return net, masks.random_mask(models.prunable(net), {"1.weight": 1024, "3.weight": 200}, generator=rng(1))
+
+
+def fit(config, digits, seed=0):
+    net, mask = small()
+    mask.apply(net)
+    return train.fit(train.DenseNet(net, mask), config, digits, streams(seed))
+
+
+def test_a_run_learns_and_is_the_same_twice_for_a_seed(digits):
+    config = make(epochs=4, batch=32)
+    first, second, other = (fit(config, digits, seed) for seed in (0, 0, 1))
+    assert first.accuracy > 3 * 10  # three times chance
+    assert first.curve == second.curve and (first.correct == second.correct).all() and first.curve != other.curve
+    assert [point[0] for point in first.curve] == [1, 2, 3, 4] and first.curve[-1][1] == first.accuracy
+    assert first.images == 4 * 320 and first.loss < 2 and first.train_seconds > 0 < first.eval_seconds
+
+
+def test_bf16_computes_nearly_the_same(digits):
+    batch, labels = train.plain(digits.train.images[:16].copy(), digits), torch.arange(16) % 10
+    nets = [train.DenseNet(*ticket(), precision=precision) for precision in ("float32", "bf16")]
+    exact, rounded = (float(net.step(batch, labels)) for net in nets)
+    assert exact != rounded == pytest.approx(exact, rel=0.02)
+    assert nets[1].evaluate(batch.tensor()).dtype == torch.float32
+
+
+class Told:
+    """A trainer that learns nothing: it notes every rate, and its losses are those it is told."""
+
+    def __init__(self, losses):
+        self.losses, self.rates = iter(losses), []
+
+    def step(self, batch, labels):
+        return next(self.losses)
+
+    def update(self, lr, momentum, weight_decay):
+        self.rates.append(round(lr, 6))
+
+    def evaluate(self, images):
+        return torch.zeros(len(images), 10)
+
+
+def told(digits, schedule="full", losses=(1.0,) * 99, seen=128, **options):
+    few = dataclasses.replace(digits, train=data.Split(digits.train.images[:seen], digits.train.labels[:seen]))
+    net, config = Told(losses), make(**{"epochs": 4} | options.pop("config", {}))  # 128 images are 2 updates an epoch
+    return net, train.fit(net, config, few, streams(), schedule=schedule, progress=False, **options)
+
+
+@pytest.mark.parametrize(("schedule", "rates"), [
+    ("full", [0.1] * 4 + [0.01] * 2 + [0.001] * 2), ("rewound", [0.1] * 2 + [0.01] * 2 + [0.001] * 2),
+    ("last", [0.001] * 6),
+])  # fmt: skip
+def test_a_run_trains_at_the_rates_of_its_schedule(digits, schedule, rates):
+    net, result = told(digits, schedule)
+    assert net.rates == rates and result.images == 64 * len(rates)
+    assert [epoch for epoch, *_ in result.curve] == list(range(1, len(rates) // 2 + 1))
+
+
+def test_a_loss_is_the_mean_of_its_own_epoch(digits):
+    assert [loss for *_, loss in told(digits, losses=[4, 2, 2, 2, 1, 1, 1, 0])[1].curve] == [3, 2, 1, 0.5]
+
+
+def test_half_the_data_make_as_many_updates(digits):
+    _, result = told(digits, seen=100, epoch_size=320, config={"epochs": 2})  # 5 updates an epoch, of 64 and 36
+    assert result.images == 5 * 64 + 5 * 36
+
+
+@pytest.mark.parametrize(("every", "points"), [(1, [1, 2, 3]), (2, [2, 3]), (5, [3])])
+def test_a_run_is_measured_every_so_many_epochs_and_at_its_end(digits, every, points):
+    _, result = told(digits, config={"epochs": 3, "eval_every": every})
+    assert [epoch for epoch, *_ in result.curve] == points
+
+
+def test_a_rehearsal_stops_after_its_steps(digits):
+    net, result = told(digits, steps=3)
+    assert len(net.rates) == 3 and result.curve[-1][0] == 1.5 and result.loss == 1
+
+
+def test_divergence_is_recorded_not_raised(digits):
+    net, result = told(digits, losses=[1, 1, 1, float("nan")])
+    assert result.diverged and result.accuracy is None and result.loss is None and len(net.rates) == 4
+
+
+def test_more_test_images_than_a_batch_are_held_against_their_own_labels(digits):
+    net = Told([])
+    net.evaluate = lambda images: torch.eye(10)[images[:, 0, 0, 0].round().long()]
+    labels = np.arange(23) % 10
+    images = np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (23, 1, 8, 8)).copy()
+    images[20] = 5
+    marked = dataclasses.replace(digits, test=data.Split(images, labels), mean=(0.0,), std=(1 / 255,))
+    assert np.flatnonzero(~train.correct(net, marked, batch=8)).tolist() == [20]
+
+
+def test_a_test_image_is_judged_alone_and_changes_nothing(digits):
+    net = train.DenseNet(*ticket())
+    batch = train.plain(digits.train.images[:16].copy(), digits)
+    net.step(batch, torch.arange(16) % 10)
+    before = {name: value.clone() for name, value in net.model.state_dict().items()}
+    assert torch.allclose(net.evaluate(batch.tensor())[:1], net.evaluate(batch.tensor()[:1]), atol=1e-5)
+    assert all(torch.equal(before[name], value) for name, value in net.model.state_dict().items())
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(1, 256, (20, 3, 6, 6), dtype=np.uint8)
+
+
+def windows(image, border, flip):
+    """Every window of an image (C, H, H) with a border, and its mirror if `flip`, as bytes, by plain loops."""
+    size, padded = image.shape[-1], np.pad(image, ((0, 0), (border, border), (border, border)))
+    places = range(2 * border + 1)
+    found = [padded[:, y : y + size, x : x + size] for y in places for x in places]
+    return {item.tobytes() for item in found} | {item[:, :, ::-1].tobytes() for item in found if flip}
+
+
+@pytest.mark.parametrize("flip", [True, False])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_every_image_is_seen_through_a_window_of_its_own(images, padding, flip):
+    chosen = torch.randint(20, (300,), generator=rng(9))
+    found = train.augment(images[chosen], AS_BYTES, rng(), padding=padding, flip=flip).tensor()
+    assert found.shape == (300, 3, 6, 6) and found.dtype == torch.float32
+    seen = {}
+    for i, image in zip(chosen.tolist(), found.round().to(torch.uint8).numpy(), strict=True):
+        assert image.tobytes() in windows(images[i], padding, flip)
+        seen.setdefault(i, set()).add(image.tobytes())
+    possible = (2 * padding + 1) ** 2 * (1 + flip)
+    assert max(map(len, seen.values())) > min(possible, 8) - 1  # windows and mirrors do vary
+
+
+def test_windows_and_mirrors_by_hand():
+    image = torch.arange(1, 10, dtype=torch.uint8).reshape(1, 1, 3, 3)
+    cut = lambda top, left, mirrored: train.cut(image, *torch.tensor([[top], [left], [mirrored]]))[0, 0].tolist()  # noqa: E731
+    assert cut(0, 0, 0) == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert cut(0, 0, 1) == [[3, 2, 1], [6, 5, 4], [9, 8, 7]]
+    assert cut(-1, 2, 0) == [[0, 0, 0], [3, 0, 0], [6, 0, 0]]
+    assert cut(1, -1, 1) == [[5, 4, 0], [8, 7, 0], [0, 0, 0]]
+
+
+def test_no_padding_and_no_flip_changes_nothing(images):
+    found = train.augment(images, AS_BYTES, rng(), padding=0, flip=False)
+    assert torch.equal(found.tensor(), train.plain(images, AS_BYTES).tensor())
+    assert np.array_equal(found.tensor().round(), images) and len(found) == 20
+
+
+def test_half_of_the_images_are_mirrored_and_all_windows_are_as_likely():
+    drawn = train.augment(torch.zeros(6000, 3, 6, 6, dtype=torch.uint8), AS_BYTES, rng(), padding=1).windows
+    assert 2800 < drawn[2].sum() < 3200 and set(drawn[2].tolist()) == {0, 1}
+    counts = torch.bincount(3 * (drawn[0] + 1) + drawn[1] + 1, minlength=9)
+    assert counts.sum() == 6000 and (abs(counts - 6000 / 9) < 105).all()
+
+
+def test_the_generator_decides_alone(images):
+    torch.manual_seed(1)
+    first = train.augment(images, AS_BYTES, rng(5), padding=4).tensor()
+    torch.manual_seed(2)
+    assert torch.equal(first, train.augment(images, AS_BYTES, rng(5), padding=4).tensor())
+    assert not torch.equal(first, train.augment(images, AS_BYTES, rng(6), padding=4).tensor())
+
+
+def test_the_images_given_stay_as_they_were(images):
+    before = images.copy()
+    train.augment(images, AS_BYTES, rng(), padding=2).tensor().zero_()
+    train.plain(images, AS_BYTES).tensor().zero_()
+    assert np.array_equal(images, before)
+
+
+def test_scaling_by_hand():
+    given = torch.tensor([[[[0, 255]], [[51, 102]]]], dtype=torch.uint8)
+    found = train.plain(given, SimpleNamespace(mean=(0.5, 0.2), std=(0.5, 0.1))).tensor()
+    assert found.dtype == torch.float32
+    assert found.flatten().tolist() == pytest.approx([-1, 1, 0, 2], abs=1e-6)
+
+
+def test_scaled_training_images_have_mean_0_and_deviation_1():
+    digits = data.load("digits")
+    found = train.plain(torch.tensor(digits.train.images), digits).tensor()
+    assert float(found.mean()) == pytest.approx(0, abs=1e-5) and float(found.std()) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.fixture
+def replays(monkeypatch):
+    """Stand-ins for torch.cuda: a graph that notes its replays and computes nothing."""
+    noted = []
+    graph = type("Graph", (), {"replay": lambda self: noted.append(self)})
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: contextlib.nullcontext())
+    stream = type("Stream", (), {"wait_stream": lambda self, other: None})
+    monkeypatch.setattr(torch.cuda, "Stream", stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", stream)
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda _: None)
+    return noted
+
+
+def test_a_step_is_recorded_once_a_shape_and_then_replayed(replays):
+    weight, seen = torch.nn.Parameter(torch.ones(1)), []
+
+    def step(images, labels):
+        seen.append(images)
+        loss = (weight * images).sum() + labels.sum()
+        loss.backward()
+        return loss.detach()
+
+    recorder, labels, losses = train.Recorder([weight]), torch.zeros(1), []
+    for value in range(1, 6):
+        losses.append(recorder(step, torch.full((2,), float(value)), labels))
+        gradient, weight.grad = weight.grad.clone(), None
+    assert len(seen) == train.EAGER + 1 and len(replays) == 2  # three as they come, one recorded; two replayed
+    assert seen[-1].tolist() == [5.0, 5.0]  # the recording reads what it is given last
+    assert (float(losses[-1]), float(gradient)) == (8.0, 8.0)  # a graph that computes nothing keeps what was recorded
+    assert losses[-1].data_ptr() != losses[-2].data_ptr()  # a loss stays what it was
+    recorder(step, torch.ones(3), labels)
+    assert len(seen) == train.EAGER + 2 and len(replays) == 2  # another shape begins anew
+    assert float(weight.grad) == 3.0
+
+
+@pytest.mark.parametrize("name", ["on_gpu", "gpu"])
+def test_what_only_a_gpu_can_run_is_at_least_sound_to_import(name):
+    assert importlib.import_module(name).__doc__
+
+
+def test_the_switch_is_there_on_linux_and_harmless_twice():
+    assert train.keep_memory() == train.keep_memory() == sys.platform.startswith("linux")
