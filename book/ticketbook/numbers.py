@@ -19,6 +19,7 @@ from ticketlib.experiments.config import DEFAULTS
 from ticketlib.experiments.ledger import Ledger, frame
 from ticketlib.experiments.places import book_ledger
 from ticketlib.experiments.profiles import PROFILES
+from ticketlib.ranking import asked_total
 from ticketlib.tickets import TICKETS
 
 OTHER = {"cifar100": {"dataset": "cifar100", "epochs": grids.other_recipe("laptop")["epochs"]}}
@@ -123,6 +124,11 @@ class Rows:
         found = {arm: len(runs(**where).query("arm == @arm")) for arm in arms}
         _hold(", ".join(arms), found, set(found.values()) == {n}, f"of {n} seeds")
         return str(n)
+
+    def weights(self, profile, network, sparsity):
+        """How many weights of a network stay: "5,418 of 270,896"."""
+        total = sum(layer.size for layer in grids.layers(profile, network))
+        return f"{asked_total(total, sparsity):,} of {total:,}"
 
     def probes(self, ticket, network, dataset, n, profile="paper"):
         """How many probes there are of a ticket on a network and data, asserted to be n: "no" for none."""
