@@ -1,21 +1,18 @@
 """Pictures, tables and examples beside the chapters: drawn and computed from code, and nothing left dangling."""
 
-import doctest
 import re
 import sys
-import tomllib
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
-import yaml
 from docutils import nodes
 from synthetic import arms, row, row_of
-from ticketbook import baselines, checks, drawings, pages, pilot, pipeline, reading, spent
+from ticketbook import checks, drawings, pipeline, spent
 from ticketbook.claims_1 import CLAIMS
 
 from ticketlib import ratios
-from ticketlib.experiments import grids, profiles
+from ticketlib.experiments import grids
 from ticketlib.experiments.places import ROOT
 from ticketlib.experiments.profiles import Images
 
@@ -87,61 +84,9 @@ def test_the_checks_of_the_claims_are_in_the_pipeline_with_the_tickets_they_are_
                     assert ticket in asked, (arm, asked)
 
 
-def test_baselines_are_planned_with_the_spread_at_the_longest_training_that_has_two_seeds():
-    rows = [row(key, seed, value, changes=PILOT) for seed, value in ((1000, 70.0), (1001, 71.0))
-            for key in ("snip@0.9", "snip+rearranged@0.9")]  # fmt: skip
-    rows += [row("smart@0.9", 1000, 70.0, changes=PILOT), row("smart@0.9", 1001, 73.0, changes=PILOT)]
-    found = baselines.spreads(rows)
-    assert found["SNIP − SNIP rearranged"] == (10, 0.0) and found["smart ratio − SNIP"][1] == pytest.approx(2**0.5)
-    table = baselines.table(rows)
-    assert "1.41 points, 10 epochs | 19 | 10, power" in table and table.count("not measured") == 8
-    assert baselines.sentence(rows).startswith("**Plan 19 seeds** for a power of 80 %, with a margin of ")
-    assert "no number of seeds" in baselines.sentence([]) and baselines.table([]).count("not measured") == 16
-
-
-def test_every_baseline_is_like_a_difference_of_the_pilot():
-    assert {b.like for b in baselines.BASELINES} <= {contrast.label for contrast in pilot.CONTRASTS}
-
-
-def test_core_hours_are_summed_by_kind_and_energy_follows():
-    rows = [row("smart@0.9", 0, 70.0, seconds=3600.0), row("smart@0.9", 1, 70.0, seconds=7200.0, threads=2)]
-    rows += [row("smart@0.9", 1000, 70.0, seconds=1800.0, changes=PILOT)]
-    rows += [row("smart@0.9", 2, 70.0, device="NVIDIA A100")]
-    assert spent.core_hours(rows) == {"pilot and engine comparison": (1, 0.5), "runs": (2, 5.0)}
-    assert spent.energy(1000, 10) == 15.0
-    assert "| **all** | 3 | 5.5 |" in spent.outlay_table(rows) and "**all** | 0 | 0.0" in spent.outlay_table([])
-
-
-def test_rows_of_a_gpu_are_said_to_be_in_no_table_of_core_hours():
-    rows = [row("smart@0.9", seed, 70.0, device="NVIDIA A100", seconds=1800.0) for seed in range(4)]
-    said = spent.on_gpus([*rows, row("smart@0.9", 5, 70.0)])
-    assert said.startswith("Not in the table: 4 rows made on NVIDIA A100. Their hours add up to 2.0")
-    assert spent.on_gpus([row("smart@0.9", 5, 70.0)]) == ""
-
-
 def test_what_was_spent_lists_seeds_in_their_order():
     of = {seed: row("smart@0.9", seed, 70.0 + seed) for seed in (2, 0, 1)}
     assert spent.spent({"smart@0.9": of}, ("smart",), "0.9")["smart"][20][0] == [70.0, 71.0, 72.0]
-
-
-def test_profiles_differ_in_what_the_table_says_and_in_nothing_else():
-    a, b = (profiles.PROFILES[name].training for name in ("laptop", "paper"))
-    assert {what for what in a if a[what] != b[what]} == set(pages.REASONS)
-    table = pages.recipe_differences()
-    smoke = profiles.PROFILES["smoke"].training
-    assert f"| epochs | {smoke['epochs']} | {a['epochs']} | {b['epochs']} |" in table and "| momentum |" not in table
-    assert "| random horizontal flips | no | yes | yes | it does not; `smoke` does" in table
-
-
-def test_all_that_the_pages_compute_is_there():
-    found = reading.substitutions([], [])
-    assert {name for name, said in found.items() if not said} == {
-        "board_barred", "board_hidden", "board_otherwise", "half_margin", "noise_learned",
-        "other_data", "board_elsewhere", "outlay_gpus",
-    }  # fmt: skip
-    assert found["kept_weights"].startswith("With 0.98 removed, 5,418 of 270,896 weights stay on our ResNet-20.")
-    assert found["kept_weights"].endswith("it is 37,112 on ResNet-32 and 400,480 on VGG-19.")
-    assert reading.recipe_versions(arms({"smart": 80.0})).endswith("- Recipe 1: 12 runs; runs that count")
 
 
 def test_other_data_are_described_by_their_rows():
@@ -152,58 +97,6 @@ def test_other_data_are_described_by_their_rows():
         "They trained on 20,000 images of CIFAR-100 for 50 epochs, about as many steps as the runs on CIFAR-10, in the "
         "dense engine, on a GPU, with 0.9 removed and 1 seed."
     )
-
-
-def test_pages_ask_for_nothing_that_is_not_computed_and_all_that_is_computed_is_asked_for():
-    names = {name for path in (ROOT / "book").glob("*.md") for name in re.findall(r"\{\{ (\w+) \}\}", path.read_text())}
-    assert names - {"board", "mask_answers"} <= set(pages.substitutions())  # these two know what pages there are
-    assert set(reading.substitutions([], [])) <= names
-
-
-def test_the_map_leads_to_pages_that_are_in_the_contents():
-    listed = re.findall(r"(?:root|file): +(\S+)", (ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
-    places = {of_paper: re.search(r"\((.*?)(\.md)?\)", here) for of_paper, _, here in reading.MAP}
-    assert [name for name, place in places.items() if not place] == ["Table 4"]  # of which nothing is known
-    assert {place[1] for place in places.values() if place} <= set(listed)
-
-
-def test_every_data_set_has_its_source_and_licence():
-    assert "uoft-cs/cifar10" in reading.data_table() and reading.data_table().count("\n") == 1 + len(reading.CLASSES)
-
-
-def test_every_reference_says_who_when_where_and_how_it_was_checked():
-    for key, entry in reading.references().items():
-        assert entry.persons["author"] and {"title", "year", "annote"} <= set(entry.fields), key
-        assert {"booktitle", "journal", "note", "institution", "howpublished"} & set(entry.fields), key
-        assert entry.fields["year"] == key[-4:], key
-    text = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
-    assert len(reading.references()) == text.count("\n@") + 1
-
-
-def test_every_citation_is_in_the_bibliography_and_every_entry_is_cited():
-    code = [*(ROOT / "ticketlib").rglob("*.py"), *(ROOT / "book" / "ticketbook").glob("*.py")]
-    files = [*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb"), *code]
-    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
-    cited = {key for keys in re.findall(r"\{cite:[pt]\}`([^`]*)`", text) for key in keys.split(",")}
-    assert cited - {"{key}"} == set(reading.references())
-
-
-def test_the_citation_file_is_valid_and_of_this_version():
-    found = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert {"cff-version", "message", "title", "authors"} <= set(found) and found["cff-version"] == "1.2.0"
-    assert found["version"] == project["version"] and found["type"] == "software" and found["license"] == "MIT"
-    assert found["authors"] == [{"name": "The ticketlib authors"}]
-    [paper] = found["references"]
-    assert paper["title"] == reading.references()["su2020"].fields["title"] and len(paper["authors"]) == 7
-
-
-def test_the_examples_of_the_api_page_are_true():
-    text = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
-    examples = "\n".join(re.findall(r"```pycon\n(.*?)```", text, re.S))
-    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-    runner.run(doctest.DocTestParser().get_doctest(examples, {}, "api.md", None, 0))
-    assert runner.tries > 25 and runner.failures == 0
 
 
 def test_docstrings_become_fields_and_keep_their_text(wording):

@@ -7,7 +7,7 @@ import pandas as pd
 from ticketbook.notebook import markdown
 from ticketbook.numbers import ledger_rows
 from ticketlib.analysis import plots, stats
-from ticketlib.analysis.words import signed, title
+from ticketlib.analysis.words import signed, span, title
 from ticketlib.errors import TicketError
 from ticketlib.experiments import campaign
 from ticketlib.experiments.audit import DENSE, DIFFERS, EQUAL, folder, has_changed
@@ -48,11 +48,12 @@ class Audits:
     """What pages call `audits`: numbers of the audits, each with its assertion."""
 
     def repeated(self):
-        """How many runs were carried out again as they were, asserted to be equal to the last digit, all of them."""
+        """How many runs were carried out again on the same kind of machine, asserted to be equal to the last digit."""
         again = audit_frame().query("kind == 'again'")
-        if not (again.outcome == EQUAL).all():
-            raise TicketError(f"audits came out otherwise: {again[again.outcome != EQUAL].run.tolist()}; say so here.")
-        return str(again.run.nunique())
+        otherwise = again.run[again.outcome == DIFFERS].tolist()
+        if otherwise:
+            raise TicketError(f"audits came out otherwise: {otherwise}; the page has to say so.")
+        return str(again.run[again.outcome == EQUAL].nunique())
 
     def inherited(self):
         """How many rows were made from a trained net on record, asserted to be that very net, all of them."""
@@ -66,8 +67,8 @@ class Audits:
         """How far mean differences moved in another arithmetic, in points: "0.06 to 1.25", asserted to lie between."""
         far = shifts().change.abs()
         if not least <= far.min() <= far.max() <= most:
-            raise TicketError(f"differences moved by {far.min():.2f} to {far.max():.2f} points; this page says otherwise.")
-        return f"{far.min():.2f} to {far.max():.2f}"
+            raise TicketError(f"differences moved by {span(far)} points, and this page says {least} to {most}.")
+        return span(far)
 
 
 def audit_table():
@@ -122,10 +123,11 @@ def shifts():
 def dense_table():
     """Differences of a few tickets on record and made again in the dense engine, on each machine."""
     of = shifts()
-    interval = ["" if pd.isna(line.low) else f" ({signed(line.low)} to {signed(line.high)})" for line in of.itertuples()]
+    ends = ["" if pd.isna(low) else f" ({signed(low)} to {signed(high)})"
+            for low, high in zip(of.low, of.high, strict=True)]  # fmt: skip
     return markdown(pd.DataFrame({
         "made again on": of.machine, "difference, points": of.difference, "removed": of.sparsity, "seeds": of.n,
         "on record": of.before.map(signed), "again": of.after.map(signed),
-        "change, 95 % interval": [signed(value) + ends for value, ends in zip(of.change, interval, strict=True)],
+        "change, 95 % interval": [*map(str.__add__, of.change.map(signed), ends)],
         "change in each seed": of.each.map(", ".join),
     }))  # fmt: skip

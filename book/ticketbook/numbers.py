@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 
 from ticketlib import ratios
 from ticketlib.analysis import pairs, stats
+from ticketlib.analysis.layerwise import total_variation
 from ticketlib.analysis.words import decimal, signed, span
 from ticketlib.errors import TicketError
 from ticketlib.experiments import claims, grids
@@ -19,7 +20,7 @@ from ticketlib.experiments.config import DEFAULTS
 from ticketlib.experiments.ledger import Ledger, frame
 from ticketlib.experiments.places import book_ledger
 from ticketlib.experiments.profiles import PROFILES
-from ticketlib.ranking import asked_total
+from ticketlib.masks import asked_total
 from ticketlib.tickets import TICKETS
 
 OTHER = {"cifar100": {"dataset": "cifar100", "epochs": grids.other_recipe("laptop")["epochs"]}}
@@ -164,7 +165,7 @@ class Rows:
         for place, (profile, network) in MASKS.items():
             smart = ratios.keep_counts(grids.layers(profile, network), "smart", sparsity, family=network)
             for method in METHODS:
-                far = [moved(row["keep_counts"], smart) for row in masks_of(method, place, sparsity)]
+                far = [total_variation(row["keep_counts"], smart) for row in masks_of(method, place, sparsity)]
                 found += [100 * np.mean(far)] if far else []
         _hold("distance to the smart ratio", found, above < min(found) <= max(found) < below * 100, "as asked")
         return f"{span(found, 0)} %"
@@ -176,7 +177,7 @@ class Rows:
             clean, bad = ({row["config"]["seed"]: row for row in masks_of(method, place, sparsity, kind)}
                           for kind in ("none", "both"))  # fmt: skip
             both = sorted(set(clean) & set(bad))
-            found.append(100 * np.mean([moved(clean[s]["keep_counts"], bad[s]["keep_counts"]) for s in both]))
+            found.append(100 * np.mean([total_variation(clean[s]["keep_counts"], bad[s]["keep_counts"]) for s in both]))
         _hold(f"{method} on spoilt data", found, above < min(found) <= max(found) < below, f"{above} to {below} %")
         return f"{span(found, 0)} %"
 
@@ -185,12 +186,6 @@ def _hold(what, found, holds, said):
     """Raises: TicketError where an assertion of a page does not hold."""
     if not holds:
         raise TicketError(f"{what} is {found}, and a sentence of this page says {said}: write the sentence anew.")
-
-
-def moved(counts, others):
-    """Share of the kept weights that lie in other layers than another mask's: total variation of two counts, 0 to 1."""
-    a, b = (np.array([of[name] for name in counts], dtype=float) for of in (counts, others))
-    return float(np.abs(a / a.sum() - b / b.sum()).sum() / 2)
 
 
 def masks_of(ticket, place, sparsity, corruption="none"):

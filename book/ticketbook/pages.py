@@ -3,10 +3,9 @@
 import csv
 
 from ticketbook import board_1 as board
-from ticketbook import checks, faults, pilot, reading, repeats
+from ticketbook import checks, front, gpus, pilot, reading
 from ticketbook import verdicts_1 as verdicts
 from ticketbook.claims_1 import CLAIMS, CONFIDENCE
-from ticketbook.numbers import Rows
 from ticketlib.analysis import evidence
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import SETTINGS, points, title
@@ -15,36 +14,25 @@ from ticketlib.experiments.ledger import Ledger
 from ticketlib.experiments.places import ROOT, book_ledger
 from ticketlib.experiments.profiles import PROFILES
 
-REASONS = {  # why `laptop` differs from `paper` in a field of the recipe
-    "epochs": "a run takes minutes on a processor; the pilot shows what that changes",
-    "batch": "fewer, larger steps are faster on a processor",
-    "weight_decay": "our choice for short training; parts of a reproduction at full scale took as much",
-    "precision": "faster where the processor has it; dense networks only",
-    "engine": "skips the zeros; tested against the masked dense network",
-    "eval_every": "saves time; the last epoch counts in both",
-}
-
 
 def substitutions():
     """Names that pages may write as {{ name }}: dict from name to Markdown."""
-    ledger = Ledger(book_ledger("laptop"))
-    rows, beside = ledger.rows(), Ledger(book_ledger("paper")).rows()
+    rows = Ledger(book_ledger("laptop")).rows()
     return {
         "protocol_status": protocol_status(rows),
         "protocol_reason": protocol_reason(rows),
-        "plan_sentence": plan_sentence(rows),
         "verdict_rules": verdicts.rules(),
         "comparison_table": comparison_table(),
         "recipe_table": recipe_table(),
         "cost_table": cost_table(rows),
         "control_table": control_table(),
-        "protocol_versions": protocol_versions(),
         "trials_table": trials_table(),
-        "recipe_differences": recipe_differences(),
-        "rows": Rows(),
-        **reading.substitutions(rows, beside),
-        **faults.substitutions(),
-        **repeats.substitutions(ledger, rows),
+        "gpu_hours_table": prose.table(*gpus.hours_lines(profiles.NO_IMAGES)),
+        "gpu_days_table": prose.table(*gpus.wall_lines(profiles.NO_IMAGES)),
+        "gpu_pace": gpus.pace_sentence(),
+        "gpu_seeds": str(gpus.PAPER.seeds),
+        **reading.substitutions(rows),
+        **front.substitutions(),
     }
 
 
@@ -76,12 +64,6 @@ def plan_sentence(rows):
     return f"The pilot's largest spread is that of {asked[0]}. {asked[2].sentence}" if asked else ""
 
 
-def protocol_versions():
-    """The versions of the protocol with their dates, as a list."""
-    fixed = board.protocol()
-    lines = [f"- Version {version}, {date}: {what}" for version, date, what in fixed["versions"]] if fixed else []
-    return "\n".join(lines) or "No version is fixed yet."
-
 
 def trials_table():
     """What one-seed trials gave before the protocol was written, from the file that keeps them."""
@@ -112,24 +94,6 @@ def recipe_table():
     lines = [[said, *(_value(profile.training[what]) for profile in of)] for what, said in SETTINGS.items()]
     return prose.table(TITLES, [["networks", *map(_networks, of)], *lines])
 
-
-def recipe_differences():
-    """Every value in which the profiles differ, and why `laptop` is no `paper`, as a Markdown table."""
-    of = PROFILES.values()
-    lines = [["data", *(title(profile.dataset) for profile in of), "the same data; `smoke` needs no download"],
-             ["networks", *map(_networks, of), "what fits the time; the form is the same"],
-             ["seeds", *(profile.seeds for profile in of),
-              "planned from the pilot's spread; the paper's number is not known to us"]]  # fmt: skip
-    for what, said in SETTINGS.items():
-        values = [_value(profile.training[what]) for profile in of]
-        if len(set(values)) > 1:
-            lines.append([said, *values, REASONS.get(what, "it does not; `smoke` does, whose digits are small")])
-    scoring = [profiles.config(name, "snip", "0.9", 0, dataset=profiles.NO_IMAGES) for name in PROFILES]
-    said_of = {"default": "as published", "book": "as published", "authors": "as in the paper's code"}
-    for what, said in (("variant", "arithmetic of SNIP and GraSP"), ("scoring", "their scoring batch")):
-        why = "the authors' quirks are tried where the authors' scale is"
-        lines.append([said, *(said_of[getattr(config, what)] for config in scoring), why])
-    return prose.table([*TITLES, "why `laptop` differs from `paper`"], lines)
 
 
 def _value(value):

@@ -14,7 +14,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from ticketbook import faults
+from ticketbook import front
 from workshop import smoke_configs
 
 from ticketlib import data
@@ -165,12 +165,12 @@ def test_without_ray_one_sentence_says_how_to_get_it(monkeypatch):
 
 
 def test_every_dependency_is_pinned_and_states_its_licence():
-    pinned = faults.requirements()
+    pinned = front.requirements()
     text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     assert len(pinned) == len(lines) > 20
-    assert all(licence for _, _, licence in faults.licence_lines()[1])
-    assert list(faults.requirements("requirements-ray.txt")) == ["ray"]
+    assert all(front.licence(name) for name in pinned)
+    assert list(front.requirements("requirements-ray.txt")) == ["ray"]
 
 
 def imported(path):
@@ -184,7 +184,7 @@ def imported(path):
 def test_every_package_that_is_imported_is_pinned():
     packages, pinned = packages_distributions(), set()
     for path in ROOT.glob("requirements*.txt"):
-        pinned |= {name.lower() for name in faults.requirements(path.name)}
+        pinned |= {name.lower() for name in front.requirements(path.name)}
     folders = ("ticketlib", "book", "tests", "benchmarks")
     names = set().union(*(imported(path) for folder in folders for path in (ROOT / folder).rglob("*.py")))
     assert {packages[name][0].lower() for name in names & packages.keys()} <= pinned | {"ticketlib", "ticketbook"}
