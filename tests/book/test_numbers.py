@@ -3,7 +3,6 @@
 import re
 from types import SimpleNamespace
 
-import jinja2
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,10 +22,8 @@ rows = Rows()
 
 def rendered(path):
     """A page with every {{ rows.... }} replaced by its number, as the build does it."""
-    env = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    of_rows = re.compile(r"\{\{\s*((?:rows|audits)\..+?)\s*\}\}", re.S)
     text, objects = path.read_text(encoding="utf-8"), {"rows": rows, "audits": audits.Audits()}
-    return of_rows.sub(lambda found: env.from_string("{{" + found[1] + "}}").render(objects), text)
+    return re.sub(r"\{\{\s*((?:rows|audits)\..+?)\s*\}\}", lambda found: eval(found[1], objects), text, flags=re.S)
 
 
 def test_every_assertion_beside_a_number_holds_in_the_rows_of_today(root):
