@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ticketbook import checks, pilot
+from ticketbook import checks, pilot, stats_1
 from ticketbook import verdicts_1 as verdicts
 from ticketbook.pilot import CONTRASTS, FLAT, cells, flat_from, paired
-from ticketlib.analysis import evidence, stats
+from ticketlib.analysis import evidence
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import signed
@@ -117,7 +117,7 @@ def _largest(where, found):
     length = f" ({epochs} epochs)" if len({of for _, of in found}) > 1 else ""
     return (
         f"- {where}, the largest spread is that of {label}{length}. "
-        f"{stats.seeds_needed(sd, pilot.margin()).sentence}"
+        f"{stats_1.seeds_needed(sd, pilot.margin()).sentence}"
     )
 
 

@@ -124,7 +124,7 @@ def baseline_table():
     margin, n, lines = claims.protocol().margin, len(claims.protocol().seeds), []
     for name, (says, (a, b)) in BASELINES.items():
         spreads = [paired(f"{a}@{s}", f"{b}@{s}").points.std() for s in claims.EXPLORATORY.sparsities]
-        asked, widest = [stats.seeds_needed(sd, margin).asked for sd in spreads], max(spreads)
+        asked, widest = [stats.seeds_needed(sd, margin) for sd in spreads], max(spreads)
         lines.append({
             "train beside it": name, "if it does as well": says,
             "spread over seeds at 90 and 98 %, points": " and ".join(f"{sd:.2f}" for sd in spreads),

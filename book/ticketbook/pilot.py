@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from ticketbook import board_1 as board
-from ticketbook import checks
+from ticketbook import checks, stats_1
 from ticketbook.claims_1 import Comparison
 from ticketlib.analysis import evidence, stats
 from ticketlib.experiments import campaign, grids, profiles, session
@@ -181,7 +181,7 @@ def spreads(arms):
 
 
 def seeds_asked(rows, profile="laptop"):
-    """What the largest spread at the length that counts asks for: (label of its difference, points, stats.Plan).
+    """What the largest spread at the length that counts asks for: (label of its difference, points, stats_1.Plan).
 
     Arguments: rows, of a ledger; profile, a name of profiles.PROFILES. Returns: None where no difference has two seeds.
     """
@@ -190,7 +190,7 @@ def seeds_asked(rows, profile="laptop"):
     if not found:
         return None
     label = max(found, key=found.get)
-    return label, found[label], stats.seeds_needed(found[label], margin())
+    return label, found[label], stats_1.seeds_needed(found[label], margin())
 
 
 def margin():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import NamedTuple
 
+from ticketbook import stats_1
 from ticketbook.claims_1 import CONFIDENCE, Claim, Comparison
 from ticketlib.analysis import stats
 from ticketlib.analysis.words import signed
@@ -41,7 +42,7 @@ class Compared(NamedTuple):
     verdict: Verdict
     estimate: stats.Estimate  # unadjusted: 90 % interval, or 95 % for superiority
     adjusted: stats.Estimate  # at the level Holm read it: this one decides
-    holm: stats.Holm
+    holm: stats_1.Holm
     ready: bool  # nothing stands before the interval: the protocol's seeds are there and comparable
     collapsed: int  # runs in either arm
 
@@ -247,9 +248,9 @@ def judge(claim, differences, margin, n_required, flags=None):
     for kind, estimate, flag in zip(kinds, plain, flags, strict=True):
         _check(kind, estimate, margin, n_required, flag)
     ready = [_standing(estimate, n_required, flag) is None for estimate, flag in zip(plain, flags, strict=True)]
-    levels = stats.holm([stats.decisive_p(kind, values, margin) if is_ready else None
+    levels = stats_1.holm([stats_1.decisive_p(kind, values, margin) if is_ready else None
                          for kind, values, is_ready in zip(kinds, arrays, ready, strict=True)])
-    adjusted = [stats.t_interval(values, 1 - holm.level * (1 - CONFIDENCE[kind]) / stats.ALPHA)
+    adjusted = [stats.t_interval(values, 1 - holm.level * (1 - CONFIDENCE[kind]) / stats_1.ALPHA)
                 for kind, values, holm in zip(kinds, arrays, levels, strict=True)]
     verdicts = [verdict(kind, estimate, margin, n_required, flag)
                 for kind, estimate, flag in zip(kinds, adjusted, flags, strict=True)]

@@ -50,7 +50,7 @@ def test_seeds_are_planned_with_the_larger_spread_of_two_sparsities():
     table = lines(front.baseline_table())
     points = numbers.paired("snip+rearranged@0.98", "snip@0.98").points
     assert table[1][2].endswith(f" and {points.std():.2f}")
-    assert table[1][3].endswith(f" and {stats.seeds_needed(points.std(), 1.0).asked}")
+    assert table[1][3].endswith(f" and {stats.seeds_needed(points.std(), 1.0)}")
     widest = numbers.paired("smart@0.98", "lt@0.98").points.std()
     assert table[3][4] == f"{100 * stats.tost_power(8, widest, 1.0):.0f} %" and len(table) == 1 + len(front.BASELINES)
 

@@ -4,6 +4,7 @@ import functools
 from collections import Counter, defaultdict
 
 import numpy as np
+from ticketbook import stats_1
 from ticketbook import verdicts_1 as verdicts
 from ticketbook.claims_1 import CLAIMS
 
@@ -178,7 +179,7 @@ def compare(arms, a, b, sparsities, limit=None, bars=collapsed):
         key: {seed: accuracy(row) for seed, row in arms.get(key, {}).items() if limit is None or seed < limit}
         for key in keys
     }
-    seeds, table = stats.seed_table(values, keys)
+    seeds, table = stats_1.seed_table(values, keys)
     pairs = [(arms[f"{a}@{s}"][seed], arms[f"{b}@{s}"][seed]) for s in sparsities for seed in seeds]
     both = [row for pair in pairs for row in pair]
     nets = {row["name"]: row for arm, of in arms.items() if arm.startswith("dense") for row in of.values()}
@@ -190,7 +191,7 @@ def compare(arms, a, b, sparsities, limit=None, bars=collapsed):
         refused=tuple(sorted({what for pair in pairs for what in differing(*pair)} | set(varying(both)))),
     )
     half = len(sparsities)
-    return stats.paired_difference(table[:, :half], table[:, half:]) if len(seeds) else np.array([]), flags
+    return stats_1.paired_difference(table[:, :half], table[:, half:]) if len(seeds) else np.array([]), flags
 
 
 def uneven(arms, comparison, kind, margin, sparsities, limit=None):

@@ -40,7 +40,7 @@ def select(frame, profile, network="resnet", **changes):
     """
     wanted = fields(profile, network, but=LEFT_TO_PAIRS) | {"held_out": 0} | changes
     fits = [frame[what].map(lambda found, value=value: found == value) for what, value in wanted.items()]
-    chosen = frame[np.logical_and.reduce(fits)]
+    chosen = frame[np.logical_and.reduce(fits).astype(bool)]
     runs = pd.concat([chosen, _not_made(chosen)], ignore_index=True)
     for arm, seed in runs[runs.duplicated(["arm", "seed"])][["arm", "seed"]].to_numpy():
         raise TicketError(f"{arm}, seed {seed} has two rows here; a ledger holds one an arm and seed.")
@@ -48,13 +48,14 @@ def select(frame, profile, network="resnet", **changes):
 
 
 def planned(frame, plan, profile="laptop", network="resnet", **changes):
-    """The runs that a plan reads, of its length and seeds: as `select`. Arguments: plan, claims.Plan."""
-    return select(frame, profile, network, epochs=plan.epochs, **changes).query("seed in @plan.seeds")
+    """The runs that a plan reads, of its length, seeds and sparsities: as `select`. Arguments: plan, claims.Plan."""
+    runs = select(frame, profile, network, epochs=plan.epochs, **changes)
+    return runs[runs.seed.isin(plan.seeds) & runs.sparsity.isin(("0", *plan.sparsities))]
 
 
 def _not_made(runs):
     """Lines of the tickets of these arms that could not be made, as a net that they start from diverged."""
-    nets, made = runs[runs.diverged].set_index("name"), set(runs.name)
+    nets, made = runs[runs.diverged.astype(bool)].set_index("name"), set(runs.name)
     examples = runs.drop_duplicates("arm") if len(nets) else runs[:0]
     lines = []
     for line in examples.to_dict("records"):
@@ -114,7 +115,7 @@ def not_defined(profile, arm, network="resnet"):
     """Why an arm cannot be made on a network of a profile: its rule has no solution there; "" where it can."""
     names, _, sparsity = arm.partition("@")
     rule = TICKETS[names.partition("+")[0]].counts
-    if rule not in ratios.RULES:
+    if rule not in ratios.RULES or "min_per_layer" in names:
         return ""
     return ratios.why_not(grids.layers(profile, network), rule, sparsity, family=network)
 
@@ -178,7 +179,7 @@ def measurements(runs, arm):
     Returns: DataFrame, a line a check and seed, of columns seed, measures, wanted, failed (words), value (missing where
         nothing was measured) and sound. Runs that diverged are left out: they are judged as collapsed.
     """
-    of = runs[(runs.arm == arm) & ~runs.diverged]
+    of = runs[(runs.arm == arm) & ~runs.diverged.astype(bool)]
     if of.empty:
         return pd.DataFrame(columns=["seed", "measures", "wanted", "failed", "value", "sound"])
     ticket, check, kind = of.iloc[0][["ticket", "check", "corruption"]]

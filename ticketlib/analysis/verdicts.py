@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from ticketlib.analysis import pairs, stats
+from ticketlib.analysis.stats import ALPHA
 from ticketlib.errors import TicketError
 from ticketlib.experiments.claims import (
     BETTER,
@@ -17,7 +18,6 @@ from ticketlib.experiments.claims import (
     WORSE,
 )
 
-ALPHA = 0.05
 FEWEST = 6  # seeds below which no word is given, whatever a plan asks for
 NOT_RUN, NOT_DEFINED, NOT_TESTABLE = "not run", "not defined here", "not testable here"
 REFUSED, SEEDS_MISSING, COLLAPSED, OPEN = "refused", "seeds missing", "collapsed", "open"
@@ -56,7 +56,7 @@ def read(difference, margin, n, alpha=ALPHA):
     """
     points = difference.points.to_numpy(float)
     narrow, wide = (_interval(points, confidence) for confidence in (1 - 2 * alpha, 1 - alpha))
-    word = _unread(difference, points, max(n, FEWEST)) or _settled(narrow, wide, margin)
+    word = _unread(difference, points, max(n, FEWEST)) or settled(narrow, wide, margin)
     said = {
         SEEDS_MISSING: f"{len(points)} of {max(n, FEWEST)} seeds",
         COLLAPSED: f"collapsed {difference.collapsed} of {2 * len(points)} runs",
@@ -87,8 +87,11 @@ def _unread(difference, points, n):
     return next((word for word, applies in lines if applies), None)
 
 
-def _settled(narrow, wide, margin):
-    """The word of an interval: lines 7 to 11."""
+def settled(narrow, wide, margin):
+    """The word of an interval: lines 7 to 11 of the protocol.
+
+    Arguments: narrow, wide, the ends of the 1 - 2 alpha and the 1 - alpha interval, in points; margin, points.
+    """
     lines = (
         (SAME, -margin < narrow[0] and narrow[1] < margin),
         (FAR_BETTER, narrow[0] > margin),
@@ -188,7 +191,7 @@ def _line(claim, comparison, sparsity, plan, difference, reading, half):
 
 
 def slack(reading, demand, margin):
-    """By how much an interval clears what was demanded of it, in points: above 0 exactly where it is as claimed.
+    """How far an interval could be moved before it is no longer as claimed, in points: above 0 where it is, else not.
 
     The least of a claim's comparisons decides its word. None for what was not demanded, or not read.
     """
