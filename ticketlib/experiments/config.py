@@ -3,10 +3,13 @@
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 
+import numpy as np
 import torch
 
 from ticketlib import corrupt, data, pruners
@@ -187,6 +190,22 @@ def cost(config):
 def cost_alone(config):
     """What a run costs where nothing is shared: its own epochs, and those of every run it starts from."""
     return sum(map(cost, lineage(config)))
+
+
+def initial_share(config, images):
+    """The share of the initial weights that weight decay has not erased at the end of training, 0 to 1.
+
+    What is left of a weight if no gradient acts on it: SGD by weight decay alone, with momentum and drops of the rate.
+    Arguments: config, of a full run; images, how many make an epoch.
+    """
+    total = config.epochs * math.ceil(images / config.batch)
+    ends = [0, *(math.floor(Decimal(drop) * total) for drop in config.drops), total]
+    state = np.array([1.0, 0.0])  # weight, and its momentum buffer
+    for drop, (start, end) in enumerate(pairwise(ends)):
+        rate = config.lr * 0.1**drop
+        update = [[1 - rate * config.weight_decay, -rate * config.momentum], [config.weight_decay, config.momentum]]
+        state = np.linalg.matrix_power(np.array(update), end - start) @ state
+    return float(state[0])
 
 
 def streams(config):
