@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ticketlib.errors import TicketError, one_of
-from ticketlib.models import prunable
+from ticketlib.models import prunable, random_stream
 
 SAMPLE, MARGIN = 4096, 256  # the bracket holds about an eighth of the values; a miss costs one more pass
 
@@ -96,6 +96,8 @@ class Mask(Mapping):
         """Set the pruned weights of a model to zero, in place, after `check`."""
         self.check(model)
         for name, weight in prunable(model).items():
+            if weight.is_meta:
+                raise TicketError(f"{name} is on the meta device and has no values; allowed: weights that are drawn.")
             weight.masked_fill_(~self[name].to(weight.device), 0)  # unlike a product, clears NaN and never makes -0
 
 
@@ -128,7 +130,7 @@ def global_mask(scores, sparsity, *, linear="global", linear_names=(), min_per_l
     Ties are broken by index within a layer and by layer order across layers.
 
     Arguments:
-        scores: mapping from name to score tensor, bigger = keep, in forward order.
+        scores: mapping from name to score tensor or array, bigger = keep, in forward order.
         sparsity: fraction removed over all the scores, 0 <= sparsity < 1.
         linear: "global" (linear layers are layers like any other), "kept" (all of them is kept), or a keep_ratio,
             0 to 1, at which each of them is fixed; the threshold then runs over the other layers.
@@ -139,8 +141,10 @@ def global_mask(scores, sparsity, *, linear="global", linear_names=(), min_per_l
     Source: SNIP's, GraSP's and SynFlow's code for "global"; the paper's LT_prune.py for "kept" (but its strict
         threshold keeps one weight too few; here the count is exact).
     """
-    flat = {name: flatten(name, tensor) for name, tensor in scores.items()}
+    flat = flat_scores(scores)
     total = asked_total(sum(map(len, flat.values())), sparsity)
+    if total < sum(map(len, flat.values())):
+        _check_unequal(flat)
     fixed = fixed_linear(flat, linear, linear_names)
     kept = {name: top_k(flat[name], count) for name, count in fixed.items()}
     free = {name: values for name, values in flat.items() if name not in fixed}
@@ -158,12 +162,15 @@ def global_mask(scores, sparsity, *, linear="global", linear_names=(), min_per_l
 def from_counts(scores, counts):
     """Keep the best scores of each layer, as many as its keep count; ties by lowest index.
 
-    Arguments: scores, mapping from name to tensor, bigger = keep; counts, mapping from the same names to integers.
+    Arguments: scores, mapping from name to tensor or array, bigger = keep; counts, from the same names to integers.
     Returns: Mask.
     Raises: TicketError for bad scores, unequal names, or a count outside 0 to the layer's size.
     """
-    _check_counts(scores, counts)
-    kept = {name: _shaped(top_k(flatten(name, scores[name]), count), scores[name]) for name, count in counts.items()}
+    flat = flat_scores(scores)
+    _check_counts({name: len(values) for name, values in flat.items()}, counts)
+    if any(0 < count < len(flat[name]) for name, count in counts.items()):
+        _check_unequal(flat)
+    kept = {name: _shaped(top_k(flat[name], count), scores[name]) for name, count in counts.items()}
     return Mask({name: kept[name] for name in scores}, asked=sum(counts.values()))
 
 
@@ -173,12 +180,14 @@ def random_mask(shapes, counts, *, generator):
     Positions are drawn until enough different ones are found, which costs as many draws as weights are kept (or
     removed, if those are fewer) and is free of the ties of random scores.
 
-    Arguments: shapes, mapping from name to shape (or anything with a `.shape`); counts, integers; a CPU generator.
+    Arguments: shapes, mapping from name to shape (or anything with a `.shape`); counts, integers; generator, a CPU
+        torch.Generator or a seed.
     Returns: Mask.
     Raises: TicketError for unequal names or a count outside 0 to the layer's size.
     """
     shapes = {name: torch.Size(getattr(shape, "shape", shape)) for name, shape in shapes.items()}
-    _check_counts({name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, counts)
+    _check_counts({name: shape.numel() for name, shape in shapes.items()}, counts)
+    generator = random_stream(generator)
     kept = {name: random_bits(shape.numel(), counts[name], generator).view(shape) for name, shape in shapes.items()}
     return Mask(kept, asked=sum(counts.values()))
 
@@ -199,6 +208,7 @@ def shuffle_survivors(model, mask, generator):
     Source: the paper's "shuffle unmasked weights" check.
     """
     mask.check(model)
+    generator = random_stream(generator)
     for name, weight in prunable(model).items():
         kept = mask[name].to(weight.device)
         order = torch.randperm(mask.counts[name], generator=generator).to(weight.device)
@@ -215,7 +225,7 @@ def shuffle_all(model, generator, names):
     Raises: TicketError for a name that is not prunable, before anything is moved.
     Source: the EPFL reproduction (CS-433), which shuffles before it masks.
     """
-    weights, names = prunable(model), list(names)
+    weights, names, generator = prunable(model), list(names), random_stream(generator)
     for name in names:
         if name not in weights:
             raise TicketError(f"Weight {name!r} is not prunable; allowed: {', '.join(weights)}.")
@@ -270,8 +280,23 @@ def random_bits(size, count, generator):
     return bits if rare == count else ~bits
 
 
-def flatten(name, tensor):
-    """Scores of a layer as a float array (n,) on the CPU; TicketError names a layer with NaN or without scores."""
+def flat_scores(scores):
+    """Scores of each layer as a float array (n,) on the CPU.
+
+    Raises: TicketError naming a layer whose scores are no real numbers, hold NaN, or are not there.
+    """
+    return {name: _flatten(name, values) for name, values in scores.items()}
+
+
+def _flatten(name, scores):
+    try:
+        tensor = torch.as_tensor(scores)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = type(scores).__name__
+        raise TicketError(f"The scores of {name} are {kind}; allowed: a tensor or an array.") from error
+    if tensor.is_complex() or tensor.is_meta:
+        kind = "complex" if tensor.is_complex() else "on the meta device, without values"
+        raise TicketError(f"The scores of {name} are {kind}; allowed: real numbers.")
     dtype = torch.float32 if tensor.dtype in (torch.float32, torch.float16, torch.bfloat16) else torch.float64
     flat = tensor.detach().reshape(-1).to("cpu", dtype).numpy()
     if not flat.size:
@@ -369,12 +394,22 @@ def _check_alike(a, b):
         raise TicketError("A mask that keeps nothing has no overlap; it must keep at least one weight.")
 
 
-def _check_counts(tensors, counts):
-    if tensors.keys() != counts.keys():
-        names = ", ".join(sorted(tensors.keys() ^ counts.keys()))
+def _check_unequal(flat):
+    """Scores that are all the same choose nothing, and the first weights by index would stay: an error, not a mask."""
+    least, most = min(values.min() for values in flat.values()), max(values.max() for values in flat.values())
+    if least == most:
+        raise TicketError(
+            f"All scores are {most:g}, so they choose no weight; scores must differ. Scores by gradient are all zero "
+            "where the last layer's weights are, as some networks are drawn: draw them otherwise, or train a little."
+        )
+
+
+def _check_counts(sizes, counts):
+    if sizes.keys() != counts.keys():
+        names = ", ".join(sorted(sizes.keys() ^ counts.keys()))
         raise TicketError(f"Layers and keep counts differ in {names}; a keep count is needed for each layer, no more.")
     for name, count in counts.items():
-        size = tensors[name].numel()
+        size = sizes[name]
         if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 0 <= count <= size:
             raise TicketError(f"The keep count {count!r} of {name} is not allowed; allowed: integers 0 to {size}.")
 

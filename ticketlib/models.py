@@ -1,10 +1,14 @@
-"""Networks of the book: CIFAR ResNets and VGGs with batch norm, and what of them may be pruned."""
+"""Networks of the book: CIFAR ResNets and VGGs with batch norm. Of any network: what may be pruned, what it answers."""
 
 import re
+from collections.abc import Mapping
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrize
 
 from ticketlib.errors import TicketError, one_of
 
@@ -88,7 +92,7 @@ def build(name, num_classes, in_channels=3, *, generator=None, width=None, stem_
     Arguments:
         name: "resnet" and a depth 6n + 2 (resnet20, resnet32, ...), or a key of VGG_STAGES (vgg11, vgg16, vgg19, ...).
         num_classes, in_channels: positive integers.
-        generator: torch.Generator the weights are drawn from; None stands for one seeded 0.
+        generator: torch.Generator the weights are drawn from, or a seed; None stands for 0.
         width: ResNets: channels of the first stage (default 32, the paper's doubled width). VGGs: a multiplier of
             every layer's channels (default 1).
         stem_stride: ResNets only: stride of the first convolution (default 1).
@@ -132,11 +136,11 @@ def initialise(model, generator=None):
     Convolutions are normal with variance 2 / fan_out (ResNet) or 2 / fan_in (VGG), the classifier is normal with
     deviation 0.01, biases are zero.
 
-    Arguments: model, a ResNet or VGG of this module; generator, None for one seeded 0.
+    Arguments: model, a ResNet or VGG of this module; generator, as in `build`.
     Returns: the model.
     Source: the paper's code (models/).
     """
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = random_stream(0 if generator is None else generator)
     mode = "fan_out" if family(model) == "resnet" else "fan_in"
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -150,6 +154,94 @@ def initialise(model, generator=None):
     return model
 
 
+def random_stream(generator):
+    """Return a CPU torch.Generator: the one given, or one seeded by an integer; TicketError for anything else."""
+    if isinstance(generator, int) and not isinstance(generator, bool):
+        return torch.Generator().manual_seed(generator)
+    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+        raise TicketError(f"generator {generator!r} is not allowed; it must be a CPU torch.Generator, or a seed.")
+    return generator
+
+
+def family(model):
+    """The form of the smart ratio that fits a network: "resnet" or "vgg".
+
+    Raises: TicketError for a network that is not one of ours; name the family explicitly there.
+    """
+    if isinstance(unwrapped(model), ResNet | VGG):
+        return unwrapped(model).family
+    raise TicketError(
+        f"{type(model).__name__} has no smart-ratio family of its own; pass family='resnet' or family='vgg'."
+    )
+
+
+def logits(output):
+    """Take the logits out of what a network returns.
+
+    Arguments: output: a tensor; a tuple or list that begins with one; or what has them as `.logits` or ["logits"].
+    Returns: tensor, as it is.
+    Raises: TicketError for anything else.
+    """
+    found = output
+    if isinstance(output, Mapping) and "logits" in output:
+        found = output["logits"]
+    elif hasattr(output, "logits"):
+        found = output.logits
+    elif isinstance(output, tuple | list) and output:
+        found = output[0]
+    if not isinstance(found, torch.Tensor):
+        raise TicketError(
+            f"The network returns {type(output).__name__}; allowed: logits, a tuple or list that begins with them, or "
+            "an object with .logits."
+        )
+    return found
+
+
+@contextmanager
+def hooked(model, entered=None, left=None):
+    """Call a function before, another after the forward pass of each module.
+
+    Arguments: entered: (name, module, inputs); left: (name, module, inputs, output).
+    """
+    hooks = []
+    for name, module in model.named_modules():
+        if entered:
+            hooks.append(module.register_forward_pre_hook(partial(entered, name)))
+        if left:
+            hooks.append(module.register_forward_hook(partial(left, name)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def located(model):
+    """Note where a forward pass is: a list of the names of the modules entered and not left, the innermost last."""
+    inside = []
+
+    def entered(name, *_):
+        inside.append(name or "the network")
+
+    def left(*_):
+        inside.pop()
+
+    with hooked(model, entered, left):
+        yield inside
+
+
+def unwrapped(model):
+    """The network inside torch.compile, DataParallel and the like, whose names are its own."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif "_orig_mod" in getattr(model, "_modules", ()):
+            model = model._orig_mod
+        else:
+            return model
+
+
 def is_prunable(module):
     """Whether this module's weight may be pruned: every convolution and linear layer, nothing else."""
     return isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
@@ -158,22 +250,103 @@ def is_prunable(module):
 def prunable(model):
     """The prunable weights in forward order, a shortcut after its block's convolutions, the classifier last.
 
+    A wrapper (torch.compile, DataParallel) is looked through. A weight that several layers share is there once, by its
+    first name.
+
     Returns: dict from parameter name to Parameter.
-    Raises: TicketError if there is none.
+    Raises: TicketError if there is none; naming the layer whose weight is not drawn yet, is computed from other
+        parameters, or is shared with a layer that is not prunable.
     """
-    found = {f"{name}.weight".lstrip("."): m.weight for name, m in model.named_modules() if is_prunable(m)}
+    if not isinstance(model, nn.Module):
+        raise TicketError(f"The network is {type(model).__name__}; allowed: a torch.nn.Module.")
+    found, elsewhere = {}, {}
+    for name, module in unwrapped(model).named_modules():
+        for which, parameter in module._parameters.items():
+            if parameter is not None and not (is_prunable(module) and which == "weight"):
+                elsewhere[_place(parameter)] = f"{name}.{which}".lstrip(".")
+        if is_prunable(module):
+            found[f"{name}.weight".lstrip(".")] = _own_weight(name, module)
     if not found:
         raise TicketError(f"{type(model).__name__} has no convolution or linear layer, so nothing to prune.")
-    return found
+    once = {}
+    for name, weight in found.items():
+        if _place(weight) in elsewhere:
+            other = elsewhere[_place(weight)]
+            raise TicketError(f"{name} is the same tensor as {other}, which is not prunable; allowed: its own copy.")
+        once.setdefault(_place(weight), (name, weight))
+    return dict(once.values())
 
 
-def family(model):
-    """The form of the smart ratio that fits a network: "resnet" or "vgg".
+def _place(parameter):
+    """What two names of one tensor have in common: where its numbers lie, or itself while it has none."""
+    has_numbers = not isinstance(parameter, nn.UninitializedParameter) and not parameter.is_meta
+    return parameter.data_ptr() or id(parameter) if has_numbers else id(parameter)
 
-    Raises: TicketError for a network that is not one of ours; name the family explicitly there.
+
+def _own_weight(name, module):
+    """The weight of a prunable layer; TicketError where it is not a parameter that can be set."""
+    problem = _trouble(module)
+    if problem:
+        raise TicketError(f"The weight of {name or type(module).__name__} {problem}.")
+    return module.weight
+
+
+def _trouble(module):
+    """Why the weight of a prunable layer cannot be set, in words; "" where it can."""
+    weight = module._parameters.get("weight")
+    if isinstance(weight, nn.UninitializedParameter):
+        return "is not drawn yet; run the network on one batch first"
+    if weight is not None:
+        return ""
+    if getattr(module, "parametrizations", None):
+        return "is computed from others; call torch.nn.utils.parametrize.remove_parametrizations first"
+    if "weight_orig" in module._parameters:
+        return "is computed from weight_orig; call torch.nn.utils.prune.remove (or remove_spectral_norm) first"
+    return "is computed from others; call torch.nn.utils.remove_weight_norm, or what made it so, first"
+
+
+def report(model):
+    """List every parameter of a network: what of it can be pruned, what cannot, and why.
+
+    Returns: pandas.DataFrame, a line a parameter in forward order, indexed by its name: `layer` (the module's class),
+        `shape`, `size` (numbers in it), `share` (of all parameters, 0 to 1), `prunable`, `why` ("" where prunable). The
+        sum of `share` where `prunable` says how much of the network a sparsity speaks of. What takes no part in the
+        forward pass is not seen here; `pruners.score` says it.
     """
-    if isinstance(model, ResNet | VGG):
-        return model.family
-    raise TicketError(
-        f"{type(model).__name__} has no smart-ratio family of its own; pass family='resnet' or family='vgg'."
-    )
+    import pandas as pd  # slow to import, and seldom needed
+
+    lines, seen = [], {}
+    for path, module in unwrapped(model).named_modules():
+        for which, parameter in module._parameters.items():
+            name = f"{path}.{which}".lstrip(".")
+            if parameter is None:
+                continue
+            drawn = not isinstance(parameter, nn.UninitializedParameter)
+            first = seen.setdefault(_place(parameter), name)
+            why = _why_not(module, which) if first == name else f"the same tensor as {first}"
+            shape, size = (tuple(parameter.shape), parameter.numel()) if drawn else (None, 0)
+            lines.append((name, type(module).__name__, shape, size if first == name else 0, why == "", why))
+    table = pd.DataFrame(lines, columns=["name", "layer", "shape", "size", "prunable", "why"]).set_index("name")
+    table.insert(3, "share", table["size"] / max(table["size"].sum(), 1))
+    return table
+
+
+WHY_NOT = (  # classes of modules, why their parameters are not prunable here
+    (parametrize.ParametrizationList, "a weight is computed from it; remove the parametrization first"),
+    (nn.modules.conv._ConvTransposeNd, "a transposed convolution"),
+    (nn.MultiheadAttention, "attention keeps the matrices of its queries, keys and values in one"),
+    (nn.RNNBase | nn.RNNCellBase, "a recurrent layer"),
+    (nn.Embedding | nn.EmbeddingBag, "a table of rows, not a matrix that multiplies"),
+    (nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm | nn.RMSNorm, "the scale of a normalisation"),
+)
+
+
+def _why_not(module, which):
+    """Why a parameter is not prunable, in words; "" where it is."""
+    if is_prunable(module) and which == "weight":
+        return _trouble(module)
+    if "bias" in which:
+        return "a bias"
+    if is_prunable(module):
+        return f"its layer's weight {_trouble(module)}"
+    return next((why for kind, why in WHY_NOT if isinstance(module, kind)), "not of a convolution or linear layer")

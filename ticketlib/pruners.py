@@ -1,17 +1,19 @@
 """Pruners: how much each weight matters, as a score of which bigger means keep."""
 
 import math
-from contextlib import contextmanager
+import warnings
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ticketlib.errors import TicketError, one_of
 from ticketlib.masks import asked_total
-from ticketlib.models import prunable
+from ticketlib.models import located, logits, prunable, random_stream, unwrapped
 from ticketlib.synflow import Flow
 
 METHODS = {}  # name -> function (Task) -> dict of score tensors
@@ -35,17 +37,47 @@ class Task:
     redraw: bool  # a generator was passed for variant "authors"
     variant: str
 
+    def run(self, images, tensors):
+        """Run the model with other tensors in place of its own; TicketError names a layer that cannot take the images.
+
+        Arguments: images, (B, ...); tensors, dict from the name of each parameter and buffer to what stands for it.
+        Returns: the logits.
+        """
+        with located(self.model) as inside:
+            try:
+                return logits(functional_call(self.model, tensors, (images,)))
+            except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+                raise _cannot_run(inside, images, error) from error
+
     def outputs(self, images, weights=None):
         """Run the model with the copies in place of its own tensors: (B, ...) -> (B, num_classes)."""
-        return functional_call(self.model, self.others | (weights or self.weights), (images,))
+        found = self.run(images, self.others | (weights or self.weights))
+        if found.ndim != 2 or len(found) != len(images):
+            seen = tuple(found.shape)
+            raise TicketError(f"The network gives logits of shape {seen}; allowed: ({len(images)}, classes).")
+        return found
 
     def loss(self, part=slice(None), temperature=1):
         """Mean cross-entropy over a part of the batch, logits divided by the temperature."""
-        logits = self.outputs(self.images[part]) / temperature
+        outputs = self.outputs(self.images[part]) / temperature
         labels = self.labels[part]
-        if int(labels.max()) >= logits.shape[1]:
-            raise TicketError(f"label {int(labels.max())} is out of range; allowed: 0 to {logits.shape[1] - 1}.")
-        return F.cross_entropy(logits, labels)
+        if int(labels.max()) >= outputs.shape[1]:
+            raise TicketError(f"label {int(labels.max())} is out of range; allowed: 0 to {outputs.shape[1] - 1}.")
+        return F.cross_entropy(outputs, labels)
+
+
+def _cannot_run(inside, images, error):
+    """The TicketError for a forward pass that failed; `inside` names the layers entered, the innermost last."""
+    if isinstance(error, TicketError):
+        return error
+    where, shape = inside[-1] if inside else "the network", tuple(images.shape)
+    reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+    hint = "images of shape (B, C, H, W) as the network takes them"
+    if len(shape) == 4 and shape[-1] in (1, 3) and shape[1] not in (1, 3):
+        hint = "channels before rows and columns, as images.permute(0, 3, 1, 2)"
+    elif shape[0] == 1 and "more than 1 value per channel" in reason:
+        hint = "at least 2 images, as batch norm needs"
+    return TicketError(f"{where} cannot work on images of shape {shape} ({reason}); allowed: {hint}.")
 
 
 def pruner(name, *, needs_batch=False):
@@ -77,18 +109,21 @@ def score(
     mode (SynFlow: evaluation mode), dropout is off. Half-precision models are scored in float32.
 
     Arguments:
-        model: any module from images to logits.
+        model: any module from images to what `models.logits` reads; compiled or wrapped ones are looked through.
         method: a name of METHODS.
         images: normalised floats, (B, C, H, W), for methods that need data; SynFlow takes its input shape from them.
         labels: integers, (B,), from 0 to num_classes - 1.
         sparsity, rounds: SynFlow prunes to this sparsity in so many rounds.
-        generator: torch.Generator on the CPU for random scores; None for one seeded 0. See also `grasp`.
+        generator: torch.Generator on the CPU for random scores, or a seed; None for 0. See also `grasp`.
         variant: "default", or "authors" for the arithmetic of the paper's code (`snip`, `grasp`; others have one).
     Returns: dict from name to tensor of the weight's shape and device, float32 (float64 for a float64 model).
-    Raises: TicketError for an unknown method or variant, missing or bad data, or a score that is not finite.
+    Warns: naming weights that take no part in the forward pass; their scores are 0.
+    Raises: TicketError for an unknown method or variant, missing or bad data, a network that cannot work on them or
+        that the method is not defined for (naming the layer), or a score that is not finite.
     Source: each method's in its own docstring.
     """
-    function = METHODS[one_of("method", method, METHODS)]
+    function, model = METHODS[one_of("method", method, METHODS)], unwrapped(model)
+    _check_values(model)
     one_of("variant", variant, VARIANTS)
     if sparsity is not None:
         asked_total(1, sparsity)
@@ -96,10 +131,10 @@ def score(
         raise TicketError(f"rounds {rounds!r} is not allowed; it must be a positive integer.")
     if images is not None or method in NEEDS_BATCH:
         images, labels = _checked_batch(model, method, images, labels)
-    with torch.inference_mode(False), torch.enable_grad(), _mode(model, training=method in NEEDS_BATCH):
+    with torch.inference_mode(False), torch.enable_grad(), _mode(model, training=method in NEEDS_BATCH), _plainly():
         weights, others = _copies(model)
         redraw = variant == "authors" and generator is not None
-        generator = generator or torch.Generator().manual_seed(0)
+        generator = random_stream(0 if generator is None else generator)
         task = Task(model, weights, others, images, labels, sparsity, rounds, generator, redraw, variant)
         scores = function(task)
     return _checked_scores(method, scores, weights)
@@ -123,7 +158,7 @@ def snip(task):
 
     Variant "authors" divides by the sum, as the paper's pruner/SNIP.py does; the order is the same.
     """
-    grads = _grad(task.loss(), task.weights)
+    grads = _gradients(task.loss(), task.weights)
     scores = {name: grad.mul_(task.weights[name].detach()).abs_() for name, grad in grads.items()}
     return _normalised(scores) if task.variant == "authors" else scores
 
@@ -151,9 +186,14 @@ def grasp(task):
                 task.weights[name] = drawn.to(w).requires_grad_()
     # One graph serves g and H g: both halves' losses are summed before either is differentiated twice.
     loss = sum(task.loss(part, TEMPERATURE) for part in parts)
-    grads = _grad(loss, task.weights, create_graph=True)
-    products = _grad(list(grads.values()), task.weights, grad_outputs=[g.detach() for g in grads.values()])
-    scores = {name: hg.mul_(task.weights[name].detach()) for name, hg in products.items()}
+    grads = list(_gradients(loss, task.weights, create_graph=True).values())
+    try:
+        products = torch.autograd.grad(
+            grads, list(task.weights.values()), [g.detach() for g in grads], materialize_grads=True
+        )
+    except RuntimeError as error:
+        raise TicketError(f"grasp differentiates twice, and this network cannot be ({error}).") from error
+    scores = {name: hg.mul_(w.detach()) for (name, w), hg in zip(task.weights.items(), products, strict=True)}
     return _normalised(scores) if task.variant == "authors" else scores
 
 
@@ -192,9 +232,27 @@ def _mode(model, training):
             module.training = mode
 
 
+@contextmanager
+def _plainly():
+    """Run without autocast, compiled code, or kernels of attention that cannot be differentiated twice."""
+    kinds = ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",)
+    with ExitStack() as stack:
+        for context in (*(torch.autocast(kind, enabled=False) for kind in kinds), sdpa_kernel(SDPBackend.MATH)):
+            stack.enter_context(context)
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
+def _check_values(model):
+    for name, weight in prunable(model).items():
+        if weight.is_meta or not weight.is_floating_point():
+            kind = "on the meta device, so it has no values" if weight.is_meta else f"{weight.dtype}"
+            raise TicketError(f"{name} is {kind}; only weights that are real floating-point numbers can be scored.")
+
+
 def _copies(model):
     """Detach a model's tensors: prunable weights as leaves, and all others, with buffers copied (batch norm writes)."""
-    wide = lambda tensor: tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor  # noqa: E731
+    wide = lambda tensor: tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor  # noqa: E731
     names = prunable(model)
     parameters = {name: wide(p.detach()) for name, p in model.named_parameters()}
     weights = {name: parameters.pop(name).requires_grad_() for name in names}
@@ -231,10 +289,17 @@ def _checked_scores(method, scores, weights):
     return {name: scores[name].detach() for name in weights}
 
 
-def _grad(of, weights, **options):  # a weight that nothing depends on gets zeros
-    return dict(
-        zip(weights, torch.autograd.grad(of, list(weights.values()), materialize_grads=True, **options), strict=True)
-    )
+def _gradients(loss, weights, create_graph=False):
+    """The loss's gradient by each weight; zeros, with a warning, for those that take no part in the forward pass."""
+    grads = torch.autograd.grad(loss, list(weights.values()), allow_unused=True, create_graph=create_graph)
+    found = dict(zip(weights, grads, strict=True))
+    unused = [name for name, grad in found.items() if grad is None]
+    if unused:
+        share = sum(weights[name].numel() for name in unused) / sum(weight.numel() for weight in weights.values())
+        text = f"{', '.join(unused)} take no part in the forward pass: {share:.1%} of the weights, of score 0."
+        warnings.warn(text, stacklevel=5)
+        found |= {name: torch.zeros_like(weights[name], requires_grad=create_graph) for name in unused}
+    return found
 
 
 def _normalised(scores):  # in place, by the size of the sum, with the 1e-10 of the paper's code

@@ -4,14 +4,18 @@ import math
 
 import numpy as np
 import torch
-from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
 
 from ticketlib.errors import TicketError
 from ticketlib.masks import top_k
-from ticketlib.models import is_prunable
+from ticketlib.models import hooked, is_prunable
 
-SMALLEST = 1e-150  # input of the first, float64 pass: leaves room up to a flow of 1e450
+INPUTS = (1e-150, 1.0, 1e150)  # of the first, float64 pass: the smallest leaves room up to a flow of 1e450
+ORDINARY = (1.0, 1e8)  # inputs at which the flow must be as many times larger
 FLOAT32_SPAN = 60  # decades of flow that float32 holds once input and output gradient share them
+# On the positive numbers of this net they are the identity, or come to it as the numbers grow.
+RECTIFIERS = {"relu6", "hardtanh", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "gelu", "silu", "mish"}
+RECTIFIERS |= {"hardswish", "softplus", "hardshrink", "softshrink", "threshold"}
 
 
 class Flow:
@@ -26,11 +30,11 @@ class Flow:
     costs only as much as there is alive.
 
     Arguments: task, a pruners.Task in evaluation mode.
-    Raises: TicketError if R overflows all the same.
+    Raises: TicketError if R overflows all the same, is zero, or is not linear in the input: it names the layer.
     """
 
     def __init__(self, task):
-        self.model, self.like = task.model, task.weights
+        self.task, self.like = task, task.weights
         self.others = {name: _linear(name, tensor) for name, tensor in task.others.items()}
         self.input = _ones(task)
         self.log_flow = 0.0
@@ -67,16 +71,50 @@ class Flow:
         leaves = {name: leaf.requires_grad_() for name, leaf in leaves.items()}
         others = {name: t.to(self.dtype) if t.is_floating_point() else t for name, t in self.others.items()}
         images = self.input.to(self.dtype) * scale
-        return leaves, functional_call(self.model, others | leaves, (images,)).sum()
+        with _Rectified():
+            return leaves, self.task.run(images, others | leaves).sum()
 
     @torch.no_grad()
     def _measure(self):  # -> log R
-        flow = float(self._run(SMALLEST)[1])
+        flows = ((scale, float(self._run(scale)[1])) for scale in INPUTS)
+        scale, flow = next((pair for pair in flows if pair[1]), (1.0, 0.0))
+        ratio = flow / scale
+        if not flow:
+            raise TicketError("synflow scores nothing: no flow arrives, as all weights or scales of a layer are zero.")
         if not math.isfinite(flow):
-            raise TicketError(
-                f"synflow overflows: the flow is {flow} for an input of {SMALLEST}; weights are too large."
-            )
-        return math.log(flow / SMALLEST) if flow else 0.0
+            raise TicketError(f"synflow overflows: the flow is {flow} for an input of {scale}; weights are too large.")
+        if breaker := self._breaker(ratio):
+            raise TicketError(f"synflow is not defined for {breaker}: twice its input does not give twice its output.")
+        return math.log(ratio) if 0 < ratio < math.inf else math.log(flow) - math.log(scale)
+
+    def _breaker(self, flow):
+        """Name the first layer of which twice the input does not give twice the output; "" if the net is linear.
+
+        Arguments: flow, that of an input of ones as the first pass found it. A flow that no float holds says nothing.
+        """
+        linear = lambda one, scale: not math.isfinite(one) or math.isclose(one, flow * scale, rel_tol=1e-6)  # noqa: E731
+        if all(linear(float(self._run(scale)[1]), scale) for scale in ORDINARY):
+            return ""
+        for scale in ORDINARY:
+            once, twice = (self._sums(factor * scale) for factor in (1, 2))
+            for name, ends in once.items():
+                came, went = (math.isclose(2 * a, b, rel_tol=1e-9) for a, b in zip(ends, twice[name], strict=True))
+                if came and not went:
+                    return name
+        return "this network"
+
+    def _sums(self, scale):
+        """Sums of what comes into each module and goes out, on a scaled input: dict from name, in order of leaving."""
+        sums = {}
+        total = lambda value: float(value.double().sum()) if isinstance(value, torch.Tensor) else 0.0  # noqa: E731
+
+        def note(name, module, given, output):
+            called = f"{name} ({type(module).__name__})".lstrip()
+            sums.setdefault(called, (total(given[0]) if given else 0.0, total(output)))
+
+        with hooked(self.task.model, left=note):
+            self._run(scale)
+        return sums
 
     def _tensor(self, array):
         return torch.from_numpy(array).to(self.input.device)
@@ -95,8 +133,18 @@ class Flow:
         return scores
 
 
+class _Rectified(TorchFunctionMode):
+    """Run with the identity in place of what comes close to it on positive numbers, as the method's net is linear."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__name__", "").removesuffix("_") in RECTIFIERS:
+            return args[0] if args else kwargs["input"]
+        return func(*args, **(kwargs or {}))
+
+
 def _linear(name, tensor):  # what is left of a parameter or buffer: sizes, without shifts
-    shift = name.rpartition(".")[2] in ("bias", "running_mean")
+    own = name.rpartition(".")[2]
+    shift = "bias" in own or own == "running_mean"
     return torch.zeros_like(tensor) if shift else tensor.detach().abs()
 
 

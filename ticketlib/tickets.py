@@ -62,21 +62,21 @@ def previous_round(sparsity):
     return f"{(1 - density).normalize():f}" if density < 1 else "0"
 
 
-def find_mask(ticket, model, sparsity, streams, *, previous=None, **given):
+def find_mask(ticket, model, sparsity, streams, *, linear="own", min_per_layer=0, family=None, previous=None, **given):
     """Find a ticket's mask, before any check is applied to it.
 
     Arguments:
         ticket: a name of TICKETS. model: a network holding its initial weights.
         sparsity: fraction of the prunable weights removed, [0, 1), decimal text or float.
         streams: function from a stream's name to a torch.Generator.
-        previous: the mask of the round before (iterative tickets).
-        given: trained, batch, variant and redraw as `find_scores` takes them, linear and min_per_layer as `mask_of`.
+        linear, min_per_layer, family, previous: as `mask_of` takes them.
+        given: trained, batch, variant and redraw, as `find_scores` takes them.
     Returns: a Mask that keeps exactly the asked total.
     Raises: TicketError for an unknown ticket, or where trained weights or a batch are missing.
     """
-    options = {what: given.pop(what) for what in ("linear", "min_per_layer")}
     scores = find_scores(ticket, model, sparsity, streams, **given)
-    return mask_of(ticket, scores, model, sparsity, streams, previous=previous, **options)
+    options = dict(linear=linear, min_per_layer=min_per_layer, family=family, previous=previous)
+    return mask_of(ticket, scores, model, sparsity, streams, **options)
 
 
 def find_scores(ticket, model, sparsity, streams, *, trained=None, batch=None, variant="default", redraw=False):
@@ -91,6 +91,10 @@ def find_scores(ticket, model, sparsity, streams, *, trained=None, batch=None, v
     if recipe.needs_trained:
         if trained is None:
             raise TicketError(f"{ticket} scores trained weights, and none were given; train a dense network first.")
+        for name, weight in prunable(model).items():
+            seen, wanted = tuple(trained[name].shape) if name in trained else "none", tuple(weight.shape)
+            if seen != wanted:
+                raise TicketError(f"The trained weights of {name} have shape {seen}; the weight has {wanted}.")
         return {name: trained[name].abs() for name in prunable(model)}
     if ticket == "dense" or (recipe.score == "random" and recipe.counts != "global"):
         return None
@@ -99,22 +103,24 @@ def find_scores(ticket, model, sparsity, streams, *, trained=None, batch=None, v
     return pruners.score(model, recipe.score, images, labels, sparsity=sparsity, generator=generator, variant=variant)
 
 
-def mask_of(ticket, scores, model, sparsity, streams, *, linear="own", min_per_layer=0, previous=None):
+def mask_of(ticket, scores, model, sparsity, streams, *, linear="own", min_per_layer=0, family=None, previous=None):
     """Keep counts and mask of a ticket from its scores.
 
     Arguments: as `find_mask`; linear, what a global threshold does with the classifier: "own", "kept", "global" or a
-        keep_ratio in decimal text; min_per_layer, the guard of ratios.keep_counts and masks.global_mask.
+        keep_ratio in decimal text; min_per_layer, the guard of ratios.keep_counts and masks.global_mask; family, as
+        ratios.keep_counts; previous, the mask of the round before (iterative tickets).
     """
     recipe = TICKETS[ticket]
     if ticket == "dense":
         return masks.Mask.dense(model)
     if previous is not None:
+        previous.check(model)
         scores = {name: s.masked_fill(~previous[name], -1.0) for name, s in scores.items()}  # pruned stays pruned
     if recipe.counts == "global":
         names = [layer.name for layer in ratios.layers(model) if layer.linear]
         linear = _linear(recipe, linear)
         return masks.global_mask(scores, sparsity, linear=linear, linear_names=names, min_per_layer=min_per_layer)
-    counts = ratios.keep_counts(model, recipe.counts, sparsity, min_per_layer=min_per_layer)
+    counts = ratios.keep_counts(model, recipe.counts, sparsity, family=family, min_per_layer=min_per_layer)
     if scores is None:
         return masks.random_mask(prunable(model), counts, generator=streams("mask"))
     return masks.from_counts(scores, counts)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from ticketlib.models import prunable
+from ticketlib.models import logits, prunable
 from ticketlib.tickets import REWIND_TO
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
@@ -120,10 +120,11 @@ class DenseNet:
 
     def _pass(self, images, labels):
         with self.autocast:
-            loss = F.cross_entropy(self.model(images), labels)
+            loss = F.cross_entropy(logits(self.model(images)), labels)
         loss.backward()
         if self.masked:
-            torch._foreach_mul_([w.grad for w in self.weights], self.keep)
+            found = [(w.grad, keep) for w, keep in zip(self.weights, self.keep, strict=True) if w.grad is not None]
+            torch._foreach_mul_(*map(list, zip(*found, strict=True)))
         return loss.detach()
 
     def update(self, lr, momentum, weight_decay):
@@ -140,7 +141,8 @@ class DenseNet:
         """Logits (N, classes) in evaluation mode."""
         self.model.eval()
         with torch.no_grad(), self.autocast:
-            return self.model(images.to(self.device, memory_format=torch.channels_last)).float().cpu()
+            output = self.model(images.to(self.device, memory_format=torch.channels_last))
+            return logits(output).float().cpu()
 
     def write_back(self, model):
         """Leave the trained values in `model` (here: move it back to the CPU)."""
@@ -307,6 +309,6 @@ def correct(net, dataset, batch=500):
     for start in range(0, len(dataset.test.labels), batch):
         images = torch.tensor(dataset.test.images[start : start + batch])
         labels = np.asarray(dataset.test.labels[start : start + batch])
-        logits = net.evaluate(plain(images, dataset).tensor())
-        hits.append(logits.argmax(1).numpy() == labels)
+        guesses = net.evaluate(plain(images, dataset).tensor()).argmax(1).numpy()
+        hits.append(guesses == labels)
     return np.concatenate(hits)

@@ -165,13 +165,14 @@ class TestGlobalMask:
         assert mask["a"].tolist() == [[True, False], [True, False]] and mask["b"].tolist() == [False, True]
 
     def test_ties_by_index_then_by_layer(self):
-        mask = masks.global_mask({"a": torch.ones(3), "b": torch.ones(3)}, 1 / 3)
+        mask = masks.global_mask({"a": torch.ones(3), "b": torch.tensor([1.0, 1.0, 0.0])}, 1 / 3)
         assert mask["a"].tolist() == [True] * 3 and mask["b"].tolist() == [True, False, False]
 
     @unhurried
     @given(st.lists(st.lists(st.integers(-2, 2), min_size=1, max_size=12), min_size=1, max_size=5), st.integers(0, 99))
     def test_is_the_stable_sort_of_all(self, layers, percent):
-        scores = {str(i): torch.tensor(values, dtype=torch.float32) for i, values in enumerate(layers)}
+        scores = {str(i): torch.tensor(values, dtype=torch.float32) for i, values in enumerate([*layers, [3]])}
+        layers = [*layers, [3]]  # not all the same
         mask = masks.global_mask(scores, percent / 100)
         flat = np.concatenate([np.array(values, float) for values in layers])
         wanted = oracle(flat, round(Fraction(100 - percent, 100) * len(flat)))

@@ -53,7 +53,7 @@ class TestEveryMethod:
             raise RuntimeError("interrupted")
 
         monkeypatch.setattr(net.fc, "forward", fail)
-        with pytest.raises(RuntimeError, match="interrupted"):
+        with pytest.raises(TicketError, match="interrupted"):
             pruners.score(net, method, *batch(), sparsity=0.5)
         assert_same(before, state(net))
 
