@@ -8,12 +8,22 @@ import numpy as np
 from ticketlib import ratios
 from ticketlib.data import Dataset, Split
 from ticketlib.experiments import grids
-from ticketlib.experiments.config import parent
+from ticketlib.experiments.config import Config, parent
 from ticketlib.experiments.ledger import Row
 from ticketlib.experiments.profiles import Images
 
 NOTHING = Split(np.zeros((0, 3, 32, 32), np.uint8), np.zeros(0, np.int64))
 CIFAR = Dataset("cifar10", tuple("abcdefghij"), NOTHING, NOTHING, (0.5,) * 3, (0.2,) * 3, "0" * 16, "synthetic")
+
+
+def make(ticket="snip", sparsity="0.9", seed=0, **changes):
+    """A configuration on the digits, as small as they come."""
+    values = dict(
+        recipe=1, dataset="digits", fingerprint="0" * 16, network="resnet8", width=8, stem_stride=1, epochs=2, batch=64,
+        lr=0.1, momentum=0.9, weight_decay=5e-4, drops=("0.5", "0.75"), padding=1, flip=False, eval_every=1,
+        precision="float32", engine="dense",
+    )  # fmt: skip
+    return Config(**{**values, "ticket": ticket, "sparsity": sparsity, "seed": seed, **changes})
 
 
 def row(key, seed, accuracy, profile="laptop", *, control=None, changes=None, **facts):

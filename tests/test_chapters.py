@@ -1,21 +1,19 @@
-"""What chapters share: rows read or made, the pilot's numbers and words, keep counts side by side."""
+"""What chapters show: the pilot's numbers and words, keep counts side by side."""
 
 import itertools
 
 import numpy as np
 import pytest
 import torch
-from synthetic import CIFAR, arms, row, row_of
+from synthetic import CIFAR, row
 from ticketbook import budget, pilot, shares
 from ticketbook.notebook import accuracy_table
 
 from ticketlib import data, masks, models, ratios
 from ticketlib.analysis import plots
-from ticketlib.errors import TicketError
-from ticketlib.experiments import grids, machine, profiles, session
+from ticketlib.experiments import grids, profiles, session
 from ticketlib.experiments import probe as probes
-from ticketlib.experiments.config import parent
-from ticketlib.experiments.ledger import Ledger, Row
+from ticketlib.experiments.ledger import Ledger
 
 LAYERS = [ratios.Layer(name, (3, 4), 12, name == "classifier") for name in ("first", "second", "classifier")]
 
@@ -30,118 +28,6 @@ def fill(folder, rows):
     for one in rows:
         Ledger(folder).add(one)
     return folder
-
-
-# rows read and made
-
-
-def test_stored_rows_are_read_by_arm_and_seed(tmp_path):
-    fill(tmp_path, arms({"smart": 80.0}, seeds=range(3)))
-    found = session.ticket_rows(notebook(tmp_path), ("smart@0.9", "uniform@0.9"))
-    assert {arm: sorted(rows) for arm, rows in found.items()} == {"smart@0.9": [0, 1, 2], "uniform@0.9": []}
-    assert sorted(session.ticket_rows(notebook(tmp_path, seeds=2), ("smart@0.9",))["smart@0.9"]) == [0, 1]
-
-
-def fake_execute(config, dataset, *, device, progress):
-    """A row that a run might have left, in no time."""
-    made = row("smart@0.9", 0, 90.0)
-    return Row(made | {"name": config.name, "config": config.as_dict(), "arm": config.arm, "device": device})
-
-
-def test_missing_rows_are_made_once_and_resumed(tmp_path, monkeypatch, capsys):
-    made = []
-    monkeypatch.setattr(session, "execute", lambda c, **given: made.append(c.arm) or fake_execute(c, **given))
-    monkeypatch.setattr(session, "_speed", lambda *_: 1000.0)
-    live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
-    assert sorted(session.ticket_rows(live, ("dense@0", "smart@0.9"))["smart@0.9"]) == [0]
-    assert made == ["dense@0", "smart@0.9"]
-    session.ticket_rows(notebook(tmp_path, profile="smoke", source="run", seeds=2), ("dense@0", "smart@0.9"))
-    assert made[2:] == ["dense@0", "smart@0.9"] and len(Ledger(tmp_path).names()) == 4
-
-
-def test_what_cannot_be_made_is_said_and_the_rest_is_made(tmp_path, monkeypatch, capsys):
-    def execute(config, **given):
-        if config.ticket == "smart":
-            raise TicketError("no such ticket here.")
-        return fake_execute(config, **given)
-
-    shown = []
-    monkeypatch.setattr(session, "execute", execute)
-    monkeypatch.setattr(session, "_speed", lambda *_: 1000.0)
-    monkeypatch.setattr(session, "display", lambda text: shown.append(text.data))
-    live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
-    assert sorted(session.ticket_rows(live, ("smart@0.9", "uniform@0.9"))["uniform@0.9"]) == [0]
-    assert "- smart@0.9, seed 0: no such ticket here." in shown[0]
-
-
-def test_a_dense_net_that_diverges_is_trained_once(tmp_path, monkeypatch, capsys):
-    made, shown = [], []
-
-    def execute(config, **given):
-        made.append(config.arm)
-        return Row(fake_execute(config, **given) | {"diverged": True})
-
-    monkeypatch.setattr(session, "execute", execute)
-    monkeypatch.setattr(session, "_speed", lambda *_: 1000.0)
-    monkeypatch.setattr(session, "display", lambda text: shown.append(text.data))
-    live = notebook(tmp_path, profile="smoke", source="run", seeds=1)
-    session.ticket_rows(live, ("dense@0", "lt@0.9", "lrr@0.9"))
-    assert made == ["dense@0"] and "- lt@0.9, seed 0: " in shown[0] and "- lrr@0.9, seed 0: " in shown[0]
-
-
-def test_a_net_that_was_made_again_and_differs_is_said(tmp_path, monkeypatch, capsys):
-    def execute(config, **given):
-        facts = {"checkpoint": "a" * 64} if config.ticket == "dense" else {"parent_checkpoint": "b" * 64}
-        before = {} if config.ticket == "dense" else {"parent": parent(config).name}
-        return Row(fake_execute(config, **given) | facts | before)
-
-    shown = []
-    monkeypatch.setattr(session, "execute", execute)
-    monkeypatch.setattr(session, "_speed", lambda *_: 1000.0)
-    monkeypatch.setattr(session, "display", lambda text: shown.append(text.data))
-    session.ticket_rows(notebook(tmp_path, profile="smoke", source="run", seeds=1), ("dense@0", "lt@0.9"))
-    assert shown[0].startswith("Made, with a warning:") and "lt@0.9, seed 0: the trained net of " in shown[0]
-
-
-def test_rows_of_other_images_are_not_read_beside_a_run_of_ones_own(tmp_path, monkeypatch):
-    own = data.load("digits")
-    fill(tmp_path, [row("smart@0.9", 0, 80.0), row("smart@0.9", 0, 90.0, changes={"fingerprint": own.fingerprint})])
-    live = notebook(tmp_path, profile="smoke", source="run")
-    assert [one["accuracy"] for one in session.rows_of(live)] == [90.0]
-    assert len(session.rows_of(notebook(tmp_path))) == 2
-    for fingerprint in ("f" * 16, own.fingerprint):
-        for seed, changes in ((0, {}), (1000, dict(recipe=0, held_out=200))):
-            config = grids.arm("smoke", "smart@0.9", seed, profiles.Images("digits", fingerprint), **changes)
-            fill(tmp_path, [row_of(config, 80.0)])
-    monkeypatch.setattr(session, "make_runs", lambda *_: None)
-    found = pilot.pilot_rows(live)["smart"]
-    assert [one.config.fingerprint for of in found.values() for one in of.values()] == [own.fingerprint]
-    assert list(pilot.doubled(live)["smart"]) == [6]  # of two rows of one place it would have to choose
-
-
-def test_the_time_is_told_from_rows_and_where_there_is_none_from_a_few_steps(tmp_path):
-    dataset, live = data.load("digits"), notebook(tmp_path, profile="smoke", source="run")
-    to_do = [profiles.config("smoke", "uniform", "0.9", seed, dataset=dataset) for seed in range(2)]
-    measured = session._estimate(live, to_do, dataset, "cpu")
-    assert measured > 0  # how long it is depends on what else the machine does
-    elsewhere = row("smart@0.9", 8, 90.0, "smoke", images_per_second=1e-3)  # on another device: it tells nothing here
-    speed = row("smart@0.9", 7, 90.0, "smoke", images_per_second=1437.0, device=machine.facts("cpu")["device"])
-    fill(tmp_path, [speed, elsewhere])
-    assert session._estimate(live, to_do, dataset, "cpu") == pytest.approx(2 * 6 * 1437 / 1437)
-
-
-def test_a_device_without_an_engine_is_refused_before_any_training(tmp_path):
-    sparse = [profiles.config("laptop", "smart", "0.9", 0, dataset=CIFAR)]
-    with pytest.raises(TicketError, match="'cuda' is not allowed with profile 'laptop'.*auto, cpu"):
-        session.make_runs(notebook(tmp_path, device="cuda"), sparse, CIFAR)
-    assert session.device_of(notebook(tmp_path), sparse) == "cpu"
-
-
-def test_threads_are_put_back():
-    before = torch.get_num_threads()
-    with session.one_thread():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
 
 
 def test_accuracies_show_every_seed_and_what_is_missing():

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import pearsonr
-from synthetic import CIFAR, row
-from test_runs import make
+from synthetic import CIFAR, make, row
 from ticketbook import learning
 from ticketbook.learning import BF16, FLOAT32, SPARSE
 

@@ -26,8 +26,3 @@ def test_a_file_without_the_markers_is_an_error_and_stays(tmp_path, text):
 
 def test_a_cell_cannot_end_its_column():
     assert prose.table(["a", "b"], [["x|y", 1]]) == "| a | b |\n| --- | --- |\n| x/y | 1 |"
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (99, "99 s"), (120, "2 min"), (7200, "2.0 h")])
-def test_durations_in_words(seconds, said):
-    assert prose.duration(seconds) == said

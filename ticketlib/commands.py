@@ -81,7 +81,7 @@ def run(options):
     stop = journal.Stop(journal.stop_time(options.until, options.hours))
     _refuse_dirty(options)
     dataset, ledger, configs = _grid(options)
-    journal.folder(ledger)  # refused now if it cannot be written to
+    journal.check_writable(ledger)
     ledger.sweep()
     ledger.rows()  # an unsound one is named now, not when the book is built
     if options.grid in grids.ONE_KIND_A_SEED:
@@ -184,19 +184,14 @@ def probe(options):
     if options.seeds < 1:
         raise TicketError(f"seeds {options.seeds} is not allowed; it must be at least 1.")
     dataset, ledger, configs = _grid(options)
-    prober, began = probes.Prober(dataset), time.time()
+    prober = probes.Prober(dataset)
     found = grids.PROBES[one_of("kind of probes", options.masks, grids.PROBES)](options.profile, dataset, options.seeds)
     trained = [c for c in configs if TICKETS[c.ticket].needs_trained and c.check == "none"]
     trained += [replace(c, sparsity=s) for c in trained if c.arm in ("lt@0.9", "lt+both@0.9") for s in grids.PROBED]
     to_do = {probes.name(c): c for c in found + [c for c in trained if prober.ready(c)] if probes.name(c) not in ledger}
     to_do = list(to_do.values())
     print(f"{len(to_do)} probes to make; rows go to {ledger.folder}", flush=True)
-    for done, config in enumerate(to_do, 1):
-        row = prober.measure(config)
-        ledger.add(row)
-        left = (time.time() - began) / done * (len(to_do) - done)
-        where = f"{config.network}, seed {config.seed}"
-        print(f"[{done}/{len(to_do)}] {config.arm} ({where}): {row['seconds']:.0f} s; about {left / 60:.0f} min left")
+    return 1 if probes.measure_all(prober, to_do, ledger, print) else 0
 
 
 def audit(options):

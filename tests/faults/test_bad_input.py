@@ -18,8 +18,7 @@ from ticketlib import __main__ as command_line
 from ticketlib.analysis import evidence
 from ticketlib.errors import TicketError
 from ticketlib.experiments import campaign, grids, places, session
-from ticketlib.experiments import config as runs
-from ticketlib.experiments.config import Config
+from ticketlib.experiments.config import Config, cost, parent
 from ticketlib.experiments.ledger import read_row
 
 FEW, MANY = 30, 1000
@@ -92,8 +91,8 @@ def configuration(changes, sparsity, dropped):
     except TicketError as error:
         return one_sentence(error)
     assert Config.from_dict(json.loads(json.dumps(config.as_dict()))) == config
-    before = runs.parent(config)
-    assert config.arm and campaign.cost(config) > 0 and (before is None or before.name != config.name)
+    before = parent(config)
+    assert config.arm and cost(config) > 0 and (before is None or before.name != config.name)
 
 
 FIELDS = st.sampled_from([field.name for field in dataclasses.fields(Config)])

@@ -21,8 +21,8 @@ from ticketlib import __main__ as command_line
 from ticketlib import data
 from ticketlib.errors import TicketError
 from ticketlib.experiments import checkpoints, grids, journal, workers
-from ticketlib.experiments import run as experiment
 from ticketlib.experiments.ledger import Ledger
+from ticketlib.experiments.run import Work
 from ticketlib.masks import Mask
 
 NET, MASK = torch.nn.Linear(40, 40), Mask({"weight": torch.ones(40, 40).bool()})
@@ -108,14 +108,14 @@ def test_a_ledger_that_cannot_be_written_to(tmp_path):
     ledger.folder.chmod(0o555)
     before = bytes_of(ledger)
     try:
-        said = _without_rights(lambda: ledger.rows() and journal.folder(ledger))  # read it may be
+        said = _without_rights(lambda: ledger.rows() and journal.check_writable(ledger))  # read it may be
     finally:
         ledger.folder.chmod(0o755)
     assert bytes_of(ledger) == before and len(list(ledger.folder.iterdir())) == 1
     assert said.startswith(f"ledger '{ledger.folder}' cannot be written to")
     (tmp_path / "file").write_text("")
     with pytest.raises(TicketError, match="cannot be written to"):
-        journal.folder(Ledger(tmp_path / "file"))
+        journal.check_writable(Ledger(tmp_path / "file"))
     place.cleanup()
 
 
@@ -182,7 +182,7 @@ def test_a_damaged_checkpoint_is_absent(tmp_path, tried):
 def test_a_damaged_parent_is_made_again_and_that_is_said(tmp_path, cache, capsys, monkeypatch):
     digits = data.load("digits")
     dense, child, _ = smoke_configs(digits)[: len(ARMS)]
-    ledger, work = Ledger(tmp_path / "rows"), experiment.Work("digits", None, "cpu")
+    ledger, work = Ledger(tmp_path / "rows"), Work("digits", None, "cpu")
     conduct(ledger, work, [dense])
     path = cache / "checkpoints" / f"{dense.name}.safetensors"
     path.write_bytes(path.read_bytes()[:-1])

@@ -48,11 +48,17 @@ def configs_of(kind):
     return toy_configs() if kind == "toy" else workshop.smoke_configs(data.load("digits"))
 
 
+def children_of(pid):
+    """Process ids of a process's children, by Linux' own list."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    with contextlib.suppress(OSError):
+        return [int(child) for child in path.read_text().split()]
+    return []
+
+
 def workers_of(process):
-    """Process ids of a campaign's children, by Linux' own list; the semaphore keeper among them is nobody's worker."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    found = [int(pid) for pid in children.read_text().split()] if children.exists() else []
-    return [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    """Process ids of what carries out a campaign's runs: children of the server from which they are forked."""
+    return [worker for child in children_of(process.pid) for worker in children_of(child)]
 
 
 def kill_one(process, wanted):

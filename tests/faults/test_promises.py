@@ -20,9 +20,9 @@ from workshop import smoke_configs
 from ticketlib import data
 from ticketlib.errors import TicketError
 from ticketlib.experiments import checkpoints, workers
-from ticketlib.experiments import run as experiment
 from ticketlib.experiments.ledger import Ledger, Row
 from ticketlib.experiments.places import ROOT
+from ticketlib.experiments.run import execute
 
 SOURCES = [*sorted((ROOT / "ticketlib").rglob("*.py")), *sorted((ROOT / "book").glob("*/*.py"))]
 UNSAFE_MODULES = {"cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
@@ -78,7 +78,7 @@ def test_a_row_does_not_give_the_machine_away(cache, monkeypatch):
     monkeypatch.setattr(getpass, "getuser", lambda: "a-user-of-no-other-name")
     digits = data.load("digits")
     for config in smoke_configs(digits)[:2]:
-        row = experiment.execute(config, digits, progress=False)
+        row = execute(config, digits, progress=False)
         text = json.dumps({key: value for key, value in row.items() if key != "correct"})
         assert not [word for word in machine_words() if word in text]
         Ledger(cache / "rows").add(Row(row))

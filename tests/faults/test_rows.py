@@ -14,8 +14,8 @@ from ticketlib import data
 from ticketlib.analysis import evidence
 from ticketlib.errors import TicketError
 from ticketlib.experiments import audit, campaign, grids, machine
-from ticketlib.experiments import run as experiment
 from ticketlib.experiments.ledger import Ledger, Row, read_row
+from ticketlib.experiments.run import execute
 
 CHECKED = ("kind", "name", "config")  # without these a file is no row
 REFUSED = "refused by name in one sentence; the file is left as it is"
@@ -75,7 +75,7 @@ def test_an_altered_figure(tmp_path, cache, tried):
     digits, ledger = data.load("digits"), Ledger(tmp_path)
     config, figures = grids.arm("smoke", "smart@0.9", 0, digits, epochs=1), ("accuracy", "loss", "curve", "keep_counts")
     with machine.threads(1):
-        whole = experiment.execute(config, digits, progress=False)
+        whole = execute(config, digits, progress=False)
     for figure in figures:
         path = ledger.path(config.name)
         path.unlink(missing_ok=True)

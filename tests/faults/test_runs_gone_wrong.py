@@ -12,8 +12,7 @@ from synthetic import CIFAR
 from workshop import Here, Toy, conduct, kept, toy_configs
 
 from ticketlib import data
-from ticketlib.experiments import campaign, grids, journal, workers
-from ticketlib.experiments import run as experiment
+from ticketlib.experiments import campaign, grids, journal, run, workers
 from ticketlib.experiments.config import parent
 from ticketlib.experiments.ledger import Ledger
 
@@ -49,7 +48,7 @@ def test_a_run_that_diverges(tmp_path):
     digits, backend, ledger = data.load("digits"), Here(), Ledger(tmp_path / "rows")
     keys = ("dense", "lt@0.9", "imp@0.36")
     configs = [grids.arm("smoke", key, 0, digits, epochs=1, lr=1e30) for key in keys]
-    work = experiment.Work("digits", None, "cpu")
+    work = run.Work("digits", None, "cpu")
     with kept(ledger, added=1):
         end = conduct(ledger, work, configs, backend)
     row = ledger[configs[0].name]
@@ -111,8 +110,8 @@ def test_a_data_file_that_shrinks(share, tmp_path, cache, monkeypatch):
         return read(paths, num_classes)
 
     monkeypatch.setattr(data, "read_parquet", shrink_while_reading)
-    experiment._loaded.cache_clear()
-    work, ledger = experiment.Work("cifar10", tmp_path / "root", "cpu"), Ledger(tmp_path / "rows")
+    run._loaded.cache_clear()
+    work, ledger = run.Work("cifar10", tmp_path / "root", "cpu"), Ledger(tmp_path / "rows")
     with kept(ledger):
         end = conduct(ledger, work, [grids.arm("smoke", "smart@0.9", 0, CIFAR)])
     assert len(end.failed) == 1 and "TicketError" in end.failed[0] and re.search("parquet|changed", end.failed[0])

@@ -10,10 +10,10 @@ import torch
 
 from ticketlib import data
 from ticketlib.experiments import campaign, checkpoints, grids, journal
-from ticketlib.experiments import run as experiment
 from ticketlib.experiments.config import parent, streams
 from ticketlib.experiments.ledger import Ledger
-from ticketlib.experiments.workers import Finished, Pool
+from ticketlib.experiments.run import Work
+from ticketlib.experiments.workers import InProcess, Pool
 from ticketlib.masks import Mask
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -25,7 +25,7 @@ VARYING = TIMED | {"code"}  # somebody may commit while a test runs
 ARMS = ("dense", "lt@0.9", "smart@0.9")
 
 
-def toy_configs(seeds=4):
+def toy_configs(seeds=3):
     """Configurations for `Toy`: as a campaign orders them, seed by seed."""
     return [grids.arm("smoke", key, seed, CIFAR) for seed in range(seeds) for key in ARMS]
 
@@ -54,30 +54,17 @@ class Toy:
         return row(config.arm, config.seed, 50.0, "smoke", loss=net.weight[0, 0].item(), **facts)
 
 
-class Here:
-    """A back end that carries out one run at a time, in this process."""
+class Here(InProcess):
+    """Runs in this process; remembers what was started."""
 
     def __init__(self):
-        self.jobs, self.started = [], []
-
-    free = property(lambda self: not self.jobs)
-    running = property(lambda self: [config for _, config in self.jobs])
+        super().__init__()
+        self.started = []
 
     def start(self, work, config):
         """Remember a run."""
-        self.jobs.append((work, config))
+        super().start(work, config)
         self.started.append(config.arm)
-
-    def finished(self, timeout):
-        """Carry out what was remembered."""
-        (work, config), self.jobs = self.jobs[0], []
-        try:
-            return [Finished(config, work(config))]
-        except Exception as error:  # as the pool does
-            return [Finished(config, reason=f"{type(error).__name__}: {error}")]
-
-    def close(self):
-        """Nothing to end."""
 
 
 def conduct(ledger, work, configs, backend=None, stop=None):
@@ -122,8 +109,7 @@ def main(kind, folder, log):
     if kind == "toy":
         work, configs = Toy(log=log or None), toy_configs()
     else:
-        work, configs = experiment.Work("digits", None, "cpu"), smoke_configs(data.load("digits"))
-    journal.folder(ledger)
+        work, configs = Work("digits", None, "cpu"), smoke_configs(data.load("digits"))
     journal.conduct(ledger, work, campaign.missing(configs, ledger), Pool(2), journal.Stop())
 
 

@@ -15,11 +15,11 @@ from ticketlib import data, pruners, ratios, tickets
 from ticketlib.analysis import evidence, findings
 from ticketlib.analysis import scorer as scorers
 from ticketlib.analysis.findings import NAMES
-from ticketlib.analysis.words import duration, points
+from ticketlib.analysis.words import points
 from ticketlib.errors import TicketError
 from ticketlib.experiments import grids, profiles, session
 from ticketlib.experiments import run as experiment
-from ticketlib.experiments.journal import folder as writable
+from ticketlib.experiments.journal import check_writable, duration
 from ticketlib.experiments.ledger import Ledger
 from ticketlib.masks import asked_total
 
@@ -152,7 +152,7 @@ def _make(plan, say):
     to_do = [config for config in plan.configs.values() if config.name not in plan.ledger]
     if not to_do:
         return
-    writable(plan.ledger)  # refused now if it cannot be written to
+    check_writable(plan.ledger)  # refused now if it cannot be written to
     device = session.device_of(plan.run, to_do)
     with session.one_thread(device):
         expected = _expected(plan, to_do, _rehearse(plan), device)

@@ -51,13 +51,6 @@ def table(titles, lines):
     return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in rows)
 
 
-def duration(seconds):
-    """How long something takes, "40 s", "12 min" or "3.5 h"."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
 def folded(summary, text):
     """Markdown that a page shows once its summary is clicked."""
     return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"

@@ -4,7 +4,6 @@ All of it lies in a folder `.campaign` of the ledger, which git ignores, and may
 """
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -12,10 +11,12 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ticketlib.errors import TicketError
@@ -37,20 +38,32 @@ def folder(ledger, below=""):
     Raises: TicketError, before anything is trained, if nothing can be written there.
     """
     path = ledger.folder / FOLDER
-    try:
-        (path / below).mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=ledger.folder).close()
-        (path / ".gitignore").write_text("*\n", encoding="utf-8")
-    except OSError as error:
-        raise TicketError(f"ledger {str(ledger.folder)!r} cannot be written to: {error.strerror}.") from None
+    if not (path / below).is_dir():
+        try:
+            (path / below).mkdir(parents=True, exist_ok=True)
+            (path / ".gitignore").write_text("*\n", encoding="utf-8")
+        except OSError as error:
+            raise _unwritable(ledger, error) from None
     return path / below
+
+
+def check_writable(ledger):
+    """Raise TicketError if nothing can be written to a ledger, before anything is trained."""
+    folder(ledger)
+    try:
+        tempfile.TemporaryFile(dir=ledger.folder).close()
+    except OSError as error:
+        raise _unwritable(ledger, error) from None
+
+
+def _unwritable(ledger, error):
+    return TicketError(f"ledger {str(ledger.folder)!r} cannot be written to: {error.strerror}.")
 
 
 class Desk:
     """Where the campaigns on one ledger meet: a run is carried out by the one that holds its lock.
 
-    A lock ends with the process that holds it, however it ends. On file systems without locks everybody may carry out
-    everything, and the first row stays.
+    A lock ends with the process that holds it, however it ends.
     """
 
     def __init__(self, ledger, cache=None):
@@ -59,30 +72,16 @@ class Desk:
 
     def take(self, config):
         """Whether this campaign may carry a run out."""
-        if config.name in self.held:
-            return True
-        lock = self._opened(config)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            return False
-        except OSError:
-            pass
-        if not _is_at_its_place(lock):  # its holder has removed it between our opening and our locking it
-            lock.close()
-            return self.take(config)
-        self.held[config.name] = lock
+        if config.name not in self.held:
+            lock = FileLock(folder(self.ledger, LOCKS) / config.name)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                return False
+            except OSError as error:
+                raise _unwritable(self.ledger, error) from None
+            self.held[config.name] = lock
         return True
-
-    def _opened(self, config):
-        path = self.ledger.folder / FOLDER / LOCKS / config.name
-        try:
-            return open(path, "a", encoding="utf-8")
-        except FileNotFoundError:  # the first lock, or somebody has removed the ledger: rows to come are written again
-            return open(folder(self.ledger, LOCKS) / config.name, "a", encoding="utf-8")
-        except OSError as error:
-            raise TicketError(f"ledger {str(self.ledger.folder)!r} cannot be written to: {error.strerror}.") from None
 
     def made(self, config):
         """The row of a run that another campaign has made meanwhile, with its checkpoint if that was lost; None."""
@@ -92,19 +91,17 @@ class Desk:
         return self.ledger[name]
 
     def release(self, config):
-        """Say that a run is over."""
+        """Say that a run is over. Whoever opened the lock's file before it went finds the row, or a run that failed."""
         if lock := self.held.pop(config.name, None):
-            with contextlib.suppress(OSError):
-                Path(lock.name).unlink()
-            lock.close()
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
+    def __enter__(self):
+        return self
 
-def _is_at_its_place(file):
-    """Whether an open file is still the one that its path leads to."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
-    except FileNotFoundError:
-        return False
+    def __exit__(self, *_):
+        while self.held:  # runs that were given up
+            self.held.popitem()[1].release()
 
 
 class Journal:
@@ -151,22 +148,36 @@ def now():
 
 
 class Status:
-    """How far a campaign is, written for whoever watches: a small file, replaced whole."""
+    """How far a campaign is, written for whoever watches: a small file, replaced whole, with a sign of life in between.
+
+    Used as a context: the signs of life end with it.
+    """
 
     def __init__(self, ledger):
         self.folder = folder(ledger)
         self.path = self.folder / f"{os.getpid()}.status"
-        self.facts, self.written = {}, -math.inf
+        self.facts, self.over = {}, threading.Event()
         for old in self.folder.glob("*.status"):
             facts = read_status(old)
             if facts is None or facts.get("over") or time.time() - facts["updated"] > KEPT:
                 old.unlink(missing_ok=True)
 
+    def __enter__(self):
+        threading.Thread(target=self._beat, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.write(over=True, running=[])
+
+    def _beat(self):
+        while not self.over.wait(BEAT):
+            self.write()
+
     def write(self, **facts):
         """Replace the file. A disk that is full costs the watcher a view, not the campaign its runs."""
-        self.facts |= facts
-        self.facts["updated"], self.written = time.time(), time.monotonic()  # the wall clock may be put back
-        temporary = self.path.with_suffix(".part")
+        self.facts = self.facts | facts | {"updated": time.time()}
+        temporary = self.path.with_suffix(f".{threading.get_ident()}.part")
         with contextlib.suppress(OSError):
             temporary.write_text(json.dumps(self.facts), encoding="utf-8")
             os.replace(temporary, self.path)
@@ -240,23 +251,25 @@ class Stop:
 class Progress:
     """Says what becomes of each run: lines, a bar on a terminal, and a summary that another terminal can read.
 
-    Arguments: configs, all that are to be carried out; status, a Status.
+    Arguments: configs, all that are to be carried out; status, a Status; say, a function that shows a line.
     """
 
-    def __init__(self, configs, status):
+    def __init__(self, configs, status, say=None):
         self.left = {config.name: cost(config) for config in configs}
         self.total, self.spent, self.began = len(configs), 0.0, time.monotonic()
         self.diverged, self.failed, self.warnings = [], [], []
         self.status, self.running, self.stopping = status, [], None
+        self.say = say or print_line
         self.bar = tqdm(total=self.total, unit="run", disable=None, leave=False)
+        self._write()
 
     def tick(self, running, stopping=None):
-        """Give a sign of life where something has changed, and every few seconds."""
+        """Note which runs are on, and that no further one starts."""
         names = [_named(config) for config in running]
         if stopping and not self.stopping:
             self.say(f"Stopping, as {stopping}: no further run starts, {len(running)} that are on will end.")
-        changed, self.running, self.stopping = (names, stopping) != (self.running, self.stopping), names, stopping
-        if changed or time.monotonic() - self.status.written > BEAT:
+        if (names, stopping) != (self.running, self.stopping):
+            self.running, self.stopping = names, stopping
             self._write()
 
     def add(self, outcome):
@@ -288,44 +301,39 @@ class Progress:
             return counts
         return f"{counts}, {_when(seconds, time.time())}"
 
-    def say(self, line):
-        """Print a line above the bar."""
-        tqdm.write(line)
-        sys.stdout.flush()
-
-    def close(self):
-        """Take the bar away and leave the last summary."""
-        self.bar.close()
-        self._write(over=True)
-
-    def _write(self, over=False):
+    def _write(self):
         self.status.write(
-            total=self.total, done=self.total - len(self.left), running=[] if over else self.running, over=over,
+            total=self.total, done=self.total - len(self.left), running=self.running, over=False,
             diverged=self.diverged, failed=self.failed, warnings=self.warnings,
             left_seconds=self.seconds_left(), stopping=self.stopping,
         )  # fmt: skip
 
 
-def conduct(ledger, work, configs, backend, stop):
+def print_line(line):
+    """Print a line above a bar, at once."""
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
+def conduct(ledger, work, configs, backend, stop, say=None):
     """Carry out runs and add their rows to a ledger.
 
     Arguments: ledger; work, a picklable function from a configuration to its row; configs, parents first; backend, as
-        campaign.carry_out; stop, a Stop.
+        campaign.carry_out; stop, a Stop; say, as Progress.
     Returns: Progress, when all is over. Failures are in the journal too, so that none is tried for ever.
     """
-    journal, desk, progress = Journal(ledger), Desk(ledger), Progress(configs, Status(ledger))
-    try:
-        queue = campaign.Queue(list(configs), desk)
-        tick = lambda running: progress.tick(running, stop.reason)  # noqa: E731
-        for found in campaign.carry_out(work, queue, backend, stop=stop, tick=tick):
-            outcome = campaign.record(found, ledger)
-            if outcome.row is None and found.row is not None:
-                stop.reason = stop.reason or outcome.reason  # the next row would find no room either
-            if outcome.config.name in queue.tries:  # not what was lost with a run that it starts from
-                journal.note(outcome)
-            progress.add(outcome)
-    finally:
-        progress.close()
+    journal = Journal(ledger)
+    with Status(ledger) as status, Desk(ledger) as desk:
+        progress, queue = Progress(configs, status, say), campaign.Queue(list(configs), desk)
+        with contextlib.closing(progress.bar):
+            tick = lambda running: progress.tick(running, stop.reason)  # noqa: E731
+            for found in campaign.carry_out(work, queue, backend, stop=stop, tick=tick):
+                outcome = campaign.record(found, ledger)
+                if outcome.row is None and found.row is not None:
+                    stop.reason = stop.reason or outcome.reason  # the next row would find no room either
+                if outcome.config.name in queue.tries:  # not what was lost with a run that it starts from
+                    journal.note(outcome)
+                progress.add(outcome)
     return progress
 
 
@@ -352,8 +360,15 @@ def ended(facts):
     return facts.get("over") or time.time() - facts["updated"] > SILENT
 
 
+def duration(seconds):
+    """How long something takes, "40 s", "12 min" or "3.5 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def _when(seconds, since):
-    return f"about {seconds / 60:.0f} min, until {datetime.fromtimestamp(since + seconds):%d %b %H:%M}"
+    return f"about {duration(seconds)}, until {datetime.fromtimestamp(since + seconds):%d %b %H:%M}"
 
 
 def _named(config):

@@ -11,6 +11,7 @@ from ticketlib.effective import effective_sparsity
 from ticketlib.errors import TicketError, one_of
 from ticketlib.experiments import checkpoints, machine
 from ticketlib.experiments.config import DEFAULTS, RECIPE, parent, streams
+from ticketlib.experiments.journal import duration
 from ticketlib.experiments.ledger import Row, name_of
 from ticketlib.experiments.run import build, find_batch
 from ticketlib.models import prunable
@@ -142,6 +143,23 @@ class Prober:
         }
         seen = config == clean or not TICKETS[config.ticket].needs_batch  # scores of a batch: once, with the clean mask
         return found | ({"second_keep_counts": second.counts} if seen else {})
+
+
+def measure_all(prober, configs, ledger, say):
+    """Measure probes, add their rows to a ledger, and say a line on each: list of what could not be made, in words."""
+    failed, began = [], time.monotonic()
+    for done, config in enumerate(configs, 1):
+        what = f"{config.arm} ({config.network}, seed {config.seed})"
+        try:
+            row = prober.measure(config)
+            ledger.add(row)
+            said = f"{row['seconds']:.0f} s"
+        except TicketError as error:
+            failed.append(f"{what}: {error}")
+            said = str(error)
+        left = duration((time.monotonic() - began) / done * (len(configs) - done))
+        say(f"[{done}/{len(configs)}] {what}: {said}; about {left} left")
+    return failed
 
 
 # at ImageNet's scale: what rules and data-free pruners keep of torchvision's networks

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import sys
 import time
 import types
 from dataclasses import dataclass, replace
@@ -15,10 +16,12 @@ from ticketlib import data, train
 from ticketlib.errors import TicketError, one_of
 from ticketlib.experiments import campaign, grids, places, probe, profiles
 from ticketlib.experiments.config import streams
+from ticketlib.experiments.journal import Stop, check_writable, conduct, duration
 from ticketlib.experiments.ledger import Ledger
 from ticketlib.experiments.machine import facts, threads
 from ticketlib.experiments.profiles import PROFILES
 from ticketlib.experiments.run import build, check_device, engine, execute, ticket_mask
+from ticketlib.experiments.workers import InProcess
 
 PARAMETERS = ("profile", "source", "ledger", "seeds", "device", "data_root")
 SOURCES = ("stored", "run")
@@ -121,9 +124,7 @@ def ticket_rows(run, arms):
     """
     if run.source == "run":
         dataset = images(run)
-        configs = [
-            grids.arm(run.profile, arm, seed, dataset) for seed in range(seeds(run)) for arm in arms
-        ]
+        configs = [grids.arm(run.profile, arm, seed, dataset) for seed in range(seeds(run)) for arm in arms]
         make_runs(run, campaign.missing(configs, Ledger(run.ledger)), dataset)
     found = {arm: {} for arm in arms}
     for row in rows_of(run):
@@ -162,16 +163,54 @@ def book_rows(run):
 def make_runs(run, to_do, dataset):
     """Carry out runs one after another in this process, on one thread, with an estimate of the time first.
 
-    A row is written as soon as its run ends: stopped and started again, this goes on where it was.
+    A row is written as soon as its run ends: stopped and started again, this goes on where it was. Meanwhile
+    `python -m ticketlib watch` sees it as it sees a campaign.
 
     Arguments: run, NotebookRun; to_do, list of Config, parents first; dataset, the data.Dataset they name.
-    Raises: TicketError for a device that the engine does not have, before anything is trained.
+    Raises: TicketError for a device that the engine does not have or a ledger that cannot be written to, before
+        anything is trained.
     """
-    device = device_of(run, to_do)
+    if not to_do:
+        return
+    device, ledger = device_of(run, to_do), Ledger(run.ledger)
+    check_writable(ledger)
+    lost = {o.config: f"{o.config.arm} (seed {o.config.seed}): {o.reason}" for o in campaign.blocked(to_do, ledger)}
+    to_do = [config for config in to_do if config not in lost]
     with one_thread(device):
-        seconds = _estimate(run, to_do, dataset, device)
+        expected = f"about {duration(_estimate(run, to_do, dataset, device))}"
+        say, began = Speaker(f"{len(to_do)} runs to carry out. Time expected: {expected}."), time.monotonic()
         work = partial(execute, dataset=dataset, device=device, progress=False)
-        work_off(run, [(config, partial(work, config)) for config in to_do], "runs", seconds)
+        end = conduct(ledger, work, to_do, InProcess(), Stop(), say)
+    made, took = len(to_do) - len(end.failed), duration(time.monotonic() - began)
+    say(f"{made} runs carried out in {took} (expected: {expected}).")
+    _show_list("Not made:", [*lost.values(), *end.failed])
+    _show_list("Made, with a warning:", end.warnings)
+
+
+class Text(Markdown):
+    """Markdown whose plain form is its own text, for terminals and logs."""
+
+    def __repr__(self):
+        return self.data
+
+
+class Speaker:
+    """Says how far work is: line by line on stderr, and on the page in place of what it said before."""
+
+    def __init__(self, text):
+        self.handle = DisplayHandle()
+        self.handle.display(Text(text))
+        print(text, file=sys.stderr, flush=True)
+
+    def __call__(self, text):
+        """Say the next line."""
+        self.handle.update(Text(text))
+        print(text, file=sys.stderr, flush=True)
+
+
+def _show_list(title, lines):
+    if lines:
+        display(Text("\n".join([title, "", *(f"- {line}" for line in lines)])))
 
 
 def device_of(run, to_do):
@@ -222,54 +261,16 @@ def timed(config, dataset, device):
 
 
 def make_probes(run, configs, dataset, seconds=None):
-    """Make the probes that the ledger lacks; arguments as `work_off` has them."""
-    prober, there = probe.Prober(dataset), set(Ledger(run.ledger).names())
-    jobs = [(config, partial(prober.measure, config)) for config in configs if probe.name(config) not in there]
-    with one_thread():
-        work_off(run, jobs, "masks", seconds)
+    """Make the probes that the ledger lacks.
 
-
-def work_off(run, jobs, what, seconds=None):
-    """Do jobs one by one, add their rows to the ledger, and keep one line that says how far it is.
-
-    Arguments: run, NotebookRun; jobs, list of (Config, function without arguments to a Row); what, their name in
-        the plural; seconds, the estimate, None where nothing is known.
+    Arguments: run, NotebookRun; configs, list of Config; dataset, the data.Dataset they name; seconds, the estimate,
+        None where nothing is known.
     """
-    if not jobs:
+    ledger = Ledger(run.ledger)
+    to_do = [config for config in configs if probe.name(config) not in ledger]
+    if not to_do:
         return
-    ledger, began, failed, warned = Ledger(run.ledger), time.perf_counter(), [], []
-    guess = "the first one will tell" if seconds is None else f"about {_duration(seconds)}"
-    line = DisplayHandle()
-    line.display(Markdown(f"{len(jobs)} {what} to carry out. Time expected: {guess}."))
-    for done, (config, job) in enumerate(jobs):
-        if done:
-            left = (time.perf_counter() - began) / done * (len(jobs) - done)
-            said = f"{done} of {len(jobs)} {what} done, about {_duration(left)} left (expected at the start: {guess})"
-            line.update(Markdown(f"{said}. Now: {config.arm}, seed {config.seed}, {config.epochs} epochs."))
-        said = _done(ledger, config, job)
-        if said.reason:
-            failed.append(f"- {config.arm}, seed {config.seed}: {said.reason}")
-        if said.warning:
-            warned.append(f"- {config.arm}, seed {config.seed}: {said.warning}")
-    took = _duration(time.perf_counter() - began)
-    line.update(Markdown(f"{len(jobs) - len(failed)} {what} carried out in {took} (expected: {guess})."))
-    for head, lines in (("Not made:\n", failed), ("Made, with a warning:\n", warned)):
-        if lines:
-            display(Markdown("\n".join([head, *lines])))
-
-
-def _done(ledger, config, job):
-    """Do one job and add its row, unless what it starts from is on record as diverged: campaign.Outcome."""
-    for hopeless in campaign.blocked([config], ledger):
-        return hopeless
-    try:
-        return campaign.record(campaign.Outcome(config, job()), ledger)
-    except TicketError as error:
-        return campaign.Outcome(config, reason=str(error))
-
-
-def _duration(seconds):
-    """How long something takes, "40 s", "12 min" or "3.5 h"."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    expected = "the first one will tell" if seconds is None else f"about {duration(seconds)}"
+    say = Speaker(f"{len(to_do)} masks to find. Time expected: {expected}.")
+    with one_thread():
+        _show_list("Not made:", probe.measure_all(probe.Prober(dataset), to_do, ledger, say))

@@ -1,7 +1,7 @@
-"""Where runs are carried out: a pool of processes on this machine, or a Ray cluster.
+"""Where runs are carried out: in this process, in processes of their own on this machine, or on a Ray cluster.
 
-Both are used the same way: `free` says whether another run may start, `start` starts one, `finished` waits for some,
-`close` ends what is left.
+All three are used the same way: `free` says whether another run may start, `start` starts one, `running` lists those
+that are on, `finished` waits for some, `close` ends what is left.
 """
 
 import importlib
@@ -11,14 +11,13 @@ import secrets
 import signal
 import socket
 import threading
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import connection
 
 from ticketlib.errors import TicketError
 
 CONNECT_SECONDS = 10
-GRACE = 5  # seconds an idle process has to end by itself
+GRACE = 5  # seconds a process has to end by itself once its run is over
 KILLED = "the process that carried it out was killed"
 
 
@@ -32,100 +31,108 @@ class Finished:
     lost: bool = False
 
 
-@dataclass
-class Worker:
-    """One process of a pool, and the run it is at."""
+class InProcess:
+    """This very process, one run at a time: `finished` carries out what was started."""
 
-    process: multiprocessing.Process
-    pipe: connection.Connection
-    device: str
-    config: object = None
-
-
-@dataclass
-class Pool:
-    """Single-thread processes on this machine; one that dies takes nothing with it but its own run."""
-
-    workers: int
-    devices: tuple = ("",)  # CUDA device of each worker in turn; "" leaves the choice alone
-    idle: list = field(default_factory=list)
-    busy: dict = field(default_factory=dict)  # pipe -> Worker
-
-    def __post_init__(self):
-        self.slots = [self.devices[i % len(self.devices)] for i in range(self.workers)]
-        self.context = multiprocessing.get_context("spawn")
+    def __init__(self):
+        self.job = None  # (work, config)
 
     @property
     def free(self):
         """Whether another run may start now."""
-        return len(self.busy) < self.workers
+        return self.job is None
 
     @property
     def running(self):
         """The configurations being carried out."""
-        return [worker.config for worker in self.busy.values()]
+        return [] if self.job is None else [self.job[1]]
 
     def start(self, work, config):
-        """Start one run in an idle process, or in a new one."""
-        worker = self.idle.pop() if self.idle else self._new()
-        worker.config = config
-        self.busy[worker.pipe] = worker
-        try:
-            worker.pipe.send((work, config))
-        except OSError:  # killed while idle: `finished` finds the pipe closed and says so
-            worker.process.kill()
+        """Remember one run."""
+        self.job = work, config
+
+    def finished(self, timeout):
+        """Carry out what was started, however long it takes; returns a list of one Finished."""
+        (work, config), self.job = self.job, None
+        return [Finished(config, *_attempt(work, config))]
+
+    def close(self):
+        """Forget what was started and never carried out."""
+        self.job = None
+
+
+class Pool:
+    """Single-threaded processes on this machine, one a run; one that is killed takes nothing with it but its own run.
+
+    They are forked from one server process that has torch imported, so that a new one is there at once.
+
+    Arguments: workers, runs at once; devices, CUDA device of each worker in turn, "" leaves the choice alone.
+    """
+
+    def __init__(self, workers, devices=("",)):
+        self.devices = [devices[i % len(devices)] for i in range(workers)]  # those that are free
+        self.busy = {}  # pipe -> (process, device, config)
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["ticketlib.experiments.run"])
+
+    @property
+    def free(self):
+        """Whether another run may start now."""
+        return bool(self.devices)
+
+    @property
+    def running(self):
+        """The configurations being carried out."""
+        return [config for _, _, config in self.busy.values()]
+
+    def start(self, work, config):
+        """Start one run in a process of its own."""
+        here, there = self.context.Pipe()
+        device = self.devices.pop()
+        environment = dict(os.environ) | ({"CUDA_VISIBLE_DEVICES": device} if device else {})
+        process = self.context.Process(target=_serve, args=(there, work, config, environment), daemon=True)
+        process.start()
+        there.close()  # so that the pipe ends with the process
+        self.busy[here] = process, device, config
 
     def finished(self, timeout):
         """Wait at most `timeout` seconds; returns the list of Finished, empty if nothing has ended."""
-        return [self._collect(self.busy.pop(pipe)) for pipe in connection.wait(list(self.busy), timeout)]
+        return [self._collect(pipe) for pipe in connection.wait(list(self.busy), timeout)]
 
-    def _collect(self, worker):
+    def _collect(self, pipe):
+        process, device, config = self.busy.pop(pipe)
         try:
-            row, reason = worker.pipe.recv()
+            row, reason = pipe.recv()
+            process.join(GRACE)
         except (EOFError, OSError):
-            self._end(worker)
-            return Finished(worker.config, reason=KILLED, lost=True)
-        self.idle.append(worker)
-        return Finished(worker.config, row, reason)
-
-    def _new(self):
-        here, there = self.context.Pipe()
-        device = self.slots.pop()
-        process = self.context.Process(target=_serve, args=(there, device, os.getpid()), daemon=True)
-        process.start()
-        there.close()  # so that the pipe ends with the process
-        return Worker(process, here, device)
-
-    def _end(self, worker):
-        worker.pipe.close()
-        worker.process.kill()
-        worker.process.join()
-        self.slots.append(worker.device)
+            return Finished(config, reason=KILLED, lost=True)
+        finally:
+            pipe.close()
+            process.kill()  # nothing, where it has ended
+            self.devices.append(device)
+        return Finished(config, row, reason)
 
     def close(self):
         """End every process; a run that is still on is given up."""
-        for worker in self.idle:
-            worker.pipe.close()  # an idle process ends by itself when its pipe does
-        for worker in self.idle:
-            worker.process.join(GRACE)
-        for worker in [*self.idle, *self.busy.values()]:
-            self._end(worker)
-        self.idle.clear()
+        for pipe, (process, device, _) in self.busy.items():
+            process.kill()
+            process.join()
+            pipe.close()
+            self.devices.append(device)
         self.busy.clear()
 
 
-def _serve(pipe, device, campaign_id):
-    """What a worker process does: carry out one run after another until the pipe ends."""
-    if device:
-        os.environ["CUDA_VISIBLE_DEVICES"] = device
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the campaign itself stops its workers
+def _serve(pipe, work, config, environment):
+    """What a process of the pool does: carry out one run and say what came of it.
+
+    Arguments: environment, the campaign's own; the server from which this process is forked has that of its beginning.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the campaign itself stops its processes
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_die_with, args=(campaign_id,), daemon=True).start()
-    while True:
-        try:
-            pipe.send(_carry_out(*pipe.recv()))
-        except (EOFError, OSError):
-            return
+    threading.Thread(target=_die_with, args=(pipe,), daemon=True).start()
+    pipe.send(_carry_out(work, config))
 
 
 def _carry_out(work, config):
@@ -133,16 +140,19 @@ def _carry_out(work, config):
     import torch
 
     torch.set_num_threads(1)
+    return _attempt(work, config)
+
+
+def _attempt(work, config):
     try:
         return work(config), None
     except Exception as error:  # whatever a run raises is its own failure, not the campaign's
         return None, f"{type(error).__name__}: {error}"
 
 
-def _die_with(campaign_id):
-    """End this process when the campaign is gone, so that a killed campaign leaves nothing running."""
-    while os.getppid() == campaign_id:
-        time.sleep(0.5)
+def _die_with(pipe):
+    """End this process when the other end of its pipe is gone, so that a killed campaign leaves nothing running."""
+    pipe.poll(None)
     os._exit(1)
 
 

@@ -75,16 +75,6 @@ def test_a_killed_worker_costs_no_other_run():
     assert {seed for seed, o in found.items() if o.row} == {1, 2, 3}
 
 
-def test_a_worker_killed_while_idle_is_replaced(tmp_path):
-    pool, found = Pool(1), []
-    for outcome in campaign.carry_out(quick, [arm("smart@0.9", seed) for seed in (1, 2)], pool):
-        found.append(outcome.state)
-        for worker in pool.idle:
-            worker.process.kill()
-            worker.process.join()
-    assert found == ["done", "done"]
-
-
 def test_a_child_waits_for_its_parent(tmp_path, monkeypatch):
     monkeypatch.setenv("MARKS", str(tmp_path))
     assert all(o.row["parent_done"] for o in outcomes(slow_parent, [arm("dense"), arm("lt@0.9"), arm("lrr@0.9")], 2))
@@ -130,28 +120,42 @@ def test_runs_that_are_on_end_after_the_stop():
     assert [o.config.seed for o in found] == [1]
 
 
-def test_closing_the_generator_ends_the_workers():
-    pool = Pool(1)
-    running = campaign.carry_out(quick, [arm("smart@0.9", seed) for seed in (1, 2)], pool)
-    next(running)
-    [worker] = pool.idle
-    running.close()
-    assert not pool.idle and not pool.busy and worker.process.exitcode is not None
+def slow(config):
+    """A run that is never over by itself."""
+    time.sleep(600)
 
 
-def test_a_lock_that_its_holder_has_removed_is_none(tmp_path, monkeypatch):
-    first, second, third = (journal.Desk(Ledger(tmp_path)) for _ in range(3))
-    config = arm("smart@0.9")
-    assert first.take(config)
-    opened = second._opened
+def test_an_interrupted_campaign_ends_its_processes():
+    pool, seen = Pool(1), []
 
-    def opened_just_before_the_release(config):
-        lock = opened(config)
+    def interrupt(running):
+        seen.extend(process for process, *_ in pool.busy.values())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(campaign.carry_out(slow, [arm("smart@0.9", 1)], pool, tick=interrupt))
+    assert pool.free and pool.running == [] and [process.is_alive() for process in seen] == [False]
+
+
+def test_a_run_is_carried_out_by_one_desk_at_a_time(tmp_path):
+    config, ledger = arm("smart@0.9"), Ledger(tmp_path)
+    with journal.Desk(ledger) as first, journal.Desk(ledger) as second:
+        assert first.take(config) and first.take(config) and not second.take(config)
+        assert second.take(arm("smart@0.9", 1))
         first.release(config)
-        return lock
+        assert second.take(config) and not first.take(config)
+    with journal.Desk(ledger) as third:
+        assert third.take(config) and third.take(arm("smart@0.9", 1))
 
-    monkeypatch.setattr(second, "_opened", opened_just_before_the_release)
-    assert second.take(config) and not third.take(config)
+
+def test_a_row_made_meanwhile_is_taken_as_it_is(tmp_path):
+    ledger, config = Ledger(tmp_path), arm("smart@0.9")
+    with journal.Desk(ledger, tmp_path) as desk:
+        assert desk.made(config) is None
+        ledger.add(made := synthetic_row("smart@0.9", 0, 80.0, "smoke"))
+        assert desk.made(config) == made
+    with journal.Desk(ledger, tmp_path) as desk:  # an old row: the run is wanted for its trained net, which is lost
+        assert desk.made(config) is None
 
 
 def test_a_trained_net_that_comes_out_otherwise_is_said(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from synthetic import make
 
 from ticketlib import data
 from ticketlib.errors import TicketError
@@ -17,15 +18,6 @@ from ticketlib.experiments.profiles import config
 @pytest.fixture(scope="module")
 def digits():
     return data.load("digits")
-
-
-def make(ticket="snip", sparsity="0.9", seed=0, **changes):
-    values = dict(
-        recipe=1, dataset="digits", fingerprint="0" * 16, network="resnet8", width=8, stem_stride=1, epochs=2, batch=64,
-        lr=0.1, momentum=0.9, weight_decay=5e-4, drops=("0.5", "0.75"), padding=1, flip=False, eval_every=1,
-        precision="float32", engine="dense",
-    )  # fmt: skip
-    return Config(**{**values, "ticket": ticket, "sparsity": sparsity, "seed": seed, **changes})
 
 
 def test_names_are_frozen():

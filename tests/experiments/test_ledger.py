@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_runs import make
+from synthetic import make
 
 from ticketlib.errors import TicketError
 from ticketlib.experiments.ledger import LONGEST, Ledger, Row, name_of, pack_bits, read_row, unpack_bits

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scored_nets import ticket
-from synthetic import CIFAR
-from test_runs import make
+from synthetic import CIFAR, make
 
 from ticketlib import data
 from ticketlib.errors import TicketError
