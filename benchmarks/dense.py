@@ -1,5 +1,6 @@
 """The dense path against the usual training script, where a step's time goes, and what was tried to make it faster."""
 
+import functools
 import shutil
 
 import torch
@@ -53,22 +54,23 @@ def one_net(net, batches):
     """Figures of one network: both loops, their phases, operators, and the shares that have a goal."""
     (top, _), (usual, usual_phases), (ours, phases) = in_turn(net, batches)
     share = ours * 6 * macs(ticket(net, SPARSITY)[0]) / 1e9 / top
-    goal, reached = "", None
+    goals = {}
     if net.startswith("ResNet-32"):
-        goal, reached = "65 % of the peak, or 2.2 times the usual loop", bool(share >= 0.65 or ours >= 2.2 * usual)
-    name = f"{net}, batch {NETS[net][2]}, 95 % removed"
-    yield Figure("dense", name, ours, "images/s", "usual loop", usual, goal, reached)
-    yield Figure("dense", f"{net}, share of the peak", 100 * share, "%", "bf16 product", 100)
-    for loop, found in (("usual loop", usual_phases), ("our loop", phases)):
+        goals["65 % of the peak, or 2.2 times the usual loop"] = bool(share >= 0.65 or ours >= 2.2 * usual)
+    this = functools.partial(Figure, network=net, sparsity=SPARSITY, engine="dense")
+    beside = dict(yardstick="usual loop", against=usual, goals=goals)
+    yield this("training", ours, "images/s", batch=NETS[net][2], **beside)
+    yield this("share of the peak", 100 * share, "%", yardstick="bf16 product", against=100)
+    for engine, found in (("usual loop", usual_phases), ("dense", phases)):
         for phase, value in found.items():
-            yield Figure("phases", f"{net}, {loop}, {phase}", 1000 * value, "ms a step")
+            yield this("phase", 1000 * value, "ms a step", engine=engine, phase=phase)
     for kind, part in operators(net, SPARSITY).items():
-        yield Figure("operators", f"{net}, {kind}", 100 * part, "% of our step")
+        yield this("operator", 100 * part, "% of our step", phase=kind)
     for what, (phase, most) in GOALS.items():
         part = 100 * phases[phase] / sum(phases.values())
-        yield Figure("dense", f"{net}, {what}", part, "% of a step", "goal", most, f"below {most} %", part < most)
+        yield this("share", part, "% of a step", phase=what, goals={f"below {most} %": part < most})
     part = 100 * evaluation_share(net, ours)
-    yield Figure("dense", f"{net}, evaluation", part, "% of an epoch", "goal", 5, "below 5 %", part < 5)
+    yield this("share", part, "% of an epoch", phase="evaluation", goals={"below 5 %": part < 5})
 
 
 class OneLayout(train.DenseNet):
@@ -111,9 +113,10 @@ def measure():
     yield from one_net("ResNet-32, doubled width", 4)
     yield from one_net(small, 12)
     slower = min(speed for speed, _ in at_once(our_loop, (small, "0.9", 40)))
-    for least in (1200, 1900):
-        what = f"{small}, each of two processes"
-        yield Figure("dense", what, slower, "images/s", "goal", least, f"at least {least:,}", slower >= least)
+    goals = {f"at least {least:,}": slower >= least for least in (1200, 1900)}
+    this = functools.partial(Figure, unit="images/s", network=small, engine="dense")
+    yield this("training", slower, sparsity="0.9", processes=2, goals=goals)
     found = tried(small)
     for kind in [kind for kind in found if kind != "our step"]:
-        yield Figure("tried", f"{small}, {kind}", found[kind], "images/s", "our step", found["our step"])
+        beside = dict(yardstick="our step", against=found["our step"])
+        yield this("variant", found[kind], sparsity=SPARSITY, phase=kind, **beside)

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from ticketbook import gpus
+from ticketbook import speed
 
 from ticketlib import masks, models, ratios, train
 from ticketlib.experiments import machine, profiles, workers
@@ -34,7 +34,7 @@ def main():
             one = dict(network=network, at_once=at_once, images_per_second=sum(found))
             facts["paces"].append(one)
             print(one, flush=True)
-    gpus.PACES.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    speed.PACES.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def pace(network, began):

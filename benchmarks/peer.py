@@ -120,5 +120,5 @@ def layers(net, made, batch):
         trainer = SparseNet(model, mask, batch, (3, 32, 32))
         for link in LAYERS[net]:
             ours, theirs, shape = layer_seconds(trainer, model, link)
-            what = f"a layer of {shape}, batch {batch}, {sparsity} removed"
-            yield Figure("sparse", what, 1000 * ours, "ms", NAME, 1000 * theirs)
+            this = dict(network=net, sparsity=sparsity, engine="sparse", phase=shape, batch=batch)
+            yield Figure("layer", 1000 * ours, "ms", **this, yardstick=NAME, against=1000 * theirs)

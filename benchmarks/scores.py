@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import gc
 import time
 
@@ -70,25 +71,23 @@ def measure():
         found = score_passes(name)
         for method, most in GOALS.items():
             passes = found[method] / found["pass"]
-            what = f"{method} on {name}, forward-backward passes"
-            yield Figure("scores", what, passes, "passes", "goal", most, f"within {most}", passes <= most)
+            goals = {f"within {most}": passes <= most}
+            yield Figure("score", passes, "passes", network=name, phase=method, goals=goals)
     vgg = models.build("vgg19", 10)
     took, most, left = at_once(synflow, (), 1)[0]
     size = sum(4 * weight.numel() for weight in models.prunable(vgg).values()) / 1e6
-    yield Figure("scores", "SynFlow on VGG-19, 100 rounds", took, "s", "goal", 15, "within 15 s", took <= 15)
-    yield Figure("scores", "SynFlow on VGG-19, memory at its peak", most, "MB", "the weights", size)
-    what, goal = "SynFlow on VGG-19, memory left behind", "less than the weights"
-    yield Figure("scores", what, left, "MB", "the weights", size, goal, left < size)
+    this, weights = functools.partial(Figure, network="VGG-19"), dict(yardstick="the weights", against=size)
+    yield this("SynFlow's 100 rounds", took, "s", goals={"within 15 s": took <= 15})
+    yield this("SynFlow's memory at its peak", most, "MB", **weights)
+    yield this("SynFlow's memory left behind", left, "MB", **weights, goals={"less than the weights": left < size})
     took = random_ticket(vgg)
-    for most in (0.3, 1):
-        what, goal = "smart-ratio ticket for VGG-19", f"within {most} s"
-        yield Figure("scores", what, took, "s", "goal", most, goal, took <= most)
+    yield this("smart-ratio ticket", took, "s", goals={f"within {most} s": took <= most for most in (0.3, 1)})
     counts = ratios.keep_counts(Wide(), "uniform", "0.9")
     shapes = {name: weight.shape for name, weight in models.prunable(Wide()).items()}
     took = seconds(lambda: masks.random_mask(shapes, counts, generator=torch.Generator().manual_seed(0)))
-    yield Figure("scores", "random ticket for 100 million weights", took, "s", "goal", 2, "within 2 s", took <= 2)
+    yield Figure("random ticket of 100 million weights", took, "s", goals={"within 2 s": took <= 2})
     scores = {name: torch.randn(w.shape) for name, w in models.prunable(vgg).items()}
     flat = torch.cat([s.reshape(-1) for s in scores.values()])
     found = side_by_side({"mask": lambda: masks.global_mask(scores, "0.9"), "sort": lambda: flat.sort()}, 3, 1)
-    yield Figure("scores", "global mask for VGG-19", found["mask"], "s", "a full sort", found["sort"], "no full sort",
-                 found["mask"] < found["sort"])  # fmt: skip
+    beside = dict(yardstick="a full sort", against=found["sort"])
+    yield this("global mask", found["mask"], "s", **beside, goals={"no full sort": found["mask"] < found["sort"]})

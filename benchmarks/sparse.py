@@ -1,5 +1,6 @@
 """What skipping zeros buys: the sparse engine against the dense path, in training and in classifying."""
 
+import functools
 import os
 import sys
 import tempfile
@@ -24,14 +25,13 @@ NETS = {  # options, batch of the sparse engine, of the dense path
     "slim VGG-16": ("vgg16", dict(width=0.25), 128, 128),
 }
 SPARSITIES = ("0.7", "0.8", "0.9", "0.95", "0.98", "0.995")
-GOALS = {  # times the dense path's images/s
-    ("laptop ResNet-20", "0.9", True): 1.5,
-    ("laptop ResNet-20", "0.98", True): 2.5,
-    ("ResNet-32, doubled width", "0.9", False): 1.3,
-    ("ResNet-32, doubled width", "0.98", False): 3,
-    ("ResNet-32, doubled width", "0.995", False): 5,
+GOALS = {  # network, sparsity, whether two processes run at once -> times the dense path's images/s
+    ("laptop ResNet-20", "0.9", True): (1.5, 2),
+    ("laptop ResNet-20", "0.98", True): (2.5, 4),
+    ("ResNet-32, doubled width", "0.9", False): (1.3,),
+    ("ResNet-32, doubled width", "0.98", False): (3,),
+    ("ResNet-32, doubled width", "0.995", False): (5,),
 }
-AIMS = {("laptop ResNet-20", "0.9", True): 2, ("laptop ResNet-20", "0.98", True): 4}  # beyond the goals
 
 
 def ticket(net, sparsity, rule="smart"):
@@ -77,16 +77,16 @@ def training(net, rounds=5):
 def phases(net, sparsity):
     """Figures of where a step's time goes; and whether augmentation and evaluation stay small beside it."""
     size = NETS[net][2]
+    this = functools.partial(Figure, network=net, sparsity=sparsity, engine="sparse")
     found = parts.phases(SparseNet(*ticket(net, sparsity), size, (3, 32, 32)), *batch_of(size))
     for phase, value in found.items():
-        yield Figure(f"{net}, {sparsity} removed, by phase", phase, value, "ms a step")
+        yield this("phase", value, "ms a step", phase=phase)
     whole = sum(found.values())
     part = 100 * sum(found[name] for name in ("draws of augmentation", parts.LAID_OUT, "evaluation")) / whole
-    what = f"{net}, {sparsity} removed, augmentation and evaluation"
-    yield Figure("sparse", what, part, "% of training", "goal", 10, "below 10 %", part < 10)
+    yield this("share", part, "% of training", phase="augmentation and evaluation", goals={"below 10 %": part < 10})
     theirs = parts.torch_norms(roofline.layers(models.build(NETS[net][0], 10, **NETS[net][1])), size)
-    what = f"{net}, {sparsity} removed, batch norm, ReLU and sums, fused"
-    yield Figure("sparse", what, found[parts.REST], "ms a step", "torch, one after another", theirs)
+    beside = dict(yardstick="torch, one after another", against=theirs)
+    yield this("batch norm, ReLU and sums", found[parts.REST], "ms a step", **beside)
 
 
 def bounds(net, speeds, peaks):
@@ -94,31 +94,36 @@ def bounds(net, speeds, peaks):
     model = models.build(NETS[net][0], 10, **NETS[net][1])
     found, sizes = roofline.layers(model), {name: w.numel() for name, w in models.prunable(model).items()}
     counts = lambda sparsity: ratios.keep_counts(model, "smart", sparsity)  # noqa: E731
-    group = "roofline"
-    yield Figure(group, f"{net}, 0 removed, arithmetic", 2e-6 * roofline.multiplied(found, sizes), "MFLOP an image")
+    this, mflop = functools.partial(Figure, network=net), "MFLOP an image"
+    yield this("arithmetic", 2e-6 * roofline.multiplied(found, sizes), mflop, sparsity="0")
     for sparsity in ("0.9", "0.98"):
-        kept, what = counts(sparsity), f"{net}, {sparsity} removed"
+        kept, this = counts(sparsity), functools.partial(Figure, network=net, sparsity=sparsity)
         arithmetic, traffic = roofline.bound(found, kept, peaks)
         least = 1 / (arithmetic + traffic)
         values = roofline.activations(found) * (roofline.NEAR + roofline.FAR) * 4
-        yield Figure(group, f"{what}, arithmetic", 2e-6 * roofline.multiplied(found, kept), "MFLOP an image")
-        yield Figure(group, f"{what}, memory traffic", 1e-6 * values, "MB an image")
-        yield Figure(group, f"{what}, time for arithmetic", 100 * arithmetic * least, "% of the bound")
-        yield Figure(group, f"{what}, measured", speeds[sparsity], "images/s", "bound", least)
-        stay = 100 * roofline.dense_share(found, kept, sizes)
-        yield Figure(group, f"{what}, multiply-adds in layers that stay dense", stay, "%")
+        yield this("arithmetic", 2e-6 * roofline.multiplied(found, kept), mflop)
+        yield this("memory traffic", 1e-6 * values, "MB an image")
+        yield this("arithmetic's share of the bound", 100 * arithmetic * least, "% of the bound")
+        yield this("bound", speeds[sparsity], "images/s", engine="sparse", yardstick="bound", against=least)
+        yield this("multiply-adds that stay dense", 100 * roofline.dense_share(found, kept, sizes), "%")
         whole = sum(kept[name] == count for name, count in sizes.items())
-        yield Figure(group, f"{what}, layers that stay dense", whole, f"of {len(sizes)} layers")
+        yield this("layers that stay dense", whole, f"of {len(sizes)} layers")
     computed = roofline.break_even(found, counts, peaks, 1 / speeds["dense"])
-    yield Figure(group, f"{net}, break-even of the bound", computed, "removed", "measured", speed.crossing(speeds).at)
+    beside = dict(yardstick="measured", against=break_even(speeds).at)
+    yield Figure("break-even of the bound", computed, "removed", network=net, **beside)
+
+
+def break_even(speeds):
+    """Where both engines are as fast, by images/s: {"dense": speed, sparsity: speed}."""
+    return speed.crossing({float(s): value for s, value in speeds.items() if s != "dense"}, speeds["dense"])
 
 
 def machine_peaks(peaks):
     """Figures of what one core can do."""
-    yield Figure("roofline", "float32 multiply-adds of one core", 2e-9 * peaks.multiply, "GFLOP/s")
+    yield Figure("peak", 2e-9 * peaks.multiply, "GFLOP/s", phase="float32 multiply-adds of one core")
     for what in ("first", "second", "memory"):
         where = "memory" if what == "memory" else f"the {what} cache"
-        yield Figure("roofline", f"reading from {where}", 1e-9 * getattr(peaks, what), "GB/s")
+        yield Figure("peak", 1e-9 * getattr(peaks, what), "GB/s", phase=f"reading from {where}")
 
 
 def beside_peer(net, sparsity):
@@ -128,8 +133,8 @@ def beside_peer(net, sparsity):
     trainers = {"ours": SparseNet(model, mask, size, (3, 32, 32)), "theirs": peer.PeerNet(model, images)}
     found = side_by_side({name: training_step(trainer, size) for name, trainer in trainers.items()}, 5, 1)
     ours, theirs = (size / seconds for seconds in found.values())
-    what = f"{net}, training beside {peer.NAME}, {sparsity} removed"
-    return Figure("sparse", what, ours, "images/s", peer.NAME, theirs)
+    this = dict(network=net, sparsity=sparsity, engine="sparse", yardstick=peer.NAME, against=theirs)
+    return Figure(f"training beside {peer.NAME}", ours, "images/s", **this)
 
 
 def compared():
@@ -137,7 +142,7 @@ def compared():
     os.environ["OMP_NUM_THREADS"] = "1"  # it has threads of its own, and reads this when it is loaded
     folder = peer.build()
     if folder is None:
-        yield Figure("sparse", "SparseProp: not compared, as it could not be built here", 0, "layers")
+        yield Figure("comparisons won", 0, "of 0 comparisons", phase=f"{peer.NAME} could not be built here")
         return
     sys.path.append(str(folder))
     figures = []
@@ -148,8 +153,8 @@ def compared():
     yield from figures
     won, count = sum(figure.value < figure.against for figure in figures if figure.unit == "ms"), len(figures)
     won += sum(figure.value > figure.against for figure in figures if figure.unit != "ms")
-    what = f"faster than SparseProp {peer.VERSION}, source package, {peer.compiler()}"
-    yield Figure("sparse", what, won, f"of {count} comparisons", reach="all", reached=won == count)
+    built, goals = f"{peer.NAME} {peer.VERSION}, source package, {peer.compiler()}", {"all": won == count}
+    yield Figure("comparisons won", won, f"of {count} comparisons", engine="sparse", phase=built, goals=goals)
 
 
 def first_step(net):
@@ -176,10 +181,11 @@ def upkeep(net):
     """Figures of the first step and of memory, in fresh processes."""
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, NUMBA_CACHE_DIR=folder):
         fresh, cached = (at_once(first_step, (net,), 1)[0] for _ in range(2))  # in processes started here
-    what, goal = "the first step, all compiled", "below 20 s"
-    yield Figure("sparse", what, fresh, "s", "compiled before", cached, goal, fresh < 20)
+    this = functools.partial(Figure, network=net, sparsity="0.98", engine="sparse")
+    beside = dict(yardstick="compiled before", against=cached)
+    yield this("first step", fresh, "s", **beside, goals={"below 20 s": fresh < 20})
     grown = at_once(growth, (net,), 1)[0]
-    yield Figure("sparse", "memory over 200 steps, growth", grown, "MB", "goal", 1, "below 1 MB", grown < 1)
+    yield this("memory growth", grown, "MB", phase="200 steps", goals={"below 1 MB": grown < 1})
 
 
 def classifying(net, size, sparsity="0.98"):
@@ -189,7 +195,7 @@ def classifying(net, size, sparsity="0.98"):
     dense = models.build(NETS[net][0], 10, **NETS[net][1]).eval()
     folded = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(dense, images)))
     last = dense.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
-    classify = export(model, mask, (3, 32, 32))
+    classify = export(model, mask)
 
     def bf16():
         with torch.autocast("cpu", torch.bfloat16):
@@ -202,13 +208,10 @@ def classifying(net, size, sparsity="0.98"):
 def trained(net, found, together):
     """Figures of the training speeds of one network."""
     for sparsity in SPARSITIES:
-        key = (net, sparsity, together)
-        what = f"{net}, training, {sparsity} removed" + ", each of two processes" * together
-        beside = (found[sparsity], "images/s", "dense bf16", found["dense"])
-        goal, aim, times = GOALS.get(key), AIMS.get(key), found[sparsity] / found["dense"]
-        yield Figure("sparse", what, *beside, f"{goal} times" if goal else "", times >= goal if goal else None)
-        if aim:
-            yield Figure("sparse", f"{what}, beyond the goal", *beside, f"aim: {aim} times", times >= aim)
+        key, times = (net, sparsity, together), found[sparsity] / found["dense"]
+        goals = {f"{goal} times": times >= goal for goal in GOALS.get(key, ())}
+        this = dict(network=net, sparsity=sparsity, engine="sparse", processes=1 + together, goals=goals)
+        yield Figure("training", found[sparsity], "images/s", **this, yardstick="dense bf16", against=found["dense"])
 
 
 def measure():
@@ -219,7 +222,7 @@ def measure():
     for net in NETS:
         found = training(net)
         yield from trained(net, found, False)
-        yield Figure("sparse", f"{net}, break-even sparsity", speed.crossing(found).at, "removed")
+        yield Figure("break-even", break_even(found).at, "removed", network=net, engine="sparse")
         yield from bounds(net, found, peaks)
         for sparsity in ("0.9", "0.98"):
             yield from phases(net, sparsity)
@@ -229,8 +232,8 @@ def measure():
     for size in (1, 64):
         found = {name: 1000 * seconds for name, seconds in classifying(net, size).items()}
         best = min(found["float32"], found["bf16"])
-        what = f"{net}, classifying, 0.98 removed, batch {size}"
-        reached = 5 * found["ticket"] <= best
-        yield Figure("sparse", what, found["ticket"], "ms", "dense", best, "a fifth of dense", reached)
+        this = dict(network=net, sparsity="0.98", engine="sparse", batch=size, yardstick="dense", against=best)
+        goals = {"a fifth of dense": 5 * found["ticket"] <= best}
+        yield Figure("classifying", found["ticket"], "ms", **this, goals=goals)
     yield from upkeep(net)
     yield from compared()

@@ -3,28 +3,41 @@
 import multiprocessing
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-STAT = Path("/proc/stat")
+from ticketlib.experiments import machine
+
+STAT, CPUINFO = Path("/proc/stat"), Path("/proc/cpuinfo")
 
 
 @dataclass
 class Figure:
-    """One line of the table: what was measured, against which yardstick, in the same run."""
+    """One measurement, and what it was held against in the same run."""
 
-    group: str
-    what: str
+    quantity: str  # what was measured
     value: float
     unit: str
+    network: str = ""
+    sparsity: str = ""  # fraction removed, decimal text
+    engine: str = ""  # sparse, dense (ours), or usual loop
+    phase: str = ""  # which part: of a step, of a network, of the work
+    batch: int = 0  # images
+    processes: int = 1  # that ran at once
     yardstick: str = ""  # what it is held against
     against: float | None = None  # the yardstick's value, same unit
-    reach: str = ""  # the goal in words
-    reached: bool | None = None
+    goals: dict[str, bool] = field(default_factory=dict)  # goal in words -> whether it was reached
 
     def row(self):
-        """As plain JSON values, with the ratio value / yardstick."""
-        return asdict(self) | {"ratio": self.value / self.against if self.against else None}
+        """As plain JSON values, without what does not apply."""
+        return {name: value for name, value in asdict(self).items() if value not in ("", None, {}) and
+                (name, value) not in (("batch", 0), ("processes", 1))}  # fmt: skip
+
+
+def processor():
+    """The processor's model and vector instructions, and whether it has matrix units for 16 bits (AMX)."""
+    units = CPUINFO.is_file() and "amx_bf16" in CPUINFO.read_text(encoding="utf-8")
+    return machine.processor().removeprefix("cpu: ") + ", AMX" * units
 
 
 def seconds(work, times=1):

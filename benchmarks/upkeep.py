@@ -1,12 +1,12 @@
-"""What grows with the work: data sets, ledgers, grids, processes, pages."""
+"""What grows with the work: data sets, ledgers, grids, processes."""
 
 import dataclasses
+import functools
 import json
 import tempfile
 
 import torch
 from loops import augmented, our_loop, pixels, ticket
-from ticketbook import speed
 from timing import Figure, at_once, memory, seconds, side_by_side
 
 from ticketlib import commands, ratios, train
@@ -16,6 +16,7 @@ from ticketlib.sparse.net import SparseNet
 
 NET = "laptop ResNet-20"
 COUNTS = (10, 1000, 50_000)  # images
+EVERY = "all grids that count"
 MOST = 1500  # MB of a process
 FLAT = 0.95  # of the speed from ten images
 
@@ -71,39 +72,33 @@ def of_ledgers():
     with tempfile.TemporaryDirectory() as folder:
         ledger = full_ledger(folder, 10_000)
         works = {
-            "a ledger of 10,000 rows read and checked": ledger.rows,
-            "plan beside 10,000 rows, but for loading the images": lambda: list(
+            "read and checked": ledger.rows,
+            "plan, but for loading the images": lambda: list(
                 commands.planned(configs, ledger, "step1", 50_000)
             ),
         }
         for what, took in side_by_side(works, 3, 1).items():
-            yield Figure("upkeep", what, took, "s", "goal", 1, "below 1 s", took < 1)
+            yield Figure("ledger of 10,000 rows", took, "s", phase=what, goals={"below 1 s": took < 1})
 
 
 def of_grids():
     """Epochs of every grid, with each trained net made once, and with a script a cell."""
     for name in grids.GRIDS:
         once, alone = campaign.epochs(grids.grid(name, "laptop", profiles.NO_IMAGES))
-        yield Figure("shared", f"grid {name}", once, "epochs", "a script a cell", alone)
+        yield Figure("epochs", once, "epochs", phase=name, yardstick="a script a cell", against=alone)
     steps = [grids.grid(name, "laptop", profiles.NO_IMAGES) for name in grids.GRIDS if name.startswith("step")]
     once, alone = campaign.epochs([config for step in steps for config in step])
-    yield Figure("shared", "all grids that count", once, "epochs", "a script a cell", alone)
+    yield Figure("epochs", once, "epochs", phase=EVERY, yardstick="a script a cell", against=alone)
 
 
 def of_processes():
     """Throughput of one process and of two, and the memory of each."""
     for engine, loop in (("dense", our_loop), ("sparse", sparse_loop)):
         alone, both = (sum(speed for speed, _ in at_once(loop, (NET, "0.9", 40), n)) for n in (1, 2))
-        yield Figure("upkeep", f"two processes at 90 %, {engine} engine", both, "images/s", "one process", alone)
+        this = functools.partial(Figure, network=NET, sparsity="0.9", engine=engine)
+        yield this("training together", both, "images/s", processes=2, yardstick="one process", against=alone)
         most = at_once(memory_of, (loop, NET, "0.9"), 1)[0]
-        what = f"memory of a process that trains, {engine} engine, 50,000 images"
-        yield Figure("upkeep", what, most, "MB", "goal", MOST, "at most 1,500 MB", most <= MOST)
-
-
-def of_pages():
-    """Seconds that each page of the book took when it was last built here; none if it was not."""
-    for page, took in speed.build_times().items():
-        yield Figure("pages", page, took, "s")
+        yield this("memory of a process", most, "MB", goals={f"at most {MOST:,} MB": most <= MOST})
 
 
 def measure():
@@ -111,10 +106,9 @@ def measure():
     torch.set_num_threads(1)
     few, *_, many = (found := flat()).values()
     for count, fast in found.items():
-        goal, reached = ("within 5 % of it", many >= FLAT * few) if count == COUNTS[-1] else ("", None)
-        what = f"training from {count:,} images"
-        yield Figure("upkeep", what, fast, "images/s", "from 10 images", few, goal, reached)
+        goals = {"within 5 % of it": many >= FLAT * few} if count == COUNTS[-1] else {}
+        this = dict(network=NET, sparsity="0.9", engine="dense", phase=f"{count:,} images", goals=goals)
+        yield Figure("training from few images", fast, "images/s", **this, yardstick="from 10 images", against=few)
     yield from of_ledgers()
     yield from of_processes()
     yield from of_grids()
-    yield from of_pages()

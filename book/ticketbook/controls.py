@@ -5,7 +5,7 @@ import statistics
 
 import numpy as np
 
-from ticketbook import checks, gpus, overlaps
+from ticketbook import checks, overlaps, speed
 from ticketbook import verdicts_1 as verdicts
 from ticketlib.analysis import evidence, plots, stats
 from ticketlib.analysis import words as prose
@@ -93,7 +93,7 @@ def noise(arms, profile):
     if profile != "laptop" or not of or far:  # other data, or the paper's own recipe
         return ""
     ours, theirs = (PROFILES[name].training for name in (profile, "paper"))
-    steps, longer = (made["epochs"] * math.ceil(gpus.IMAGES / made["batch"]) for made in (ours, theirs))
+    steps, longer = (made["epochs"] * math.ceil(speed.IMAGES / made["batch"]) for made in (ours, theirs))
     return (
         "Mind LT. Its dense network learned next to nothing from the noise: in every seed on "
         f"{title(of[0].config.dataset)} the loss ended within {LEARNED:g} of that of guessing. "

@@ -1,36 +1,101 @@
-"""What `make bench` measured: the stored figures, read for the page on speed, for README, and for engine "auto"."""
+"""How fast: the stored benchmarks as one table, what rows say of seconds and of engines, what a GPU would take."""
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
+import numpy as np
+import pandas as pd
+from scipy.stats import t as t_distribution
 
-from ticketlib.analysis import plots
-from ticketlib.analysis import words as prose
+from ticketbook.claims_1 import CLAIMS
+from ticketlib.analysis import pairs, plots
+from ticketlib.analysis.words import title
 from ticketlib.errors import TicketError
+from ticketlib.experiments import campaign, grids, ledger
+from ticketlib.experiments.config import lineage
+from ticketlib.experiments.machine import SAME_IN_A_PAIR
 from ticketlib.experiments.places import ROOT
+from ticketlib.experiments.profiles import NO_IMAGES, PROFILES
 
 RESULTS = Path(os.environ.get("TICKETLIB_BENCHMARKS") or ROOT / "book" / "benchmarks.json")  # by benchmarks/run.py
-BUILT = ROOT / "_build" / "times.json"  # written by book/_ext/make_book.py
-GROUPS = ("dense", "scores", "upkeep", "sparse")
-FIELDS = ("group", "what", "value", "unit", "yardstick", "against", "ratio", "reach", "reached")  # of a stored figure
-TITLES = ("figure", "measured", "yardstick", "ratio", "goal", "")
+PACES = ROOT / "book" / "reference" / "gpu.json"  # by benchmarks/gpu.py
 NOT_MEASURED = "**Not measured yet.** `make bench`, on an idle machine, writes the file that is read here."
-METHOD = re.compile(r"^(snip|grasp|synflow)\b")  # as the benchmarks name it
-BEYOND = ", beyond the goal"  # ends the name of a figure that was measured against an aim as well
-BUSY = 0.1  # share of the processors' time that others may take
-NETWORKS = {  # how the benchmarks name them: what models.build is given
-    "laptop ResNet-20": ("resnet20", 16),
-    "ResNet-32, doubled width": ("resnet32", 32),
-    "slim VGG-16": ("vgg16", 0.25),
+GROUPS = ("dense", "scores", "upkeep", "sparse")  # modules of benchmarks/
+OF_A_SET = ("group", "date", "processor", "busy", "machine", "figures")
+OF_A_FIGURE = ("quantity", "network", "sparsity", "engine", "phase", "batch", "processes", "value", "unit",
+               "yardstick", "against", "goals")  # benchmarks/timing.py says what each is  # fmt: skip
+NETWORKS = {  # how the benchmarks name them: the profile's short name, or none
+    "laptop ResNet-20": ("laptop", "resnet"),
+    "slim VGG-16": ("laptop", "vgg"),
+    "ResNet-32, doubled width": ("paper", "resnet"),
 }
-TOGETHER = ", each of two processes"  # in the benchmarks' names
-AT_ONCE = ", each of two processes that run at once"  # the same for readers
-SPARSE_FROM = 0.9  # fraction removed from which "auto" takes the sparse engine where no break-even is stored
-TRAINING = re.compile(rf"({'|'.join(NETWORKS)}), training, (0\.\d+) removed({TOGETHER})?")
+PHASES = {  # one name for what all loops have to do; what is timed apart in one loop only is added up here
+    "images": "images", "draws of augmentation": "images", "images augmented and laid out": "images",
+    "forward": "forward", "convolutions forward": "forward", "backward": "backward",
+    "gradients of inputs": "backward", "gradients of weights": "backward",
+    "batch norm, ReLU, residual sums, loss": "between the convolutions",
+    "masks": "masks, update, metrics", "update": "masks, update, metrics", "metrics": "masks, update, metrics",
+    "evaluation": "evaluation",
+}  # fmt: skip
+CALLED = {"dense": "dense", "smart": "random ticket", "lt": "LT, after its dense net"}
+BF16, FLOAT32, SPARSE = ("dense", "bf16"), ("dense", "float32"), ("sparse", "bf16")  # engine, precision of dense nets
+IMAGES = 50_000  # of CIFAR-10's training set
+PAPER = PROFILES["paper"]
+
+
+def sets():
+    """What every call of the benchmarks stored, oldest first: list of dicts; empty before the first `make bench`.
+
+    Raises: TicketError for a file that is not what benchmarks/run.py writes.
+    """
+    if not RESULTS.is_file():
+        return []
+    try:
+        found = json.loads(RESULTS.read_text(encoding="utf-8"))
+        whole = all(set(one) == set(OF_A_SET) for one in found)
+        sound = all({"quantity", "value", "unit"} <= set(figure) <= set(OF_A_FIGURE)
+                    for one in found for figure in one["figures"])  # fmt: skip
+    except (ValueError, KeyError, TypeError) as error:
+        raise TicketError(f"{RESULTS.name} is not a file of benchmarks ({error!r}); `make bench` writes one.") from None
+    if not (whole and sound):
+        raise TicketError(f"{RESULTS.name} has sets or figures with fields that are missing or not known; a set has "
+                          f"{', '.join(OF_A_SET)}, a figure {', '.join(OF_A_FIGURE)}.")  # fmt: skip
+    return found
+
+
+def load():
+    """The newest figures of each processor as a table, a line a figure; columns: group, date, processor, OF_A_FIGURE.
+
+    What does not apply is "", no image (batch), one process, no yardstick (against is missing).
+    """
+    newest = {(one["processor"], one["group"]): one for one in sets()}
+    empty = dict.fromkeys(OF_A_FIGURE, "") | {"batch": 0, "processes": 1, "against": np.nan, "goals": {}}
+    lines = [{what: one[what] for what in OF_A_SET[:3]} | empty | figure
+             for one in newest.values() for figure in one["figures"]]  # fmt: skip
+    return pd.DataFrame(lines, columns=[*OF_A_SET[:3], *OF_A_FIGURE])
+
+
+def machines():
+    """Where and when each set that `load` shows was measured, and how busy the machine was: a line a set."""
+    newest = {(one["processor"], one["group"]): one for one in sets()}
+    lines = [
+        {what: one[what] for what in ("processor", "group", "date")}
+        | {"others' use of it, %": 100 * one["busy"] if one["busy"] is not None else np.nan}
+        | {"code": one["machine"]["code"]} | one["machine"]["versions"]
+        for one in newest.values()
+    ]  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def training(figures, processes=1):
+    """Images/s of training: a line a processor and network, a column a fraction removed; 0 is the dense network."""
+    chosen = figures[(figures.quantity == "training") & (figures.engine == "sparse")]
+    chosen = chosen[chosen.processes == processes].astype({"sparsity": float})
+    sparse = chosen.pivot(index=["processor", "network"], columns="sparsity", values="value")
+    sparse.insert(0, 0.0, chosen.groupby(["processor", "network"]).against.first())
+    return sparse
 
 
 class Crossing(NamedTuple):
@@ -41,215 +106,197 @@ class Crossing(NamedTuple):
     at: float  # estimate in between; `high` where `low` is None, 1 where `high` is
 
 
-def load():
-    """The stored figures: dict from group to its date, machine and figures; empty before the first `make bench`.
-
-    Raises: TicketError for a file that is not what benchmarks/run.py writes.
-    """
-    if not RESULTS.is_file():
-        return {}
-    try:
-        found = json.loads(RESULTS.read_text(encoding="utf-8"))
-        sound = all(set(FIELDS) <= set(row) for group in found.values() for row in group["figures"])
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise TicketError(f"{RESULTS.name} is not a file of benchmarks ({error!r}); `make bench` writes one.") from None
-    if not sound:
-        raise TicketError(f"{RESULTS.name} has figures without {', '.join(FIELDS)}; `make bench` writes all.")
-    return found
-
-
-def rows(stored, *groups):
-    """The stored figures of some groups, or of all, in the order in which they were measured."""
-    return [row for group in groups or GROUPS if group in stored for row in stored[group]["figures"]]
-
-
-def cells(row):
-    """One figure as the cells of a table, in the order of TITLES."""
-    word = "" if row["reached"] is None else "reached" if row["reached"] else "missed"
-    held = row["against"] is not None and row["yardstick"] != "goal"  # a goal has a column of its own
-    against = f"{row['yardstick']}: {number(row['against'])}" if held else ""
-    ratio = f"{row['ratio']:.2f}" if held and row["ratio"] is not None else ""
-    what = row["what"].removesuffix(BEYOND).replace(TOGETHER, AT_ONCE)
-    what = METHOD.sub(lambda name: plots.style(name[0]).label, what)
-    what = what if row["group"] in GROUPS else f"{row['group']}: {what}"
-    return [what, f"{number(row['value'])} {row['unit']}", against, ratio, row["reach"], word]
-
-
-def number(value):
-    """A measured value with three digits, whole from 100 on: 0.0123, 4.50, 1,234; a count as it is."""
-    if isinstance(value, int) or abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:#.3g}".rstrip(".") if value else "0"
-
-
-def table(found):
-    """Figures as a Markdown table without its empty columns; a line that says so where there are no figures.
-
-    One measurement that was set several goals is one line.
-    """
-    merged = {}
-    for row in found:
-        *measured, goal, word = cells(row)
-        merged.setdefault(tuple(measured), []).append((goal, word))
-    lines = [[*measured, *("; ".join(dict.fromkeys(filter(None, of))) for of in zip(*goals, strict=True))]
-             for measured, goals in merged.items()]  # fmt: skip
-    columns = [column for column in zip(TITLES, *lines, strict=True) if any(column[1:])]
-    titles, *lines = zip(*columns, strict=True) if found else [()]
-    return prose.table(titles, lines) if found else NOT_MEASURED
-
-
-def training(stored, together=False):
-    """Training speeds, images/s: dict network -> {"dense": speed, sparsity (text): speed}.
-
-    Arguments: stored, as `load` gives it; together, whether two processes ran at once (each one's speed).
-    """
-    found = {}
-    for row in rows(stored, "sparse"):
-        name = TRAINING.fullmatch(row["what"])
-        if name and bool(name[3]) == together:
-            found.setdefault(name[1], {"dense": row["against"]})[name[2]] = row["value"]
-    return found
-
-
-def trained_first(speeds):
-    """Images/s of a ticket that needs a trained dense net first, as long as its own training: sparsity -> speed.
-
-    Seconds an image add up: one over the dense speed, and one over the ticket's.
-    """
-    return {s: 1 / (1 / speed + 1 / speeds["dense"]) for s, speed in speeds.items() if s != "dense"}
-
-
-def crossing(speeds):
+def crossing(speeds, dense):
     """Where both engines are as fast: bracketed by measurements, and estimated in between.
 
     Seconds an image are taken as a straight line over the share of weights kept, since the work of the convolutions is.
 
-    Arguments: speeds, {"dense": images/s, sparsity (text): images/s}. Returns: Crossing.
+    Arguments: speeds, {fraction removed: images/s} of the sparse engine; dense, images/s. Returns: Crossing.
     """
-    kept = sorted((s for s in speeds if s != "dense"), key=float)
-    slower = [i for i, s in enumerate(kept) if speeds[s] <= speeds["dense"]]
+    removed = sorted(speeds)
+    slower = [i for i, s in enumerate(removed) if speeds[s] <= dense]
     if not slower:
-        return Crossing(None, float(kept[0]), float(kept[0]))
-    low, above = kept[slower[-1]], kept[slower[-1] + 1 :]
+        return Crossing(None, removed[0], removed[0])
+    low, above = removed[slower[-1]], removed[slower[-1] + 1 :]
     if not above:
-        return Crossing(float(low), None, 1.0)
-    most, least, dense = (1 / speeds[s] for s in (low, above[0], "dense"))
-    share = (most - dense) / (most - least)
-    return Crossing(float(low), float(above[0]), float(low) + share * (float(above[0]) - float(low)))
+        return Crossing(low, None, 1.0)
+    share = (1 / speeds[low] - 1 / dense) / (1 / speeds[low] - 1 / speeds[above[0]])
+    return Crossing(low, above[0], low + share * (above[0] - low))
 
 
-def verdict(stored):
-    """What a ticket's zeros buy, in a few sentences with words chosen by the numbers."""
-    speeds = training(stored)
-    if not speeds:
+def break_even(figures):
+    """The crossing of every processor and network, in percent removed: a line each."""
+    table = training(figures)
+    found = [crossing(speeds.drop(0.0).dropna().to_dict(), speeds[0.0]) for _, speeds in table.iterrows()]
+    columns = ["dense faster at, %", "sparse faster from, %", "equal at, %"]
+    return 100 * pd.DataFrame(found, index=table.index, columns=columns, dtype=float)
+
+
+def phases(figures):
+    """Milliseconds a step by what is done: a line a processor, network, loop and sparsity, a column a phase."""
+    chosen = figures[figures.quantity == "phase"]
+    chosen = chosen.assign(phase=chosen.phase.map(PHASES))
+    index = ["processor", "network", "engine", "sparsity"]
+    table = chosen.pivot_table(index=index, columns="phase", values="value", aggfunc="sum", fill_value=0.0)
+    return table.reindex(columns=list(dict.fromkeys(PHASES.values())), fill_value=0.0)
+
+
+def bounds(figures):
+    """What bounds a step: a line a processor, network and sparsity; shares and `reached` in percent."""
+    quantities = ["arithmetic", "memory traffic", "multiply-adds that stay dense", "arithmetic's share of the bound"]
+    index = ["processor", "network", "sparsity"]
+    table = figures[figures.quantity.isin(quantities)].pivot(index=index, columns="quantity", values="value")
+    speed = figures[figures.quantity == "bound"].set_index(index)
+    table = table.join(speed.against.rename("bound, images/s")).join(speed.value.rename("measured, images/s"))
+    return table.assign(reached=100 * speed.value / speed.against).dropna()  # the whole network has no bound
+
+
+def goals(figures):
+    """Every goal that was set: a line each, with the figure it was set for and whether it was reached."""
+    set_for = figures[figures.goals.map(bool)]
+    lines = [line | {"goal": goal, "reached": reached} for line in set_for.to_dict("records")
+             for goal, reached in line["goals"].items()]  # fmt: skip
+    return pd.DataFrame(lines, columns=[*figures.columns, "goal", "reached"])
+
+
+def in_short(figures):
+    """README's table as Markdown: times the dense network's images/s, a line a processor and network."""
+    table = training(figures)
+    if table.empty:
         return NOT_MEASURED
-    said = [_bought(network, of) for network, of in speeds.items()]
-    found = [row["reached"] for row in rows(stored) if row["reached"] is not None]
-    count = f"Of {len(found)} goals set, {sum(found) if sum(found) < len(found) else 'all'} were reached."
-    return "\n\n".join([*said, count])
+    times = table.drop(columns=0.0).div(table[0.0], axis=0)
+    times = times.rename(columns=lambda removed: f"{100 * removed:g} % removed").reset_index()
+    return times.to_markdown(index=False, floatfmt=".2f")
 
 
-def _bought(network, speeds):
-    """One sentence on one network: from where on skipping zeros pays, and what a step gains there."""
-    where, gains = crossing(speeds), {float(s): of / speeds["dense"] for s, of in speeds.items() if s != "dense"}
-    shown = sorted({*(s for s in where[:2] if s), max((s for s in gains if s <= 0.98), default=min(gains))})
-    first, *others = [f"{gains[s]:.2f} times {{}}at {100 * s:g} %" for s in shown]
-    said = ", ".join([first.format("as fast as the dense one "), *(other.format("") for other in others)])
-    if where.high is None:
-        word = "**does not pay** at any sparsity that was measured"
-    elif where.low is None:
-        word = "**pays** at every sparsity that was measured"
-    else:
-        word = f"**pays** from about {100 * where.at:.0f} % removed on"
-    return f"{network}: skipping zeros {word}. A step is {said} removed."
+def draw_training(axes, figures):
+    """Draw images/s over the share of weights kept, a panel a network, a marker a processor; dashed: dense."""
+    table = training(figures)
+    looks = [plots.style(key) for key in ("smart", "snip", "grasp", "lt")]
+    processors = list(table.index.unique("processor"))
+    for ax, network in zip(axes, table.index.unique("network"), strict=False):
+        for processor, look in zip(processors, looks, strict=False):
+            speeds = table.loc[processor, network]
+            kept = [100 - 100 * s for s in speeds.index if s]
+            ax.plot(kept, speeds[1:], color=look.colour, marker=look.marker, label=f"random ticket, {processor}")
+            ax.axhline(speeds[0.0], color=look.colour, linestyle="--", label=f"dense, {processor}")
+            plots.kept_axis(ax, kept)
+        ax.set(title=network.replace(", ", ",\n"), ylim=(0, None), xlabel="", ylabel="")
+    return axes
 
 
-def busy(stored):
-    """A warning where others used the machine while it was measured, else an empty string."""
-    shares = [group["busy"] for group in stored.values() if group.get("busy") is not None]
-    if not shares or max(shares) <= BUSY:
-        return ""
-    used = f"{100 * max(shares):.0f} % of the machine"
-    return f"**Preliminary: others used up to {used} before or after this was measured.**"
+def learning_curves(rows, profile, speeds, epochs):
+    """Mean accuracy over seconds of training on an idle machine, for dense nets, random tickets, and LT.
 
+    LT's seconds begin when the dense network that it comes from is trained.
 
-def missed(stored):
-    """The goals that were missed, as a list; or a line that says there is none, or that nothing was measured."""
-    found = [row for row in rows(stored) if row["reached"] is False]
-    lines = [f"- **{cells(row)[0]}**: {_measured(row)}; the goal was {row['reach']}".replace("goal was aim:", "aim was")
-             for row in found]  # fmt: skip
-    if not lines:
-        return "None was missed." if rows(stored) else NOT_MEASURED
-    return "\n".join(["These were not reached:", "", *lines])
-
-
-def _measured(row):
-    """What was measured, in the terms of its goal: times the yardstick where the goal is set so."""
-    return f"{row['ratio']:.2f} times {row['yardstick']}" if "times" in row["reach"] else cells(row)[1]
-
-
-def training_table(stored):
-    """Training speed of every network and sparsity, with the ratio to the dense net, and with a trained net first."""
-    lines = []
-    for together in (False, True):
-        for network, speeds in training(stored, together).items():
-            first, name = trained_first(speeds), network + AT_ONCE * together
-            lines.append([name, "100 %", number(speeds["dense"]), "1.00", ""])
-            for s in sorted(first, key=float):
-                kept = f"{100 - 100 * float(s):.3g} %"
-                lines.append([name, kept, number(speeds[s]), f"{speeds[s] / speeds['dense']:.2f}", number(first[s])])
-    titles = ("network", "weights kept", "images/s", "times dense", "images/s, trained net first")
-    return prose.table(titles, lines) if lines else NOT_MEASURED
-
-
-def draw(ax, speeds):
-    """Draw images/s over the share of weights kept: tickets known before training, those of a trained net, dense."""
-    for key, found in (("smart", speeds), ("lt", trained_first(speeds))):
-        points = {100 - 100 * float(s): speed for s, speed in found.items() if s != "dense"}
-        kept, look = sorted(points, reverse=True), plots.style(key)
-        line = dict(color=look.colour, marker=look.marker, linestyle=look.linestyle)
-        label = "random ticket" if key == "smart" else "LT, with the net it needs first"
-        ax.plot(kept, [points[x] for x in kept], label=label, **line)
-    ax.axhline(speeds["dense"], color="black", linestyle="--", label="dense")
-    ax.set(ylabel="training, images/s", ylim=(0, None))
-    return plots.kept_axis(ax, kept)
-
-
-def break_even(stored):
-    """Fraction removed from which the sparse engine is the faster one: dict network -> float, 1 where it never was."""
-    return {network: crossing(of).at for network, of in training(stored).items()}
-
-
-def engine(network, width, sparsity):
-    """What engine "auto" stands for: the faster one for a ticket here, by the stored break-even.
-
-    Arguments: network, width, as models.build takes them; sparsity, fraction removed, decimal text.
-    Returns: "dense" where torch sees a GPU, and below the break-even; else "sparse".
+    Arguments: rows, of a ledger; speeds, {fraction removed: images/s}, 0 for dense; epochs, lengths of training.
+    Returns: DataFrame, a line a point: ticket, sparsity, epochs, seconds, accuracy (percent), n (seeds).
     """
-    known = {NETWORKS[name]: value for name, value in break_even(load()).items()}
-    from_here = known.get((network, width), SPARSE_FROM)
-    return "dense" if torch.cuda.is_available() or float(sparsity) < from_here else "sparse"
-
-
-def made_on(stored):
-    """Where and when each group was measured, as a table."""
+    frame, curves = ledger.frame(rows), {row["name"]: row for row in rows}
+    runs = pd.concat([pairs.select(frame, profile, epochs=length) for length in epochs])
+    plain = runs.ticket.isin(("dense", "smart", "lt")) & (runs.arm == runs.ticket + "@" + runs.sparsity)
+    runs = runs[plain & ~runs.diverged & runs.sparsity.astype(float).isin(list(speeds))]
+    engine, precision = (PROFILES[profile].training[what] for what in ("engine", "precision"))
+    runs = runs[np.where(runs.ticket == "dense", runs.precision == precision, runs.engine == engine)]
     lines = []
-    for name, group in sorted(stored.items()):
-        facts = group["machine"]
-        versions = ", ".join(f"{what} {facts['versions'][what]}" for what in sorted(facts["versions"]))
-        others = "not known" if group.get("busy") is None else f"{100 * group['busy']:.0f} %"
-        lines.append([name, group["date"], facts["device"], versions, facts["code"], others])
-    titles = ("group", "date", "processor", "versions", "code", "others' use of it")
-    return prose.table(titles, lines) if lines else NOT_MEASURED
+    for line in runs.to_dict("records"):
+        row, speed = curves[line["name"]], speeds[float(line["sparsity"])]
+        before = curves[row["parent"]]["images"] / speeds[0.0] if "parent" in row else 0.0
+        for done, accuracy, _ in row["curve"]:
+            seconds = before + row["images"] * done / row["curve"][-1][0] / speed
+            lines.append((line["ticket"], line["sparsity"], line["epochs"], done, seconds, accuracy))
+    table = pd.DataFrame(lines, columns=["ticket", "sparsity", "epochs", "done", "seconds", "accuracy"])
+    of_a_point = table.groupby(["ticket", "sparsity", "epochs", "done"])
+    means = of_a_point.agg(seconds=("seconds", "mean"), accuracy=("accuracy", "mean"), n=("accuracy", "size"))
+    return means.reset_index().drop(columns="done")
 
 
-def in_short(stored):
-    """README's benchmark section: where skipping zeros pays, by how much, and every goal that was missed."""
-    all_reached = all(row["reached"] is not False for row in rows(stored))
-    parts = (verdict(stored), busy(stored), "" if all_reached else missed(stored))
-    return "\n\n".join(filter(None, parts)) if rows(stored) else NOT_MEASURED
+def draw_curves(ax, curves, sparsity):
+    """Draw learning curves of one sparsity, with the dense network's, over seconds."""
+    for (ticket, epochs), line in curves[curves.sparsity.isin(("0", sparsity))].groupby(["ticket", "epochs"]):
+        look, label = plots.style(ticket), f"{CALLED[ticket]}, {epochs} epochs"
+        style = dict(color=look.colour, marker=look.marker, markersize=4, linestyle="-" if epochs == 20 else ":")
+        ax.plot(line.seconds, line.accuracy, label=label, **style)
+    ax.set(title=f"{100 * float(sparsity):g} % removed", xlabel="seconds of training", ylabel="accuracy, %")
+    return ax
 
 
-def build_times():
-    """Seconds that each part of the book took when it was last built in this folder: dict part -> seconds."""
-    return json.loads(BUILT.read_text(encoding="utf-8")) if BUILT.is_file() else {}
+def engine_comparison(rows, profile):
+    """Accuracies of the grid `engines`, one ticket in three arithmetics: a line a seed, columns SPARSE, FLOAT32, BF16.
+
+    Seeds whose runs differ in device, threads or versions are left out.
+    """
+    plan = PROFILES[profile].pilot
+    fields = dict(epochs=plan["epochs"][0], held_out=plan["held_out"], recipe=0)
+    runs = pairs.select(ledger.frame(rows), profile, **fields)
+    runs = runs[(runs.arm == "smart@0.98") & runs.seed.isin(range(plan["seeds"][0], plan["seeds"][0] + 5))]
+    alike = runs.groupby("seed")[list(SAME_IN_A_PAIR)].nunique().max(axis=1) == 1
+    runs = runs[runs.seed.isin(alike.index[alike])]
+    table = runs.pivot(index="seed", columns=["engine", "precision"], values="accuracy")
+    return table.reindex(columns=pd.MultiIndex.from_tuples([SPARSE, FLOAT32, BF16])).dropna()
+
+
+def spread_ratio(a, b, confidence=0.95):
+    """How many times as large the spread of a is as that of b, where both are measured on the same seeds.
+
+    Both differences have the same run subtracted, so they are correlated, and an F test would not hold.
+
+    Arguments: a, b: floats, paired, at least 3, neither constant; confidence, of each bound, one-sided.
+    Returns: (ratio of standard deviations, lower and upper bound).
+    Source: Pitman (1939), Morgan (1939), for a ratio q of variances: t^2 = (n - 2) (1 - q)^2 / (4 q (1 - r^2)).
+    """
+    ratio = np.std(a, ddof=1) / np.std(b, ddof=1)
+    open_part = 1 - np.corrcoef(a, b)[0, 1] ** 2
+    middle = 1 + 2 * open_part * t_distribution.ppf(confidence, len(a) - 2) ** 2 / (len(a) - 2)
+    factor = np.sqrt(middle + np.sqrt(middle**2 - 1))
+    return float(ratio), float(ratio / factor), float(ratio * factor)
+
+
+def paces():
+    """Images/s that one GPU trains with, all runs on it together: a line a network, a column a number of runs."""
+    found = pd.DataFrame(json.loads(PACES.read_text(encoding="utf-8"))["paces"])
+    return found.pivot(index="network", columns="at_once", values="images_per_second")
+
+
+def claim_runs(claim_id, network="resnet"):
+    """Every run that one claim needs at the paper's scale, those it starts from included, each once: {name: Config}."""
+    claim, found = CLAIMS[claim_id], {}
+    for seed in range(PAPER.seeds):
+        for comparison in claim.comparisons:
+            for key in (f"{arm}@{s}" for arm in (comparison.a, comparison.b) for s in claim.sparsities):
+                config = grids.arm("paper", key, seed, NO_IMAGES, network=network)
+                found |= {one.name: one for one in lineage(config)}
+    return found
+
+
+def gpu_hours():
+    """What training all runs of a claim takes on one GPU: a line a claim and network; evaluation is left out.
+
+    Columns: claim, network, runs, images (millions), and GPU-hours for each number of runs at once.
+    """
+    lines = []
+    for network, of in paces().iterrows():
+        claims = {claim: claim_runs(claim, network) for claim in CLAIMS}
+        claims["all, shared runs once"] = {name: config for runs in claims.values() for name, config in runs.items()}
+        for claim, runs in claims.items():
+            images = sum(map(campaign.cost, runs.values())) * IMAGES
+            hours = {f"GPU-hours, {n} at once": images / pace / 3600 for n, pace in of.items()}
+            name = title(PAPER.networks[network][0])
+            facts = {"claim": claim, "network": name, "runs": len(runs), "images, in millions": images / 1e6}
+            lines.append(facts | hours)
+    return pd.DataFrame(lines)
+
+
+def substitutions():
+    """Names that pages may write as {{ name }}: dict from name to Markdown."""
+    stored, table = json.loads(PACES.read_text(encoding="utf-8")), gpu_hours()
+    every = table[table.claim.str.startswith("all")].set_index("network").filter(like="hours").min(axis=1)
+    found = {"gpu_hours_table": table.to_markdown(index=False, floatfmt=",.0f", intfmt=","),
+             "gpu_device": stored["machine"]["device"], "gpu_date": stored["date"],
+             "gpu_torch": stored["machine"]["versions"]["torch"], "gpu_seeds": str(PAPER.seeds)}  # fmt: skip
+    for network, of in paces().iterrows():
+        hours = every[title(PAPER.networks[network][0])]
+        found |= {f"gpu_pace_{network}_{n}": f"{pace:,.0f}" for n, pace in of.items()}
+        found |= {f"gpu_hours_{network}": f"{hours:,.0f}", f"gpu_days_{network}": f"{hours / 24:.0f}"}
+    return found
