@@ -57,13 +57,13 @@ def one_net(net, batches):
     goals = {}
     if net.startswith("ResNet-32"):
         goals["65 % of the peak, or 2.2 times the usual loop"] = bool(share >= 0.65 or ours >= 2.2 * usual)
-    this = functools.partial(Figure, network=net, sparsity=SPARSITY, engine="dense")
+    this, batch = functools.partial(Figure, network=net, sparsity=SPARSITY, engine="dense"), NETS[net][2]
     beside = dict(yardstick="usual loop", against=usual, goals=goals)
-    yield this("training", ours, "images/s", batch=NETS[net][2], **beside)
+    yield this("training", ours, "images/s", batch=batch, **beside)
     yield this("share of the peak", 100 * share, "%", yardstick="bf16 product", against=100)
     for engine, found in (("usual loop", usual_phases), ("dense", phases)):
         for phase, value in found.items():
-            yield this("phase", 1000 * value, "ms a step", engine=engine, phase=phase)
+            yield this("phase", 1000 * value, "ms a step", engine=engine, phase=phase, batch=batch)
     for kind, part in operators(net, SPARSITY).items():
         yield this("operator", 100 * part, "% of our step", phase=kind)
     for what, (phase, most) in GOALS.items():
@@ -115,7 +115,7 @@ def measure():
     slower = min(speed for speed, _ in at_once(our_loop, (small, "0.9", 40)))
     goals = {f"at least {least:,}": slower >= least for least in (1200, 1900)}
     this = functools.partial(Figure, unit="images/s", network=small, engine="dense")
-    yield this("training", slower, sparsity="0.9", processes=2, goals=goals)
+    yield this("training", slower, sparsity="0.9", batch=NETS[small][2], processes=2, goals=goals)
     found = tried(small)
     for kind in [kind for kind in found if kind != "our step"]:
         beside = dict(yardstick="our step", against=found["our step"])

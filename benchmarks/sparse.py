@@ -80,7 +80,7 @@ def phases(net, sparsity):
     this = functools.partial(Figure, network=net, sparsity=sparsity, engine="sparse")
     found = parts.phases(SparseNet(*ticket(net, sparsity), size, (3, 32, 32)), *batch_of(size))
     for phase, value in found.items():
-        yield this("phase", value, "ms a step", phase=phase)
+        yield this("phase", value, "ms a step", phase=phase, batch=size)
     whole = sum(found.values())
     part = 100 * sum(found[name] for name in ("draws of augmentation", parts.LAID_OUT, "evaluation")) / whole
     yield this("share", part, "% of training", phase="augmentation and evaluation", goals={"below 10 %": part < 10})
@@ -210,8 +210,9 @@ def trained(net, found, together):
     for sparsity in SPARSITIES:
         key, times = (net, sparsity, together), found[sparsity] / found["dense"]
         goals = {f"{goal} times": times >= goal for goal in GOALS.get(key, ())}
-        this = dict(network=net, sparsity=sparsity, engine="sparse", processes=1 + together, goals=goals)
-        yield Figure("training", found[sparsity], "images/s", **this, yardstick="dense bf16", against=found["dense"])
+        this = dict(network=net, sparsity=sparsity, engine="sparse", batch=NETS[net][2], processes=1 + together)
+        beside = dict(yardstick="dense bf16", against=found["dense"], goals=goals)
+        yield Figure("training", found[sparsity], "images/s", **this, **beside)
 
 
 def measure():

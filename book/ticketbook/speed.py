@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import t as t_distribution
 
 from ticketbook.claims_1 import CLAIMS
-from ticketlib.analysis import pairs, plots
+from ticketlib.analysis import pairs, plots, stats
 from ticketlib.analysis.words import title
 from ticketlib.errors import TicketError
 from ticketlib.experiments import campaign, grids, ledger
@@ -19,18 +19,14 @@ from ticketlib.experiments.machine import SAME_IN_A_PAIR
 from ticketlib.experiments.places import ROOT
 from ticketlib.experiments.profiles import NO_IMAGES, PROFILES
 
-RESULTS = Path(os.environ.get("TICKETLIB_BENCHMARKS") or ROOT / "book" / "benchmarks.json")  # by benchmarks/run.py
+BOOKS = ROOT / "book" / "benchmarks.json"  # by benchmarks/run.py; the sentences of the book are about this file
+RESULTS = Path(os.environ.get("TICKETLIB_BENCHMARKS") or BOOKS)
 PACES = ROOT / "book" / "reference" / "gpu.json"  # by benchmarks/gpu.py
 NOT_MEASURED = "**Not measured yet.** `make bench`, on an idle machine, writes the file that is read here."
 GROUPS = ("dense", "scores", "upkeep", "sparse")  # modules of benchmarks/
 OF_A_SET = ("group", "date", "processor", "busy", "machine", "figures")
 OF_A_FIGURE = ("quantity", "network", "sparsity", "engine", "phase", "batch", "processes", "value", "unit",
                "yardstick", "against", "goals")  # benchmarks/timing.py says what each is  # fmt: skip
-NETWORKS = {  # how the benchmarks name them: the profile's short name, or none
-    "laptop ResNet-20": ("laptop", "resnet"),
-    "slim VGG-16": ("laptop", "vgg"),
-    "ResNet-32, doubled width": ("paper", "resnet"),
-}
 PHASES = {  # one name for what all loops have to do; what is timed apart in one loop only is added up here
     "images": "images", "draws of augmentation": "images", "images augmented and laid out": "images",
     "forward": "forward", "convolutions forward": "forward", "backward": "backward",
@@ -40,37 +36,40 @@ PHASES = {  # one name for what all loops have to do; what is timed apart in one
     "evaluation": "evaluation",
 }  # fmt: skip
 CALLED = {"dense": "dense", "smart": "random ticket", "lt": "LT, after its dense net"}
+LOOPS = ["usual loop", "dense", "sparse"]  # in the order in which they are shown
+PALETTE = (plots.OLIVE, plots.SKY, plots.BLUE, plots.ORANGE, plots.PINK, plots.GREY)  # of phases
 BF16, FLOAT32, SPARSE = ("dense", "bf16"), ("dense", "float32"), ("sparse", "bf16")  # engine, precision of dense nets
 IMAGES = 50_000  # of CIFAR-10's training set
 PAPER = PROFILES["paper"]
 
 
-def sets():
+def sets(path=None):
     """What every call of the benchmarks stored, oldest first: list of dicts; empty before the first `make bench`.
 
-    Raises: TicketError for a file that is not what benchmarks/run.py writes.
+    Arguments: path, of the file; None for RESULTS. Raises: TicketError for a file that benchmarks/run.py did not write.
     """
-    if not RESULTS.is_file():
+    path = path or RESULTS
+    if not path.is_file():
         return []
     try:
-        found = json.loads(RESULTS.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
         whole = all(set(one) == set(OF_A_SET) for one in found)
         sound = all({"quantity", "value", "unit"} <= set(figure) <= set(OF_A_FIGURE)
                     for one in found for figure in one["figures"])  # fmt: skip
     except (ValueError, KeyError, TypeError) as error:
-        raise TicketError(f"{RESULTS.name} is not a file of benchmarks ({error!r}); `make bench` writes one.") from None
+        raise TicketError(f"{path.name} is not a file of benchmarks ({error!r}); `make bench` writes one.") from None
     if not (whole and sound):
-        raise TicketError(f"{RESULTS.name} has sets or figures with fields that are missing or not known; a set has "
+        raise TicketError(f"{path.name} has sets or figures with fields that are missing or not known; a set has "
                           f"{', '.join(OF_A_SET)}, a figure {', '.join(OF_A_FIGURE)}.")  # fmt: skip
     return found
 
 
-def load():
+def load(path=None):
     """The newest figures of each processor as a table, a line a figure; columns: group, date, processor, OF_A_FIGURE.
 
     What does not apply is "", no image (batch), one process, no yardstick (against is missing).
     """
-    newest = {(one["processor"], one["group"]): one for one in sets()}
+    newest = {(one["processor"], one["group"]): one for one in sets(path)}
     empty = dict.fromkeys(OF_A_FIGURE, "") | {"batch": 0, "processes": 1, "against": np.nan, "goals": {}}
     lines = [{what: one[what] for what in OF_A_SET[:3]} | empty | figure
              for one in newest.values() for figure in one["figures"]]  # fmt: skip
@@ -87,6 +86,16 @@ def machines():
         for one in newest.values()
     ]  # fmt: skip
     return pd.DataFrame(lines)
+
+
+def markdown(table, digits=".0f"):
+    """A table as Markdown, its index left out: sparsities in percent, nothing where nothing is.
+
+    Arguments: digits, format of numbers.
+    """
+    if "sparsity" in table:
+        table = table.assign(sparsity=[f"{100 * float(s):g} %" if s else "" for s in table.sparsity])
+    return table.astype(object).where(table.notna(), None).to_markdown(index=False, floatfmt=digits, missingval="")
 
 
 def training(figures, processes=1):
@@ -133,11 +142,12 @@ def break_even(figures):
 
 
 def phases(figures):
-    """Milliseconds a step by what is done: a line a processor, network, loop and sparsity, a column a phase."""
-    chosen = figures[figures.quantity == "phase"]
-    chosen = chosen.assign(phase=chosen.phase.map(PHASES))
-    index = ["processor", "network", "engine", "sparsity"]
-    table = chosen.pivot_table(index=index, columns="phase", values="value", aggfunc="sum", fill_value=0.0)
+    """Microseconds an image by what is done: a line a processor, network, loop and sparsity, a column a phase."""
+    chosen = figures[figures.quantity == "phase"].astype({"batch": int})
+    chosen = chosen.assign(phase=chosen.phase.map(PHASES), took=1000 * chosen.value / chosen.batch)
+    index = ["network", "processor", "engine", "sparsity"]
+    table = chosen.pivot_table(index=index, columns="phase", values="took", aggfunc="sum", fill_value=0.0)
+    table = table.sort_index(key=lambda level: level.map(LOOPS.index) if level.name == "engine" else level)
     return table.reindex(columns=list(dict.fromkeys(PHASES.values())), fill_value=0.0)
 
 
@@ -165,8 +175,7 @@ def in_short(figures):
     if table.empty:
         return NOT_MEASURED
     times = table.drop(columns=0.0).div(table[0.0], axis=0)
-    times = times.rename(columns=lambda removed: f"{100 * removed:g} % removed").reset_index()
-    return times.to_markdown(index=False, floatfmt=".2f")
+    return markdown(times.rename(columns=lambda removed: f"{100 * removed:g} % removed").reset_index(), ".2f")
 
 
 def draw_training(axes, figures):
@@ -182,6 +191,42 @@ def draw_training(axes, figures):
             ax.axhline(speeds[0.0], color=look.colour, linestyle="--", label=f"dense, {processor}")
             plots.kept_axis(ax, kept)
         ax.set(title=network.replace(", ", ",\n"), ylim=(0, None), xlabel="", ylabel="")
+    return axes
+
+
+def draw_phases(axes, table):
+    """Draw `phases` as bars, a panel a network, a bar a loop."""
+    for ax, (network, bars) in zip(axes, table.groupby("network"), strict=False):
+        bars = bars.droplevel("network")
+        if bars.index.get_level_values("processor").nunique() == 1:
+            bars = bars.droplevel("processor")
+        labels = [f"{', '.join(loop)}, {100 * float(removed):g} %" for *loop, removed in bars.index]
+        start = np.zeros(len(bars))
+        for phase, colour in zip(bars.columns, PALETTE, strict=True):
+            ax.barh(labels, bars[phase], left=start, color=colour, label=phase, edgecolor="white", linewidth=0.5)
+            start = start + bars[phase].to_numpy()
+        ax.set(title=network.replace(", ", ",\n"), xlabel="µs an image")
+        ax.invert_yaxis()
+    return axes
+
+
+def beside_peer(figures):
+    """The figures beside SparseProp, with `times` as fast as it: a line a layer or whole step, and sparsity."""
+    found = figures[(figures.yardstick == "SparseProp")]
+    times = np.where(found.unit == "ms", found.against / found.value, found.value / found.against)
+    return found.assign(times=times.astype(float), phase=found.phase.replace("", "a whole step of training"))
+
+
+def draw_peer(axes, peer):
+    """Draw how many times as fast as SparseProp ours is, a panel a network, a line a layer."""
+    for ax, (network, found) in zip(axes, peer.groupby("network"), strict=False):
+        for (removed, here), key in zip(found.groupby("sparsity"), ("snip", "grasp", "lt"), strict=False):
+            look, label = plots.style(key), f"{100 * float(removed):g} % removed"
+            ax.plot(here.times, here.phase, look.marker, color=look.colour, label=label)
+        ax.axvline(1, color="0.4", linewidth=0.8)
+        ax.set(title=network, xlim=(0, None), xlabel="times as fast as SparseProp")
+        ax.margins(y=0.15)
+        ax.invert_yaxis()
     return axes
 
 
@@ -235,6 +280,19 @@ def engine_comparison(rows, profile):
     runs = runs[runs.seed.isin(alike.index[alike])]
     table = runs.pivot(index="seed", columns=["engine", "precision"], values="accuracy")
     return table.reindex(columns=pd.MultiIndex.from_tuples([SPARSE, FLOAT32, BF16])).dropna()
+
+
+def draw_apart(ax, apart):
+    """Draw paired differences in accuracy, a column of dots each, with their mean's 95 % interval."""
+    for place, (label, values) in enumerate(apart.items()):
+        mean = stats.t_interval(values.tolist())
+        ax.plot(values, [place] * len(values), "o", color=plots.GREY, alpha=0.8)
+        ax.errorbar(mean.point, place, xerr=[[mean.point - mean.low], [mean.high - mean.point]], fmt="D", capsize=4,
+                    color=plots.BLACK, label=label)  # fmt: skip
+    ax.axvline(0, color="0.4", linewidth=0.8)
+    ax.set(xlabel="difference in accuracy, points", ylim=(-0.6, len(apart.columns) - 0.4))
+    ax.set_yticks(range(len(apart.columns)), apart.columns)
+    return ax
 
 
 def spread_ratio(a, b, confidence=0.95):
@@ -292,7 +350,7 @@ def substitutions():
     """Names that pages may write as {{ name }}: dict from name to Markdown."""
     stored, table = json.loads(PACES.read_text(encoding="utf-8")), gpu_hours()
     every = table[table.claim.str.startswith("all")].set_index("network").filter(like="hours").min(axis=1)
-    found = {"gpu_hours_table": table.to_markdown(index=False, floatfmt=",.0f", intfmt=","),
+    found = {"gpu_hours_table": markdown(table, ",.0f"),
              "gpu_device": stored["machine"]["device"], "gpu_date": stored["date"],
              "gpu_torch": stored["machine"]["versions"]["torch"], "gpu_seeds": str(PAPER.seeds)}  # fmt: skip
     for network, of in paces().iterrows():

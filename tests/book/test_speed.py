@@ -34,7 +34,7 @@ def a_set(group, *figures, processor="one", date="2026-01-01", busy=0.0):
 
 
 SPEEDS = [trained("0.9", 2000.0, goals={"1.5 times": True, "aim: 3 times": False}), trained("0.98", 4000.0)]
-STEP = dict(unit="ms a step", network=NET, sparsity="0.9", engine="sparse")
+STEP = dict(unit="ms a step", network=NET, sparsity="0.9", engine="sparse", batch=100)
 OF_STEP = [figure("phase", value, phase=phase, **STEP) for phase, value in (
     ("draws of augmentation", 1.0), ("images augmented and laid out", 2.0), ("convolutions forward", 3.0),
     ("gradients of inputs", 4.0), ("gradients of weights", 5.0), ("update", 6.0))]  # fmt: skip
@@ -117,13 +117,29 @@ def test_break_even_is_bracketed_and_estimated_in_between(stored, speeds, expect
 
 
 def test_phases_of_all_loops_have_the_same_names(stored):
-    usual = [figure("phase", 7.0, "ms a step", network=NET, sparsity="0.95", engine="usual loop", phase=phase)
-             for phase in ("images", "forward", "backward", "masks", "update", "metrics")]  # fmt: skip
+    at = dict(network=NET, sparsity="0.95", engine="usual loop", batch=500)
+    names = ("images", "forward", "backward", "masks", "update", "metrics")
+    usual = [figure("phase", 7.0, "ms a step", phase=phase, **at) for phase in names]
     table = speed.phases(stored(a_set("sparse", *OF_STEP), a_set("dense", *usual)))
-    assert table.loc["one", NET, "sparse", "0.9"].tolist() == [3.0, 3.0, 9.0, 0.0, 6.0, 0.0]
-    assert table.loc["one", NET, "usual loop", "0.95"].tolist() == [7.0, 7.0, 7.0, 0.0, 21.0, 0.0]
-    known = set(speed.load().query("quantity == 'phase'").phase)
-    assert known <= set(speed.PHASES)
+    assert table.loc[NET, "one", "sparse", "0.9"].tolist() == [30.0, 30.0, 90.0, 0.0, 60.0, 0.0]  # of 100 images
+    assert table.loc[NET, "one", "usual loop", "0.95"].tolist() == [14.0, 14.0, 14.0, 0.0, 42.0, 0.0]
+    figure_, axes = plt.subplots(1, 2)
+    first, _ = speed.draw_phases(axes, table)
+    widths = [[bar.get_width() for bar in bars] for bars in first.containers]
+    assert widths == [[30.0, 14.0], [30.0, 14.0], [90.0, 14.0], [0.0, 0.0], [60.0, 42.0], [0.0, 0.0]]
+    assert [bar.get_x() for bar in first.containers[4]] == [150.0, 42.0]
+    plt.close(figure_)
+
+
+def test_beside_the_peer_less_time_and_more_images_are_faster(stored):
+    at = dict(network=NET, sparsity="0.9", yardstick="SparseProp")
+    layer = figure("layer", 2.0, "ms", phase="a layer", against=6.0, **at)
+    step = layer | figure("training beside SparseProp", 500.0, phase="", against=1000.0)
+    peer = speed.beside_peer(stored(a_set("sparse", layer, step, *SPEEDS)))
+    assert peer.times.tolist() == [3.0, 0.5] and peer.phase.tolist() == ["a layer", "a whole step of training"]
+    figure_, axes = plt.subplots(1, 2)
+    assert speed.draw_peer(axes, peer)[0].lines[0].get_xdata().tolist() == [3.0, 0.5] and not axes[1].lines
+    plt.close(figure_)
 
 
 def test_bounds_stand_beside_what_was_measured(stored):
@@ -148,7 +164,7 @@ def test_the_books_own_figures_are_whole():
     figures = speed.load()
     assert len(figures) == len(figures.drop(columns="goals").drop_duplicates()) and len(figures) >= 258
     assert set(figures.query("quantity == 'phase'").phase) <= set(speed.PHASES)
-    assert set(speed.training(figures).index.unique("network")) == set(speed.NETWORKS)
+    assert len(speed.training(figures)) >= 3 and len(speed.beside_peer(figures)) == 42
     assert len(speed.bounds(figures)) == 6 and len(speed.goals(figures)) == 42
 
 
@@ -207,6 +223,10 @@ def test_the_engine_comparison_is_paired_and_leaves_out_other_machines():
     apart = table.sub(table[speed.FLOAT32], axis=0)
     assert apart[speed.SPARSE].tolist() == pytest.approx([0.5, -0.5, 0.4, -0.3, 0.0])
     assert apart[speed.BF16].tolist() == pytest.approx([0.6, -0.2, 0.3, -0.2, 0.1])
+    figure_, ax = plt.subplots()
+    first = speed.draw_apart(ax, apart[[speed.SPARSE]].rename(columns=str)).lines[0]
+    assert first.get_xdata().tolist() == apart[speed.SPARSE].tolist()
+    plt.close(figure_)
     rows = compared()
     rows[0]["device"] = "cpu: another"
     assert speed.engine_comparison(rows, "laptop").index.tolist() == [1001, 1002, 1003, 1004]
