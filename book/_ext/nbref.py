@@ -138,7 +138,7 @@ def check_whole(notebook):
         yield "the first cell must be the title, `# ...`"
     if notebook.metadata != METADATA:
         yield "the metadata hold more than the kernel python3; run nbref.py refresh"
-    shown = [cell for cell in code_cells(notebook)[2:] if "remove-input" not in tags(cell)]  # else it prints its sentences
+    shown = [cell for cell in code_cells(notebook)[2:] if "remove-input" not in tags(cell)]  # those print prose
     lines = [line for cell in shown for line in cell.source.splitlines()]
     code = sum(bool(line.strip()) and not line.strip().startswith("#") for line in lines)
     words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")

@@ -239,11 +239,12 @@ def learning_curves(rows, profile, speeds, epochs):
     Returns: DataFrame, a line a point: ticket, sparsity, epochs, seconds, accuracy (percent), n (seeds).
     """
     frame, curves = ledger.frame(rows), {row["name"]: row for row in rows}
-    runs = pd.concat([pairs.select(frame, profile, epochs=length) for length in epochs])
-    plain = runs.ticket.isin(("dense", "smart", "lt")) & (runs.arm == runs.ticket + "@" + runs.sparsity)
-    runs = runs[plain & ~runs.diverged & runs.sparsity.astype(float).isin(list(speeds))]
+    frame = frame[frame.ticket.isin(CALLED) & (frame.arm == frame.ticket + "@" + frame.sparsity)]
+    frame = frame[frame.sparsity.astype(float).isin(list(speeds)) & ~frame.diverged]
     engine, precision = (PROFILES[profile].training[what] for what in ("engine", "precision"))
-    runs = runs[np.where(runs.ticket == "dense", runs.precision == precision, runs.engine == engine)]
+    runs = pd.concat([pairs.select(frame, profile, epochs=length, engine=which, precision=precision)
+                      for length in epochs for which in ("dense", engine)])  # fmt: skip
+    runs = runs[(runs.ticket == "dense") == (runs.engine == "dense")]
     lines = []
     for line in runs.to_dict("records"):
         row, speed = curves[line["name"]], speeds[float(line["sparsity"])]
@@ -273,8 +274,9 @@ def engine_comparison(rows, profile):
     Seeds whose runs differ in device, threads or versions are left out.
     """
     plan = PROFILES[profile].pilot
-    fields = dict(epochs=plan["epochs"][0], held_out=plan["held_out"], recipe=0)
-    runs = pairs.select(ledger.frame(rows), profile, **fields)
+    fields, frame = dict(epochs=plan["epochs"][0], held_out=plan["held_out"], recipe=0), ledger.frame(rows)
+    runs = pd.concat([pairs.select(frame, profile, engine=engine, precision=precision, **fields)
+                      for engine, precision in (SPARSE, FLOAT32, BF16)])  # fmt: skip
     runs = runs[(runs.arm == "smart@0.98") & runs.seed.isin(range(plan["seeds"][0], plan["seeds"][0] + 5))]
     alike = runs.groupby("seed")[list(SAME_IN_A_PAIR)].nunique().max(axis=1) == 1
     runs = runs[runs.seed.isin(alike.index[alike])]
@@ -348,13 +350,16 @@ def gpu_hours():
 
 def substitutions():
     """Names that pages may write as {{ name }}: dict from name to Markdown."""
-    stored, table = json.loads(PACES.read_text(encoding="utf-8")), gpu_hours()
+    stored, table, pace = json.loads(PACES.read_text(encoding="utf-8")), gpu_hours(), paces()
     every = table[table.claim.str.startswith("all")].set_index("network").filter(like="hours").min(axis=1)
+    assert every.max() < 1.35 * every.min(), "machines.md says that both networks take about as long"
+    gained = pace[8] / pace[1]
+    assert gained["resnet"] > 1.5 and gained["vgg"] < 1.1, "machines.md says what sharing a GPU gains"
     found = {"gpu_hours_table": markdown(table, ",.0f"),
              "gpu_device": stored["machine"]["device"], "gpu_date": stored["date"],
              "gpu_torch": stored["machine"]["versions"]["torch"], "gpu_seeds": str(PAPER.seeds)}  # fmt: skip
-    for network, of in paces().iterrows():
+    for network, of in pace.iterrows():
         hours = every[title(PAPER.networks[network][0])]
-        found |= {f"gpu_pace_{network}_{n}": f"{pace:,.0f}" for n, pace in of.items()}
+        found |= {f"gpu_pace_{network}_{n}": f"{speed:,.0f}" for n, speed in of.items()}
         found |= {f"gpu_hours_{network}": f"{hours:,.0f}", f"gpu_days_{network}": f"{hours / 24:.0f}"}
     return found

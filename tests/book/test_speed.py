@@ -126,8 +126,8 @@ def test_phases_of_all_loops_have_the_same_names(stored):
     figure_, axes = plt.subplots(1, 2)
     first, _ = speed.draw_phases(axes, table)
     widths = [[bar.get_width() for bar in bars] for bars in first.containers]
-    assert widths == [[30.0, 14.0], [30.0, 14.0], [90.0, 14.0], [0.0, 0.0], [60.0, 42.0], [0.0, 0.0]]
-    assert [bar.get_x() for bar in first.containers[4]] == [150.0, 42.0]
+    assert widths == [[14.0, 30.0], [14.0, 30.0], [14.0, 90.0], [0.0, 0.0], [42.0, 60.0], [0.0, 0.0]]  # usual, sparse
+    assert [bar.get_x() for bar in first.containers[4]] == [42.0, 150.0]
     plt.close(figure_)
 
 
@@ -253,11 +253,14 @@ def test_a_claim_brings_its_parents_and_counts_each_run_once():
 
 
 def test_hours_follow_from_images_and_paces(tmp_path, monkeypatch):
-    paces = [dict(network="resnet", at_once=n, images_per_second=pace) for n, pace in ((1, 1000.0), (8, 4000.0))]
+    speeds = {"resnet": {1: 1000.0, 8: 4000.0}, "vgg": {1: 5000.0, 8: 4400.0}}
+    paces = [dict(network=network, at_once=n, images_per_second=pace)
+             for network, of in speeds.items() for n, pace in of.items()]  # fmt: skip
     stored = dict(date="2026-01-02", machine=dict(device="a GPU", versions=dict(torch="2")), paces=paces)
     monkeypatch.setattr(speed, "PACES", tmp_path / "gpu.json")
     speed.PACES.write_text(json.dumps(stored))
-    table = speed.gpu_hours().set_index("claim")
+    table, vgg = (found.set_index("claim") for _, found in speed.gpu_hours().groupby("network", sort=True))
+    assert (vgg["images, in millions"] == table["images, in millions"]).all() and set(vgg.network) == {"VGG-19"}
     runs = speed.claim_runs("C")
     epochs = sum(config.epochs for config in runs.values())  # none of C's starts late
     assert table.runs["C"] == len(runs) and table["images, in millions"]["C"] == epochs * 0.05
@@ -267,4 +270,6 @@ def test_hours_follow_from_images_and_paces(tmp_path, monkeypatch):
     assert table.runs.iloc[:-1].max() < every.runs < table.runs.iloc[:-1].sum()
     said = speed.substitutions()
     assert said["gpu_pace_resnet_8"] == "4,000" and said["gpu_device"] == "a GPU"
+    assert said["gpu_hours_vgg"] == f"{every['GPU-hours, 8 at once'] * 4000 / 5000:,.0f}"
+    assert said["gpu_days_resnet"] == f"{every['GPU-hours, 8 at once'] / 24:.0f}"
     assert said["gpu_hours_resnet"] == f"{every['GPU-hours, 8 at once']:,.0f}"

@@ -283,7 +283,8 @@ def frame(rows):
     lines = [_line(row) for row in rows if row["kind"] == "run"]
     columns = ["name", "arm", "config", *Config.__dataclass_fields__, "accuracy", "diverged", "empty_layers", "kept"]
     columns += ["counts", *_MEASURED, "versions", *CONTROLS]
-    return pd.DataFrame(lines, columns=columns).sort_values(["arm", "epochs", "seed", "name"], ignore_index=True)
+    table = pd.DataFrame(lines, columns=columns).astype({"diverged": bool})  # of no rows it would be of objects
+    return table.sort_values(["arm", "epochs", "seed", "name"], ignore_index=True)
 
 
 def _line(row):
