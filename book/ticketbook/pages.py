@@ -3,7 +3,7 @@
 import csv
 
 from ticketbook import board_1 as board
-from ticketbook import checks, front, gpus, pilot, reading
+from ticketbook import checks, front, pilot, reading, speed
 from ticketbook import verdicts_1 as verdicts
 from ticketbook.claims_1 import CLAIMS, CONFIDENCE
 from ticketlib.analysis import evidence
@@ -27,10 +27,7 @@ def substitutions():
         "cost_table": cost_table(rows),
         "control_table": control_table(),
         "trials_table": trials_table(),
-        "gpu_hours_table": prose.table(*gpus.hours_lines(profiles.NO_IMAGES)),
-        "gpu_days_table": prose.table(*gpus.wall_lines(profiles.NO_IMAGES)),
-        "gpu_pace": gpus.pace_sentence(),
-        "gpu_seeds": str(gpus.PAPER.seeds),
+        **speed.substitutions(),
         **reading.substitutions(rows),
         **front.substitutions(),
     }
