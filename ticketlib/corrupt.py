@@ -44,16 +44,19 @@ def random_labels(labels, num_classes, generator):
 def random_pixels(images, generator):
     """Shuffle all C * H * W values of each image, every image by a permutation of its own.
 
-    Arguments: images: uint8 (N, C, H, W) array; generator: CPU torch.Generator.
-    Returns: uint8 (N, C, H, W) array.
+    Arguments: images: (N, C, H, W) array of bytes or floats; generator: CPU torch.Generator.
+    Returns: array of the same kind and shape.
     Source: the option `--shufflePixel` of the paper's code.
     """
     flat = images.reshape(len(images), -1)
     shuffled = np.empty_like(flat, subok=False)
     for start in range(0, len(flat), CHUNK):
         chunk = flat[start : start + CHUNK]
-        # Each value rides in the low byte of a random 63-bit key: one sort shuffles, and the same on every machine.
+        # Each byte rides in the low byte of a random 63-bit key: one sort shuffles, and the same on every machine.
         keys = torch.randint(2**55, chunk.shape, generator=generator).numpy() << 8
+        if chunk.dtype != np.uint8:
+            shuffled[start : start + CHUNK] = np.take_along_axis(chunk, keys.argsort(1), 1)
+            continue
         keys |= chunk
         keys.sort(axis=1)
         shuffled[start : start + CHUNK] = keys & 255

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
 from ticketlib import masks, pruners, ratios
 from ticketlib.errors import TicketError, one_of
 from ticketlib.models import initialise, prunable
@@ -10,6 +14,7 @@ from ticketlib.models import initialise, prunable
 CHECKS = ("none", "rearranged", "shuffled", "shuffled_all", "reinitialised")
 ROUND_KEEPS = Decimal("0.8")  # iterative pruning removes 20 % of the survivors a round
 REWIND_TO = Decimal("0.25")  # learning-rate rewinding restarts the schedule here
+MASK = "mask/"  # prefix of the mask's tensors in a stored ticket
 
 
 @dataclass(frozen=True)
@@ -133,20 +138,63 @@ def _linear(recipe, linear):
     return linear if linear in ("kept", "global") else float(linear)
 
 
-def apply_check(check, model, mask, streams):
+def apply_check(check, model, mask, streams, network=None):
     """Carry out an architecture check on a ticket, in place, and return the mask it trains with.
 
-    Arguments: check, one of CHECKS; model, holding the weights the ticket trains from; mask; streams as `find_mask`.
+    Arguments: check, one of CHECKS; model, holding the weights the ticket trains from; mask; streams as `find_mask`;
+        network, a function from a generator to a freshly drawn network, where the model is none of models.build.
     Returns: the mask, rearranged if that is the check. The model's pruned weights are zero afterwards.
     """
     one_of("check", check, CHECKS)
     if check == "rearranged":
         mask = masks.rearrange(mask, streams("rearrange"))
     elif check == "reinitialised":
-        initialise(model, streams("reinit"))
+        if network:
+            model.load_state_dict(network(streams("reinit")).state_dict())
+        else:
+            initialise(model, streams("reinit"))
     elif check == "shuffled":
         masks.shuffle_survivors(model, mask, streams("shuffle"))
     elif check == "shuffled_all":
         masks.shuffle_all(model, streams("shuffle"), list(mask))
+    mask.apply(model)
+    return mask
+
+
+def pack(model, mask):
+    """Weights and mask of a ticket as one dict of tensors on the CPU, none of which shares its memory."""
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+    return weights | {MASK + name: kept.to(torch.uint8) for name, kept in mask.items()}
+
+
+def unpack(tensors):
+    """The inverse of `pack`: (state dict, Mask)."""
+    kept = {name.removeprefix(MASK): value.bool() for name, value in tensors.items() if name.startswith(MASK)}
+    return {name: value for name, value in tensors.items() if not name.startswith(MASK)}, masks.Mask(kept)
+
+
+def save(path, model, mask):
+    """Store a ticket, weights and mask, in one safetensors file.
+
+    Arguments: path, of the file; model, holding the weights; mask, its Mask.
+    Raises: TicketError for the mask of another network.
+    """
+    mask.check(model)
+    save_file(pack(model, mask), path)
+
+
+def load(path, model):
+    """Give a network the weights and the mask of a stored ticket.
+
+    Arguments: path, as `save` wrote it; model, any network with layers of the same names and shapes.
+    Returns: the Mask. The model's pruned weights are zero.
+    Raises: TicketError for a file that is no ticket, and for a ticket of another network.
+    """
+    try:
+        weights, mask = unpack(load_file(path))
+        model.load_state_dict(weights)
+    except (OSError, SafetensorError, RuntimeError, TicketError) as error:
+        reason = str(error).strip().splitlines()
+        raise TicketError(f"{path} cannot be loaded into {type(model).__name__}: {' '.join(reason[:2])}") from None
     mask.apply(model)
     return mask

@@ -6,7 +6,7 @@ from ticketbook import board_1 as board
 from ticketbook import checks
 from ticketbook import verdicts_1 as verdicts
 from ticketbook.claims_1 import CLAIMS
-from ticketlib.analysis import evidence, findings, stats
+from ticketlib.analysis import evidence, stats
 from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import span
 from ticketlib.experiments import session
@@ -94,7 +94,7 @@ def _judged(found, arms, profile):
     text = f"**Claim {found.claim.id}: {found.word}.** {_by_word(found)}Where it applies: {where}."
     if found.word == verdicts.NOT_RUN:
         return f"{text} The runs that would decide it are not in this ledger."
-    lines = [(pair.label, findings.told(one.verdict, one.estimate))
+    lines = [(pair.label, told(one.verdict, one.estimate))
              for pair, one in zip(checks.minus(found.claim.comparisons), found.compared, strict=True)]  # fmt: skip
     made = f"Made with {board.count_and_device(found, arms)}. {_collapsed(board.behind(found, arms))}".strip()
     if found.word == verdicts.PROVISIONAL and len(lines) > 1:
@@ -102,6 +102,12 @@ def _judged(found, arms, profile):
     if hidden := board.uneven(found, arms):
         made += f" **The two sparsities differ**, in points: {'; '.join(hidden)}."
     return f"{text}\n\n{prose.table(('difference', 'what we found'), lines)}\n\n{made}"
+
+
+def told(verdict, estimate):
+    """A verdict's sentence with its numbers; before there is a verdict, the numbers so far."""
+    so_far = verdict.word == verdicts.PROVISIONAL
+    return f"{verdict.sentence}; so far {verdicts.effect(estimate)}" if so_far else verdict.sentence
 
 
 def _by_word(found):

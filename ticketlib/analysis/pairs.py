@@ -12,7 +12,7 @@ import pandas as pd
 from ticketlib import ratios
 from ticketlib.errors import TicketError
 from ticketlib.experiments import grids
-from ticketlib.experiments.config import lineage
+from ticketlib.experiments.config import lineage, recipe_of
 from ticketlib.experiments.machine import SAME_IN_A_PAIR
 from ticketlib.experiments.profiles import fields
 from ticketlib.tickets import TICKETS
@@ -183,7 +183,7 @@ def measurements(runs, arm):
     if of.empty:
         return pd.DataFrame(columns=["seed", "measures", "wanted", "failed", "value", "sound"])
     ticket, check, kind = of.iloc[0][["ticket", "check", "corruption"]]
-    trained = TICKETS[ticket].needs_trained
+    trained = recipe_of(ticket).needs_trained
     nets = of
     if trained and kind != "none":
         nets = runs[runs.ticket == "dense"].set_index("name").reindex([lineage(one)[0].name for one in of.config])

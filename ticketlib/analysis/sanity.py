@@ -1,138 +1,223 @@
-"""Bring your own pruner: every check of the book on any function that scores weights."""
+"""Bring your own pruner: every check of the book on any function that scores weights, on any network and images."""
 
-import contextlib
-import functools
 import math
 import os
+import sys
+import tempfile
 import time
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, replace
 
+import matplotlib.pyplot as plt
+import pandas as pd
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Markdown, display
 
-from ticketlib import data, pruners, ratios, tickets
-from ticketlib.analysis import evidence, findings
-from ticketlib.analysis import scorer as scorers
-from ticketlib.analysis.findings import NAMES
-from ticketlib.analysis.words import points
-from ticketlib.errors import TicketError
-from ticketlib.experiments import grids, profiles, session
-from ticketlib.experiments import run as experiment
-from ticketlib.experiments.journal import check_writable, duration
-from ticketlib.experiments.ledger import Ledger
-from ticketlib.masks import asked_total
+from ticketlib.analysis import own, pairs, plots, verdicts
+from ticketlib.analysis.arms import ARMS, RATIO_SEEDS, Plan
+from ticketlib.analysis.scorer import scorer
+from ticketlib.analysis.words import duration, signed
+from ticketlib.data import Split
+from ticketlib.errors import TicketError, one_of
+from ticketlib.experiments import ledger, session
+from ticketlib.experiments.claims import BETTER, FAR_BETTER, FAR_WORSE, NOT_WORSE, SAME, WORSE, Claim, Comparison
+from ticketlib.experiments.journal import folder as writable
+from ticketlib.experiments.profiles import PROFILES, shortest
 
-LEAST_SEEDS = 6  # the fewest seeds from which the book gives a word
-RATIO_SEEDS = range(10_000, 10_005)  # the other seeds, over which keep-counts are averaged; they train nothing
-FOLDER = "own"  # rows lie in this folder of the ledger, so that pages never meet tickets they do not know
+MARGIN = 1.0  # points
+STEPS, TESTED = 3, 500  # updates and test images of a rehearsal
+AS_GOOD = (SAME, NOT_WORSE, BETTER, FAR_BETTER)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is to be run: a function, a network, and the arms of NAMES by sparsity and seed."""
+def _against(other, *demand):
+    key = other.partition("+")[2] or ("own" if other == "mean" else other)
+    return Comparison(key, f"{ARMS[other]} − {ARMS['own']}", other, "own", demand)
 
-    run: session.NotebookRun
-    scorer: scorers.Scorer
-    dataset: data.Dataset
-    network: str
-    sparsities: tuple[str, ...]
+
+CHECKS = (
+    *(_against(f"own+{check}", SAME) for check in ("both", "rearranged", "shuffled", "reinitialised")),
+    *(_against(other, *AS_GOOD) for other in ("mean", "synflow", "smart", "erk")),
+    _against("uniform", WORSE, FAR_WORSE),
+    Comparison("control", f"{ARMS['smart']} − uniform", "smart", "uniform"),
+)
+
+
+@dataclass(frozen=True, repr=False)
+class SanityCheck:
+    """What the checks found on one pruner; shows itself in a notebook, and as text."""
+
+    plan: Plan
+    rows: dict  # (arm, sparsity, seed) -> ledger.Row
+    readings: pd.DataFrame  # a line a comparison and sparsity: the fields of verdicts.Reading, and `_line`
 
     @property
-    def ledger(self):
-        """Where its rows lie."""
-        return Ledger(self.run.ledger / FOLDER)
+    def scope(self):
+        """Where it applies: lines of text."""
+        plan, said = self.plan, self.plan.label("own")
+        config = plan.config("own", plan.sparsities[0], 0)
+        n = ", ".join(dict.fromkeys(str(max(plan.seeds(s), verdicts.FEWEST)) for s in plan.sparsities))
+        lines = [f"**{said['score']}** on {said['network']}, {said['data']}, {config.epochs} epochs",
+                 f"margin ±{MARGIN:g} point, {n} seeds for a word"]  # fmt: skip
+        return [*lines, *self._emptied()]
+
+    def _emptied(self):
+        """Which layers the masks as found leave empty."""
+        found = [row for (arm, *_), row in self.rows.items() if arm == "own"]
+        layers = sorted({name for row in found for name in row["empty_layers"]})
+        runs = sum(bool(row["empty_layers"]) for row in found)
+        return [f"nothing is kept of {', '.join(layers)} in {runs} of {len(found)} runs as found"] if layers else []
 
     @property
-    def needed(self):
-        """How many seeds a verdict takes."""
-        return max(LEAST_SEEDS, profiles.PROFILES[self.run.profile].seeds)
+    def table(self):
+        """Every comparison with its word and numbers: DataFrame."""
+        found = self.readings
+        return pd.DataFrame({
+            "sparsity": found.sparsity,
+            "difference": found.label,
+            "word": found.said,
+            "points": [_points(line) for line in found.itertuples()],
+            "beside it": found.beside,
+        })  # fmt: skip
 
-    def config(self, arm, sparsity, seed):
-        """The configuration of one run."""
-        ticket, *options = arm.split("+")
-        ticket = {"own": self.scorer.key, "mean": f"{self.scorer.key}-mean"}.get(ticket, ticket)
-        key = "+".join([ticket, *options]) + f"@{sparsity}"
-        return grids.arm(self.run.profile, key, seed, self.dataset, network=self.network)
+    @property
+    def accuracies(self):
+        """Every mask with the accuracy of each seed: DataFrame."""
+        runs = self.frame()
+        kept = runs.groupby(["sparsity", "mask"], sort=False)
+        lines = kept.agg(
+            accuracies=("accuracy", lambda of: ", ".join(f"{a:.2f}" for a in of)), mean=("accuracy", "mean"),
+            last_layer=("classifier_share", "mean"), empty_layers=("empty_layers", "max"),
+        )  # fmt: skip
+        return lines.reset_index()
 
-    def mask(self, arm, sparsity, seed):
-        """The mask of a run, before any check."""
-        config = self.config(arm, sparsity, seed)
-        return experiment.ticket_mask(config, self.dataset, experiment.build(config, self.dataset))[0]
+    def frame(self):
+        """Every run, a line each: the columns of ledger.frame, and mask, what the arm is called, first."""
+        return frame(self.rows.values())
 
-    @functools.cached_property
-    def configs(self):
-        """All runs that can be made, seed by seed: dict (arm with sparsity, seed) -> Config."""
-        return {
-            (f"{arm}@{sparsity}", seed): self.config(arm, sparsity, seed)
-            for seed in range(session.seeds(self.run))
-            for sparsity in self.sparsities
-            for arm in NAMES
-            if arm not in self.undefined
-        }
+    def figure(self):
+        """Draw every difference, a panel a sparsity: each seed a dot, the mean with its interval, the margin a band."""
+        sparsities = self.plan.sparsities
+        size = (4.5 + 2.5 * len(sparsities), 0.5 * len(CHECKS) + 1)
+        figure, panels = plt.subplots(1, len(sparsities), sharey=True, sharex=True, squeeze=False, figsize=size)
+        for ax, sparsity in zip(panels[0], sparsities, strict=True):
+            _draw(ax, self.readings[self.readings.sparsity == sparsity])
+            ax.set_title(f"sparsity {sparsity}")
+        widest = max([2 * MARGIN, *(abs(points).max() for points in self.readings.points if len(points))])
+        panels[0][0].set(xlim=(-1.2 * widest, 1.2 * widest))  # wider intervals leave the picture
+        return figure
 
-    @functools.cached_property
-    def undefined(self):
-        """The rules that cannot be met here, or leave a layer empty."""
-        model = experiment.build(self.config("magnitude", self.sparsities[0], 0), self.dataset)
-        return {rule for rule in ("smart", "uniform") for s in self.sparsities
-                if ratios.defined_counts(model, rule, s) is None}  # fmt: skip
+    def __repr__(self):
+        return f"SanityCheck({self.plan.scorer.name!r}, {len(self.rows)} runs)"
 
-    @functools.cached_property
-    def average_counts(self):
-        """The function's keep-counts averaged over other seeds: dict from the total to one Fraction a layer."""
-        found = {}
-        for sparsity in self.sparsities:
-            masks = [self.mask("own", sparsity, seed) for seed in RATIO_SEEDS]
-            found[masks[0].kept] = [Fraction(sum(m.counts[name] for m in masks), len(masks)) for name in masks[0]]
-        return found
+    def __str__(self):
+        tables = (of.to_markdown(index=False, disable_numparse=True) for of in (self.table, self.accuracies.round(2)))
+        return "\n\n".join(["\n".join(self.scope), *tables])
 
-    @contextlib.contextmanager
-    def registered(self):
-        """Make the function a pruner, its average keep-counts a rule, and tickets of both, while this lasts."""
-        key = self.scorer.key
-        with contextlib.ExitStack() as stack:
-            stack.callback(pruners.NEEDS_BATCH.discard, key)
-            for table in (pruners.METHODS, ratios.RULES, tickets.TICKETS):
-                stack.callback(table.pop, key, None)
-            stack.callback(tickets.TICKETS.pop, f"{key}-mean", None)
-            pruners.pruner(key, needs_batch=True)(lambda task: self.scorer(task.model, task.images, task.labels))
-            ratios.rule(key)(lambda table, total, family: self.average_counts[total])
-            tickets.TICKETS[key] = tickets.Recipe(key, "global")
-            tickets.TICKETS[f"{key}-mean"] = tickets.Recipe("random", key)
-            yield
+    def _repr_markdown_(self):
+        return str(self).replace("\n", "  \n", len(self.scope) - 1)
+
+
+def frame(rows):
+    """Runs of sanity checks as one table; no function, network or image is needed at hand.
+
+    Arguments: rows, of a ledger's folder `own`.
+    Returns: DataFrame, the columns of ledger.frame after mask, score and drawn (the network): what they are called.
+    """
+    rows = [row for row in rows if row["kind"] == "run"]
+    told = {row["name"]: row["own"] for row in rows}
+    runs = ledger.frame(rows)
+    for place, (column, what) in enumerate((("mask", "mask"), ("score", "score"), ("drawn", "network"))):
+        runs.insert(place, column, [told[name].get(what, "") for name in runs.name])
+    order = {mask: place for place, mask in enumerate(ARMS.values())}
+    return runs.sort_values(["sparsity", "mask", "seed"], key=lambda of: of.map(order) if of.name == "mask" else of,
+                            ignore_index=True)  # fmt: skip
+
+
+def _points(line):
+    """A mean difference, with the interval that its word was read from."""
+    if not line.n:
+        return ""
+    low, high = line.narrow or (None, None)
+    return signed(line.mean) + ("" if line.word in verdicts.UNREAD else f" ({signed(low)} to {signed(high)})")
+
+
+def _draw(ax, lines):
+    """Draw the differences of one sparsity, from top to bottom."""
+    plots.margin_band(ax, MARGIN, horizontal=False)
+    for place, line in enumerate(lines.itertuples()):
+        look = plots.style("smart" if line.key == "control" else line.key)
+        ax.plot(line.points, [place + 0.25] * line.n, ".", color=look.colour, markersize=4, zorder=3)
+        if line.narrow:
+            ax.plot(line.narrow, [place] * 2, color=look.colour, linewidth=1.5)
+        if line.n:
+            ax.plot([line.mean], [place], look.marker, color=look.colour)
+    ax.set_yticks(range(len(lines)), [label.replace(" − ", "\n− ") for label in lines.label], fontsize=9)
+    ax.set(ylim=(len(lines) - 0.4, -0.6), xlabel="difference in accuracy, points")
 
 
 def sanity_check(
-    score_function, *, name=None, profile="smoke", sparsities=("0.9",), seeds=0, source="run", ledger=None,
-    device="cpu", data_root=None, network="resnet", progress=True,
+    score_function, *, model=None, data=None, training=None, family=None, per_class=10, sparsities=("0.9",), seeds=0,
+    device="cpu", ledger=None, source="run", name=None, profile="smoke", network="resnet", data_root=None,
+    progress=True,
 ):  # fmt: skip
-    """Put a pruner through the checks of the book, beside random tickets and SynFlow, and judge the differences.
+    """Put a pruner through the checks of the book, beside random tickets and SynFlow, and read the differences.
 
     The function gets a copy of the network with its initial weights (batch norm on the batch's statistics), images
-    and labels of the scoring batch. A run that is in the ledger is not made again; a changed function starts afresh.
+    and labels of the scoring batch. Rows are named by what decides them: the function, the network, the images, the
+    recipe. A run that is in the ledger is not made again; a change of any of these starts afresh.
 
     Arguments:
         score_function: (model, images (B, C, H, W) float32, labels (B,) int64) -> dict from the name of each prunable
             weight to scores of its shape, bigger = keep.
-        name: what it is called; None for the function's own name.
-        profile, source, seeds, device, ledger, data_root: as the parameters of every notebook; seeds 0 is the
-            profile's own number, ledger None one folder a profile outside the repository.
-        sparsities: fractions removed, decimal texts; differences are averaged over them within a seed.
-        network: short name in the profile. progress: whether to say how far it is.
+        model: a function without arguments that makes a network with fresh weights, which torch's seed decides; its
+            output is logits (B, classes), a tuple that begins with them, or has them as `.logits`. None: the profile's.
+        data: (x_train, y_train, x_test, y_test), or two torch Datasets, as own.dataset takes them. None: the profile's.
+        training: fields of the run's configuration, such as epochs, batch, lr; the rest is the profile's recipe. A
+            network or images of your own train in the dense engine, without crops and flips unless asked for.
+        family: "resnet" or "vgg", the form of the smart ratio for `model`; None leaves it out.
+        per_class: images a class in the scoring batch.
+        sparsities: fractions removed, decimal texts; each is judged on its own.
+        seeds: how many runs an arm, 0 for the profile's own number. Words are read at the number of the first call,
+            and take at least 6.
+        device, ledger, source, profile, data_root: as the parameters of every notebook; ledger None is one folder a
+            profile outside the repository. Rows lie in its folder `own`; source "stored" reads only.
+        name: what the function is called; None for its own name.
+        network: short name in the profile, where `model` is None. progress: whether to say how far it is.
     Returns: SanityCheck.
     Raises: TicketError for a bad argument, or a function that raises, returns anything but one finite score for each
         weight, changes the model, or differs between two equal calls; before anything is trained.
     """
     folders = {what: folder if folder else "" for what, folder in (("ledger", ledger), ("data_root", data_root))}
     folders = {what: os.fspath(f) if isinstance(f, os.PathLike) else f for what, f in folders.items()}
-    run = session.check(dict(profile=profile, source=source, seeds=seeds, device=device) | folders)
-    sparsities = _sparsities(sparsities)
-    plan = Plan(run, scorers.scorer(score_function, name), session.images(run), network, sparsities)
-    with plan.registered():
-        if run.source == "run":
-            _make(plan, _speaker() if progress else lambda text: None)
-        return _result(plan)
+    asked = session.check(dict(profile=profile, source=source, seeds=seeds, device=device) | folders)
+    dataset = session.images(asked) if data is None else own.dataset(data)
+    plan = Plan(asked, scorer(score_function, name), dataset, _network(model, family, network), network,
+                _changes(training, per_class, profile, model is not None or data is not None),
+                _sparsities(sparsities))  # fmt: skip
+    plan.check()
+    if source == "run":
+        _make(plan, _speaker() if progress else lambda text: None)
+    return _read(plan)
+
+
+def _network(make, family, short_name):
+    """The network from outside, None for the profile's."""
+    if make is not None:
+        return own.network(make, family)
+    if not isinstance(short_name, str):
+        raise TicketError(f"network is a {type(short_name).__name__}; it must be a short name in the profile. A "
+                          "network of your own: model=, a function that makes it.")  # fmt: skip
+    if family is not None:
+        raise TicketError(f"family {family!r} is not allowed without model; the profile's networks have their own.")
+
+
+def _changes(training, per_class, profile, outside):
+    """Fields of Config that differ from the profile's."""
+    known = [what for what in PROFILES[profile].training if what not in ("engine", "recipe")]
+    for what in training or {}:
+        one_of("field of training", what, known)
+    changes = dict(engine="dense", padding=0, flip=False) if outside else {}
+    return changes | {what: tuple(v) if isinstance(v, list) else v for what, v in (training or {}).items()} | dict(
+        per_class=per_class)  # fmt: skip
 
 
 def _sparsities(given):
@@ -141,7 +226,7 @@ def _sparsities(given):
         found = [given] if isinstance(given, str) else list(given)
     except TypeError:
         found = [given]
-    found = tuple(dict.fromkeys(map(profiles.shortest, found)))
+    found = tuple(dict.fromkeys(map(shortest, found)))
     if not found or "0" in found:
         raise TicketError(f"sparsities {given!r} are not allowed; at least one is needed, and each more than 0.")
     return found
@@ -149,70 +234,104 @@ def _sparsities(given):
 
 def _make(plan, say):
     """Carry out the runs that are missing, after a rehearsal and an estimate of the time."""
-    to_do = [config for config in plan.configs.values() if config.name not in plan.ledger]
+    configs = plan.configs(session.seeds(plan.asked))
+    to_do = [(arm, config) for (arm, *_), config in configs.items() if config.name not in plan.ledger]
     if not to_do:
         return
-    check_writable(plan.ledger)  # refused now if it cannot be written to
-    device = session.device_of(plan.run, to_do)
+    writable(plan.ledger)  # refused now if it cannot be written to
+    device = session.device_of(plan.asked, [config for _, config in to_do])
     with session.one_thread(device):
-        expected = _expected(plan, to_do, _rehearse(plan), device)
-        say(f"{len(to_do)} runs to carry out, expected to take {duration(expected)}.")
+        expected = _expected(plan, to_do, device)
+        say(f"{len(to_do)} runs to carry out, expected to take {duration(expected)}. {_seeds_said(plan)}")
         began = time.perf_counter()
-        for done, config in enumerate(to_do, 1):
-            plan.ledger.add(experiment.execute(config, plan.dataset, device=device, progress=False))
+        for done, (arm, config) in enumerate(to_do, 1):
+            plan.ledger.add(plan.carry_out(config, device=device) | {"own": plan.label(arm)})
             took = time.perf_counter() - began
             left = f"about {duration(took / done * (len(to_do) - done))} left" if done < len(to_do) else "all there"
             say(f"{done} of {len(to_do)} runs in {duration(took)} (expected in all: {duration(expected)}), {left}.")
 
 
-def _rehearse(plan):
-    """Call the function as the runs will, on clean and on corrupted data; returns seconds a call."""
-    began, sparsity = time.perf_counter(), plan.sparsities[0]
-    first, again, _ = (plan.mask(arm, sparsity, 0) for arm in ("own", "own", "own+both"))
-    if first != again:
+def _seeds_said(plan):
+    asked = session.seeds(plan.asked)
+    return f"A word takes {verdicts.FEWEST} seeds or more; {asked} are asked for."
+
+
+def _rehearse(plan, device):
+    """Carry out three runs for a few steps, on few test images: tuple of rows. What would fail fails now."""
+    few = Split(*(part[:TESTED] for part in (plan.dataset.test.images, plan.dataset.test.labels)))
+    sparsity, small = plan.sparsities[0], replace(plan.dataset, test=few)
+    with tempfile.TemporaryDirectory() as cache:
+        rows = [plan.carry_out(plan.config(arm, sparsity, 0), small, device=device, cache=cache, steps=STEPS)
+                for arm in ("own", "own", "own+both")]  # fmt: skip
+    if rows[0]["mask_digest"] != rows[1]["mask_digest"]:
         raise TicketError(
             f"Pruner {plan.scorer.name!r} gave other scores on a second, equal call; it may draw at random from "
             "torch's global generator only, which is seeded before each call."
         )
-    for sparsity in plan.sparsities:
-        if not asked_total(first.size, sparsity):
-            raise TicketError(f"sparsity {sparsity} keeps none of {first.size} weights; at least one must stay.")
-    return (time.perf_counter() - began) / 3
+    return rows
 
 
-def _expected(plan, to_do, scoring, device):
-    """Seconds that the runs will take, from the speed of a few training steps and of one scoring."""
-    config, (train, test) = plan.config("magnitude", plan.sparsities[0], 0), (plan.dataset.train, plan.dataset.test)
-    took = session.timed(config, plan.dataset, device)
+def _expected(plan, to_do, device):
+    """Seconds that runs will take, from those of a rehearsal."""
+    row = _rehearse(plan, device)[1]  # the first one warmed up
+    training, testing = row["train_seconds"] / row["images"], row["eval_seconds"] / row["num_test"]
+    scoring = row["seconds"] - row["train_seconds"] - row["eval_seconds"]
+    config = plan.config("own", plan.sparsities[0], 0)
+    began = time.perf_counter()
+    if any(arm == "synflow" for arm, _ in to_do):
+        plan.synflow(plan.draw(config), config.sparsity, rounds=1)
+    times = {"own": scoring, "mean": scoring, "synflow": 100 * (time.perf_counter() - began)}
     tests = math.ceil(config.epochs / config.eval_every)
-    images = config.epochs * len(train) * took.train_seconds + tests * len(test) * took.eval_seconds
-    own = sum(c.ticket == plan.scorer.key for c in to_do)
-    others = len(RATIO_SEEDS) * len(plan.sparsities) * any(c.ticket.endswith("-mean") for c in to_do)
-    return len(to_do) * images / took.images + (own + others) * scoring
+    each = config.epochs * len(plan.dataset.train) * training + tests * len(plan.dataset.test) * testing
+    return sum(each + times.get(arm.partition("+")[0], 0) for arm, _ in to_do) + len(RATIO_SEEDS) * scoring
 
 
 def _speaker():
-    """A function that shows a text: in a notebook in place of the last one, else on a line of its own."""
-    if not InteractiveShell.initialized():
-        return functools.partial(print, flush=True)
-    line = display(Markdown(""), display_id=True)
-    return lambda text: line.update(Markdown(text))
+    """A function that shows a text: in a notebook in place of the last one, and on stderr a line each."""
+    line = display(Markdown(""), display_id=True) if InteractiveShell.initialized() else None
+
+    def say(text):
+        if line:
+            line.update(Markdown(text))
+        print(text, file=sys.stderr, flush=True)
+
+    return say
 
 
-def _result(plan):
-    """Judge what is in the ledger."""
-    arms = {key: {} for key, _ in plan.configs}
-    for (key, seed), config in plan.configs.items():
-        if config.name in plan.ledger:
-            arms[key][seed] = plan.ledger[config.name]
-    name, seeds = plan.scorer.name, min(map(len, arms.values()))
-    scope = (
-        f"**{name}** on {evidence.scope(plan.run.profile, plan.network)}; sparsity {', '.join(plan.sparsities)}; "
-        f"margin ±{points(findings.MARGIN)}; {seeds} {'seed' if seeds == 1 else 'seeds'}, and a verdict takes "
-        f"{plan.needed}."
-    )
-    if plan.run.profile == "smoke":
-        scope += " A tiny network and tiny images: they show how the checks work and decide nothing."
-    scope += findings.emptied(arms)
-    found = findings.judge(arms, plan.sparsities, plan.needed, plan.undefined)
-    return findings.SanityCheck(name, scope, found, arms)
+def _read(plan):
+    """Read what is in the ledger."""
+    rows = plan.rows()
+    runs = ledger.frame(rows.values())
+    runs = runs.assign(collapsed=pairs.collapsed(runs))
+    claim, lines = Claim("own", "What a score function finds", "10_bring_your_own", CHECKS, plan.sparsities), []
+    for sparsity in plan.sparsities:
+        found = [_difference(plan, runs, one, sparsity) for one in CHECKS]
+        readings = verdicts.readings_of(claim, found, MARGIN, plan.seeds(sparsity))
+        lines += [_line(sparsity, *facts) for facts in zip(CHECKS, found, readings, strict=True)]
+    return SanityCheck(plan, rows, pd.DataFrame(lines))
+
+
+def _difference(plan, runs, comparison, sparsity):
+    arms = comparison.a, comparison.b
+    seeds = range(max(plan.seeds(sparsity), verdicts.FEWEST))
+    undefined = next((plan.undefined[arm, sparsity] for arm in arms if (arm, sparsity) in plan.undefined), "")
+    keys = [plan.config(arm, sparsity, 0).arm for arm in arms]
+    return pairs.difference(runs, *keys, seeds=seeds, undefined=undefined)
+
+
+def _line(sparsity, comparison, difference, reading):
+    facts = dict(sparsity=sparsity, key=comparison.key, label=comparison.label, points=difference.points)
+    return facts | vars(reading) | dict(beside=_beside(comparison, difference))
+
+
+def _beside(comparison, difference):
+    """Why there is no word; else what the manipulation checks measured, means over the seeds."""
+    ours, theirs = difference.a, difference.b
+    if comparison.key == "both" and len(ours) and (ours.mask_digest == theirs.mask_digest).all():
+        return "the same masks: this score makes no use of its batch"
+    measured = {}
+    if "+" in comparison.a and len(ours):
+        found = pairs.measurements(ours.reset_index(), ours.arm.iloc[0])
+        measured = found.groupby("measures", sort=False).value.mean()
+    return "; ".join([*difference.untested[:1], *filter(None, [difference.undefined]),
+                      *(f"{what}: {value:.2f}" for what, value in dict(measured).items())])  # fmt: skip

@@ -1,19 +1,34 @@
-"""Score functions from outside: called on a copy of the model, checked, and named by what they compute."""
+"""Score functions from outside: called on a copy of the model, checked, and named by everything they compute with."""
 
+import contextlib
 import copy
+import dis
+import functools
 import hashlib
+import importlib
+import logging
+import pickle
 import re
+import sys
+import sysconfig
 import traceback
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
-from ticketlib.analysis import identity
+import ticketlib
 from ticketlib.errors import TicketError
 from ticketlib.models import prunable
 
+LIBRARY = Path(ticketlib.__file__).resolve().parent
+INSTALLED = (LIBRARY, *(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib")))
+PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
+NO_CONTENT = ("__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__firstlineno__")
 NAME = re.compile(r"\w[\w.-]*", re.A)
 
 
@@ -25,13 +40,8 @@ class Scorer:
     name: str  # letters, digits, _ . -
     digest: str  # of everything the function computes with: a changed function has another
 
-    @property
-    def key(self):
-        """The name under which its runs are kept: a changed function never finds old ones."""
-        return f"{self.name}-{self.digest}"
-
     def __call__(self, model, images, labels):
-        """Score a copy of the model, so that nothing reaches the model itself.
+        """Score a copy of the model, so that nothing reaches the model itself; gradients left behind go with the copy.
 
         Batch norm uses the batch's own statistics and keeps none; all else is in evaluation mode. Torch's global
         generator is seeded from the initial weights, so that a random score is the same whenever a seed is.
@@ -44,16 +54,12 @@ class Scorer:
                 scores = self.function(model, images.clone(), labels.clone())
             except Exception as error:
                 raise TicketError(f"Pruner {self.name!r} raised {_where(error)}.") from error
-        self._check_model(model, before)
-        return self._checked(scores, prunable(model))
-
-    def _check_model(self, model, before):
-        """Raise TicketError for the first thing of the model that is not as it was."""
         after = _state(model)
         for name in before | after:
             if not _same(before.get(name), after.get(name)):
-                raise TicketError(f"Pruner {self.name!r} changed {name}; it must leave weights, buffers, modes and "
-                                  "gradients as it found them (torch.autograd.grad leaves none behind).")  # fmt: skip
+                raise TicketError(f"Pruner {self.name!r} changed {name}; it must leave parameters and buffers as they "
+                                  "were (gradients may stay).")  # fmt: skip
+        return self._checked(scores, prunable(model))
 
     def _checked(self, scores, weights):
         """The scores, if there is one finite number for each weight and they rank at least one layer."""
@@ -93,11 +99,17 @@ def scorer(function, name=None):
     """
     if not callable(function):
         raise TicketError(f"Pruner {function!r} is not allowed; it must be a function (model, images, labels).")
-    own = getattr(function, "__name__", type(function).__name__)
-    name = re.sub(r"[^\w.-]+", "", own, flags=re.A).lstrip(".-") if name is None else name
+    name = plain_name(function) if name is None else name
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise TicketError(f"Pruner name {name!r} is not allowed; it must be letters, digits, '_', '.' or '-'.")
-    return Scorer(function, name, identity.digest(function))
+    return Scorer(function, name, digest(function))
+
+
+def plain_name(function):
+    """A callable's own name in letters, digits, '_', '.' and '-'."""
+    function = function.func if isinstance(function, functools.partial) else function
+    own = getattr(function, "__name__", type(function).__name__)
+    return re.sub(r"[^\w.-]+", "", own, flags=re.A).lstrip(".-") or "unnamed"
 
 
 def _prepared(model):
@@ -112,24 +124,21 @@ def _prepared(model):
 
 
 def _state(model):
-    """Everything a scorer must leave as it was: dict from a description to a tensor, a mode or None."""
-    found = {f"the mode of {name or 'the model'}": module.training for name, module in model.named_modules()}
-    found |= {f"the values of {name}": tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    return found | {f"the gradient of {name}": copy.deepcopy(p.grad) for name, p in model.named_parameters()}
+    """Copies of all parameters and buffers: dict from name to tensor."""
+    return {name: t.detach().clone() for name, t in (*model.named_parameters(), *model.named_buffers())}
 
 
 def _same(a, b):
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
-    return a is b
+    known = a is not None and b is not None
+    return known and a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
 
 
 def _seed(model):
     """A seed that the model's weights decide."""
-    digest = hashlib.sha256()
+    hashed = hashlib.sha256()
     for weight in prunable(model).values():
-        digest.update(weight.detach().cpu().numpy().tobytes())
-    return int.from_bytes(digest.digest()[:7], "big")
+        hashed.update(weight.detach().cpu().numpy().tobytes())
+    return int.from_bytes(hashed.digest()[:7], "big")
 
 
 def _where(error):
@@ -141,3 +150,115 @@ def _where(error):
 
 def _listed(names):  # the first of them, and how many more there are
     return ", ".join(str(name)[:60] for name in names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
+
+
+# what a function computes with
+
+
+def digest(*values):
+    """Sixteen hexadecimal digits of what values consist of; of functions, of everything that they compute with.
+
+    Bytecode, constants and defaults; what a function closes over, the globals it reads and the modules it imports,
+    wherever these are defined in Python outside the installed packages. Comments and layout do not count. What is
+    installed counts by name. The text alone would not do: two functions on one line share it.
+
+    Raises: TicketError for what holds something whose content cannot be read, naming the variable.
+    """
+    memo = {}
+    return hashlib.sha256("".join(_written(value, memo, "it") for value in values).encode()).hexdigest()[:16]
+
+
+def _written(value, memo, where):
+    """Text that tells a value from any other; `memo`, id -> (text, value), saves work and stops at cycles."""
+    if isinstance(value, PLAIN):
+        return f"{type(value).__name__} {value!r};"
+    if id(value) not in memo:
+        memo[id(value)] = "cycle;", value  # holding the value keeps its id from being given away
+        try:
+            parts = _parts(value)
+        except (AttributeError, RuntimeError, TypeError, ValueError, pickle.PicklingError):
+            raise TicketError(f"Content of a {type(value).__name__}, which {where} holds, cannot be read, so a change "
+                              "of it would not be seen; make it inside the function.") from None  # fmt: skip
+        texts = [f"{type(value).__module__}.{type(value).__qualname__}:"]
+        texts += [_written(part, memo, name or where) for name, part in parts]
+        memo[id(value)] = hashlib.sha256("".join(texts).encode()).hexdigest(), value
+    return memo[id(value)][0]
+
+
+def _parts(value):
+    """What a value consists of: pairs of a variable's name, "" for no variable, and a simpler value."""
+    if isinstance(value, types.FunctionType | type | types.ModuleType) and _is_installed(value):
+        return [("", str(getattr(value, "__module__", ""))), ("", getattr(value, "__qualname__", value.__name__))]
+    if isinstance(value, types.FunctionType):
+        return _function_parts(value)
+    return [("", part) for part in _plain_parts(value)]
+
+
+def _function_parts(function):
+    """Code, defaults, closure, and the globals that the code and the functions in it read."""
+    code, known = function.__code__, function.__globals__
+    yield from (("", part) for part in (code, function.__defaults__, function.__kwdefaults__))
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # still empty, which the function has to live with
+            yield name, cell.cell_contents
+    for name in sorted(_names(code, ("LOAD_GLOBAL", "LOAD_NAME")) & known.keys()):
+        yield from (("", name), (name, known[name]))
+    for name in sorted(_names(code, ("IMPORT_NAME",))):
+        with contextlib.suppress(ImportError, ValueError):  # there is none, which the function has to live with
+            yield name, importlib.import_module(name)
+
+
+def _names(code, steps):
+    """What the given steps of some code name, the code of functions and classes in it included."""
+    own = {found.argval for found in dis.get_instructions(code) if found.opname in steps}
+    return own.union(*(_names(const, steps) for const in code.co_consts if isinstance(const, types.CodeType)))
+
+
+def _plain_parts(value):
+    for kinds, parts in READERS:
+        if isinstance(value, kinds):
+            return parts(value)
+    return [type(value), vars(value)] if hasattr(value, "__dict__") else [pickle.dumps(value)]
+
+
+def _class_parts(value):
+    """The attributes of a class and of its bases, installed ones left out."""
+    bases = [base for base in value.__mro__ if not _is_installed(base)]
+    return [{k: v for k, v in vars(base).items() if k not in NO_CONTENT and k[:5] != "_abc_"} for base in bases]
+
+
+def _tensor_parts(tensor):
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    return [str(tensor.dtype), tuple(tensor.shape), tensor.reshape(-1).view(torch.uint8).numpy().tobytes()]
+
+
+def _array_parts(array):
+    content = array.tolist() if array.dtype.hasobject else array.tobytes()  # the bytes of objects are their addresses
+    return [str(array.dtype), array.shape, content]
+
+
+READERS = (
+    (types.CodeType, lambda code: [code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_consts]),
+    (types.BuiltinFunctionType, lambda function: [function.__qualname__, function.__self__]),
+    (staticmethod | classmethod, lambda wrapped: [wrapped.__func__]),
+    (types.MethodType, lambda method: [method.__func__, method.__self__]),
+    (types.ModuleType, lambda module: [Path(module.__file__).read_bytes() if module.__name__ != "__main__" else None]),
+    (functools.partial, lambda partial: [partial.func, partial.args, partial.keywords]),
+    (property, lambda found: [found.fget]),
+    (logging.Logger, lambda log: [log.name]),
+    (type, _class_parts),
+    (torch.Tensor, _tensor_parts),
+    (np.ndarray, _array_parts),
+    (Mapping, lambda mapping: [part for item in mapping.items() for part in item]),
+    (set | frozenset, lambda found: sorted(found, key=repr)),
+    (list | tuple, list),
+)
+
+
+def _is_installed(value):
+    """Whether a function, class or module comes with Python, an installed package or this library."""
+    module = value if isinstance(value, types.ModuleType) else sys.modules.get(value.__module__)
+    path = getattr(module, "__file__", None)
+    if module is None or module.__name__ == "__main__":
+        return False
+    return path is None or any(folder in Path(path).resolve().parents for folder in INSTALLED)  # None: built in

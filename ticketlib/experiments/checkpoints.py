@@ -9,12 +9,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ticketlib import tickets
 from ticketlib.data import cache_folder
 from ticketlib.errors import TicketError
 from ticketlib.experiments.ledger import NAME, sweep
-from ticketlib.masks import Mask
-
-MASK = "mask/"  # prefix of the mask's tensors in the file
 
 
 def digest(tensors):
@@ -38,8 +36,7 @@ def save(name, model, mask, folder=None):
 
     Raises: TicketError if it cannot be written, after which nothing of it is left.
     """
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    tensors |= {MASK + key: value.to(torch.uint8) for key, value in mask.items()}
+    tensors = tickets.pack(model, mask)
     path, found = _path(name, folder), digest(tensors)
     try:
         _write(tensors, path, found)
@@ -77,8 +74,7 @@ def load(name, folder=None):
     found = digest(tensors)
     if found != _stored_digest(path):
         return None
-    mask = Mask({key.removeprefix(MASK): value.bool() for key, value in tensors.items() if key.startswith(MASK)})
-    return {key: value for key, value in tensors.items() if not key.startswith(MASK)}, mask, found
+    return *tickets.unpack(tensors), found
 
 
 def _stored_digest(path):

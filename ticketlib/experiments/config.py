@@ -14,12 +14,13 @@ import torch
 
 from ticketlib import corrupt, data, pruners
 from ticketlib.errors import TicketError, one_of
-from ticketlib.tickets import CHECKS, REWIND_TO, TICKETS, previous_round
+from ticketlib.tickets import CHECKS, REWIND_TO, TICKETS, Recipe, previous_round
 
 ENGINES = ("dense", "sparse")
 PRECISIONS = ("float32", "bf16")
 SCORINGS = ("book", "authors")
 RECIPE = 1  # version of the recipe that the profiles follow
+OWN = re.compile(r"own-[0-9a-f]{16}")  # a ticket, network or data set from outside: a digest of all that it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +32,12 @@ class Config:
     """
 
     recipe: int  # recipe version: raised when the same configuration would give another result; 0 is the pilot
-    dataset: str  # a name of data.NAMES
+    dataset: str  # a name of data.NAMES, or OWN
     fingerprint: str  # which images: data.Dataset.fingerprint, before any are held out
-    network: str  # models.build's name
+    network: str  # models.build's name, or OWN
     width: float | None  # models.build's width
     stem_stride: int  # models.build's stem_stride
-    ticket: str  # a name of tickets.TICKETS
+    ticket: str  # a name of tickets.TICKETS, or OWN
     sparsity: str  # fraction removed, decimal text: "0", "0.9", "0.98"
     seed: int  # all random streams derive from it
     epochs: int  # length of a full training run, the pretraining included
@@ -63,8 +64,9 @@ class Config:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             _check_type(field, getattr(self, field.name))
-        one_of("dataset", self.dataset, data.NAMES)
-        one_of("ticket", self.ticket, TICKETS)
+        if not OWN.fullmatch(self.dataset):
+            one_of("dataset", self.dataset, data.NAMES)
+        recipe_of(self.ticket)
         one_of("check", self.check, CHECKS)
         one_of("corruption", self.corruption, corrupt.KINDS)
         one_of("engine", self.engine, ENGINES)
@@ -88,7 +90,7 @@ class Config:
             raise TicketError(f"sparsity {self.sparsity!r} must be in its shortest form, {shortest(self.sparsity)}.")
         if (self.ticket == "dense") != (self.sparsity == "0"):
             raise TicketError(f"sparsity {self.sparsity} does not fit {self.ticket!r}; only dense has sparsity 0.")
-        if TICKETS[self.ticket].rounds and self.corruption != "none":  # only its dense net would see such data
+        if recipe_of(self.ticket).rounds and self.corruption != "none":  # only its dense net would see such data
             raise TicketError(f"corruption {self.corruption!r} is not allowed with {self.ticket!r}, whose rounds train "
                               "on the data as they are; allowed: none.")  # fmt: skip
 
@@ -142,6 +144,14 @@ def _check_type(field, value):
         raise TicketError(f"{field.name} {value!r} is not allowed; it must be of type {text}.")
 
 
+def recipe_of(ticket):
+    """A ticket's line in the table of tickets; one from outside is found by scores and trained from initial weights.
+
+    Raises: TicketError for an unknown ticket.
+    """
+    return Recipe(ticket, "global") if OWN.fullmatch(ticket) else TICKETS[one_of("ticket", ticket, TICKETS)]
+
+
 def shortest(sparsity):
     """Decimal text of a sparsity without trailing zeros: 0.90 and "0.900" give "0.9".
 
@@ -164,7 +174,7 @@ def parent(config):
     training set; for an iterative ticket it is the round before. One dense run so serves LT, LRR, OMP and hybrid at
     every sparsity.
     """
-    ticket = TICKETS[config.ticket]
+    ticket = recipe_of(config.ticket)
     if config.ticket == "dense" or not ticket.needs_trained:
         return None
     before = previous_round(config.sparsity) if ticket.rounds else "0"
@@ -183,7 +193,7 @@ def lineage(config):
 
 def cost(config):
     """What a run costs beside others, in epochs."""
-    share = 1 if TICKETS[config.ticket].schedule == "full" else 1 - float(REWIND_TO)
+    share = 1 if recipe_of(config.ticket).schedule == "full" else 1 - float(REWIND_TO)
     return share * config.epochs
 
 

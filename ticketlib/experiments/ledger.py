@@ -39,7 +39,7 @@ FIELDS = {  # what a field must be, where it is there; others may be anything
     "eval_seconds": NUMBER, "images_per_second": NUMBER, "achieved_sparsity": NUMBER, "effective_sparsity": NUMBER,
     "classifier_share": NUMBER, "movable_share": NUMBER, "overlap": NUMBER, "chance": NUMBER, "ceiling": NUMBER,
     "diverged": "true or false", "curve": "a list", "empty_layers": "a list", "keep_counts": "an object",
-    "control": "an object", "versions": "an object", "sizes": "an object",
+    "own": "an object", "control": "an object", "versions": "an object", "sizes": "an object",
 }  # fmt: skip
 SOUND = {
     TEXT: lambda value: isinstance(value, str),

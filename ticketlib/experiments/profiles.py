@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ticketlib.errors import one_of
-from ticketlib.experiments.config import RECIPE, Config, shortest
-from ticketlib.tickets import TICKETS
+from ticketlib.experiments.config import RECIPE, Config, recipe_of, shortest
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def config(profile, ticket, sparsity, seed, *, dataset, network="resnet", **chan
         values["epochs"] = 300
     if ticket == "dense":
         values["engine"] = "dense"
-    if profile == "paper" and TICKETS[one_of("ticket", ticket, TICKETS)].needs_batch:
+    if profile == "paper" and recipe_of(ticket).needs_batch:
         values |= {"variant": "authors", "scoring": "authors"}
     values.update(ticket=ticket, sparsity=shortest(sparsity), seed=seed, fingerprint=dataset.fingerprint)
     return Config(**(values | changes))

@@ -1,5 +1,6 @@
 """One run carried out: find the mask, apply the check, train, and say everything in a ledger row."""
 
+import contextlib
 import dataclasses
 import functools
 import tempfile
@@ -13,20 +14,23 @@ from ticketlib import corrupt, data, masks, models, tickets, train
 from ticketlib.effective import effective_sparsity
 from ticketlib.errors import TicketError
 from ticketlib.experiments import checkpoints, machine
-from ticketlib.experiments.config import parent, streams
+from ticketlib.experiments.config import parent, recipe_of, streams
 from ticketlib.experiments.ledger import Row, pack_bits
 
 HELD_OUT_SEED = 2020  # the held-out images are the same in every run
 CONTROL_IMAGES = 1000  # images on which a corruption is checked to have done something
 
 
-def execute(config, dataset, *, device="cpu", cache=None, progress=True, steps=None, keep=None):
+def execute(
+    config, dataset, *, device="cpu", cache=None, progress=True, steps=None, keep=None, network=None, find=None
+):  # fmt: skip
     """Carry out one run.
 
     Arguments: config, Config; dataset, the data.Dataset it names; device, "cpu" or "cuda"; cache, folder of the
         checkpoints (None: the default one); progress, whether a bar may be shown; steps, for a rehearsal: stop training
         after so many updates. The row of a rehearsal says so, and is for no ledger; keep, a function that is handed the
-        trained model and its mask.
+        trained model and its mask; network, a function from a CPU generator to a freshly drawn network, where it is
+        none of models.build; find, a function as `ticket_mask`, where the ticket is none of TICKETS.
     Returns: ledger.Row. A parent whose checkpoint is missing is carried out first.
     Raises: TicketError if the data are not those of the configuration, the run it starts from diverged, the device is
         not what the engine needs, or a rehearsal has no cache of its own: its nets must not pass for trained ones.
@@ -38,19 +42,19 @@ def execute(config, dataset, *, device="cpu", cache=None, progress=True, steps=N
             f"data fingerprint {dataset.fingerprint} of {dataset.name} is not the configuration's "
             f"{config.fingerprint}; the same images are needed."
         )
-    began, stream, recipe = time.perf_counter(), streams(config), tickets.TICKETS[config.ticket]
+    began, stream, recipe = time.perf_counter(), streams(config), recipe_of(config.ticket)
     options = dict(device=device, cache=cache, progress=progress, steps=steps)
     trained, found = _parent(config, dataset, options)
     dataset = evaluated_on(dataset, config)
     epoch_size = len(dataset.train.labels)
-    model = build(config, dataset)
-    as_found, control = ticket_mask(config, dataset, model, trained)
+    model = network(stream("init")) if network else build(config, dataset)
+    as_found, control = (find or ticket_mask)(config, dataset, model, trained)
     if config.ticket == "dense" and config.corruption != "none":
         dataset, control = _corrupted(dataset, config, stream)
     if recipe.start == "trained":
         model.load_state_dict(trained[0])
     before = {name: weight.detach().clone() for name, weight in models.prunable(model).items()}
-    mask = tickets.apply_check(config.check, model, as_found, stream)
+    mask = tickets.apply_check(config.check, model, as_found, stream, network)
     control |= _moved(config.check, as_found, mask, before, model)
     net = engine(config, model, mask, dataset, device)
     result = train.fit(
@@ -83,7 +87,7 @@ def ticket_mask(config, dataset, model, trained=None):
 
     Arguments: model, with its initial weights; trained, (state dict, Mask) of the parent, where there is one.
     """
-    previous = trained[1] if trained and tickets.TICKETS[config.ticket].rounds else None
+    previous = trained[1] if trained and recipe_of(config.ticket).rounds else None
     batch, control = find_batch(config, dataset)
     mask = tickets.find_mask(
         config.ticket, model, config.sparsity, streams(config), previous=previous,
@@ -95,7 +99,7 @@ def ticket_mask(config, dataset, model, trained=None):
 
 def find_batch(config, dataset, batch_stream="batch"):
     """The scoring batch of a ticket and its manipulation checks; (None, {}) for one that looks at no data."""
-    if not tickets.TICKETS[config.ticket].needs_batch:
+    if not recipe_of(config.ticket).needs_batch:
         return None, {}
     return scoring_batch(dataset, config, batch_stream)
 
@@ -243,11 +247,13 @@ def _measured(result, dataset):
 
 def _ticket_facts(model, mask, dataset):
     names = list(mask)
-    return {
+    facts = {
         "keep_counts": mask.counts,
         "empty_layers": mask.empty_layers,
         "achieved_sparsity": mask.sparsity,
-        "effective_sparsity": effective_sparsity(model, mask, dataset.train.images.shape[1:]),
         "classifier_share": mask.counts[names[-1]] / mask.kept,
         "mask_digest": mask.digest(),
     }
+    with contextlib.suppress(TicketError):  # it is not defined for every network
+        facts["effective_sparsity"] = effective_sparsity(model, mask, dataset.train.images.shape[1:])
+    return facts
