@@ -202,6 +202,7 @@ def test_an_estimate_comes_first_on_stderr_and_the_seeds_that_a_word_takes(tmp_p
                           text=True, check=True)  # fmt: skip
     lines = done.stderr.splitlines()
     assert re.match(r"9 runs .* \d+ (s|min)\b.* 6 seeds .* 1 ", lines[0]) and len(lines) == 10
+    assert "magnitude+rearranged@0.9" in done.stderr and "own-" not in done.stderr
     assert done.stdout == "SanityCheck('magnitude', 9 runs)\n" and len(Ledger(tmp_path / "rows/own").names()) == 9
 
 

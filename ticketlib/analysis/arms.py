@@ -170,6 +170,12 @@ class Plan:
             label |= {"score": self.scorer.name, "seeds": session.seeds(self.asked)}
         return label
 
+    def readable(self, text):
+        """A text with what its tickets are called in place of their digests."""
+        for name, ticket in self.tickets.items():
+            text = text.replace(ticket, self.scorer.name if name == "own" else ARMS[name])
+        return text
+
     def rows(self):
         """Its rows in the ledger: dict (arm, sparsity, seed) -> Row."""
         seeds = max(session.seeds(self.asked), *map(self.seeds, self.sparsities))

@@ -2,26 +2,24 @@
 
 import math
 import os
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.display import Markdown, display
 
 from ticketlib.analysis import own, pairs, plots, verdicts
 from ticketlib.analysis.arms import ARMS, RATIO_SEEDS, Plan
 from ticketlib.analysis.scorer import scorer
-from ticketlib.analysis.words import duration, signed
+from ticketlib.analysis.words import signed
 from ticketlib.data import Split
 from ticketlib.errors import TicketError, one_of
 from ticketlib.experiments import ledger, session
 from ticketlib.experiments.claims import BETTER, FAR_BETTER, FAR_WORSE, NOT_WORSE, SAME, WORSE, Claim, Comparison
-from ticketlib.experiments.journal import folder as writable
+from ticketlib.experiments.journal import Stop, check_writable, conduct, duration
 from ticketlib.experiments.profiles import PROFILES, shortest
+from ticketlib.experiments.workers import InProcess
 
 MARGIN = 1.0  # points
 STEPS, TESTED = 3, 500  # updates and test images of a rehearsal
@@ -195,7 +193,7 @@ def sanity_check(
                 _sparsities(sparsities))  # fmt: skip
     plan.check()
     if source == "run":
-        _make(plan, _speaker() if progress else lambda text: None)
+        _make(plan, progress)
     return _read(plan)
 
 
@@ -232,28 +230,29 @@ def _sparsities(given):
     return found
 
 
-def _make(plan, say):
-    """Carry out the runs that are missing, after a rehearsal and an estimate of the time."""
-    configs = plan.configs(session.seeds(plan.asked))
-    to_do = [(arm, config) for (arm, *_), config in configs.items() if config.name not in plan.ledger]
+def _make(plan, progress):
+    """Carry out the runs that are missing, as campaigns do, after a rehearsal and an estimate of the time."""
+    arms = {config.name: (arm, config) for (arm, *_), config in plan.configs(session.seeds(plan.asked)).items()}
+    to_do = [(arm, config) for name, (arm, config) in arms.items() if name not in plan.ledger]
     if not to_do:
         return
-    writable(plan.ledger)  # refused now if it cannot be written to
+    check_writable(plan.ledger)
     device = session.device_of(plan.asked, [config for _, config in to_do])
+
+    def work(config):
+        row = plan.carry_out(config, device=device)
+        row["own"] = plan.label(arms[config.name][0])
+        return row
+
     with session.one_thread(device):
-        expected = _expected(plan, to_do, device)
-        say(f"{len(to_do)} runs to carry out, expected to take {duration(expected)}. {_seeds_said(plan)}")
-        began = time.perf_counter()
-        for done, (arm, config) in enumerate(to_do, 1):
-            plan.ledger.add(plan.carry_out(config, device=device) | {"own": plan.label(arm)})
-            took = time.perf_counter() - began
-            left = f"about {duration(took / done * (len(to_do) - done))} left" if done < len(to_do) else "all there"
-            say(f"{done} of {len(to_do)} runs in {duration(took)} (expected in all: {duration(expected)}), {left}.")
-
-
-def _seeds_said(plan):
-    asked = session.seeds(plan.asked)
-    return f"A word takes {verdicts.FEWEST} seeds or more; {asked} are asked for."
+        expected = duration(_expected(plan, to_do, device))
+        seeds = f"A word takes {verdicts.FEWEST} seeds or more; {session.seeds(plan.asked)} are asked for."
+        speaker = session.Speaker if progress else lambda text: lambda text: None
+        say = speaker(f"{len(to_do)} runs to carry out. Time expected: about {expected}. {seeds}")
+        end = conduct(plan.ledger, work, [config for _, config in to_do], InProcess(), Stop(),
+                      lambda text: say(plan.readable(text)))  # fmt: skip
+    if end.failed:
+        raise TicketError(f"{len(end.failed)} of {len(to_do)} runs were not made; the first: {end.failed[0]}")
 
 
 def _rehearse(plan, device):
@@ -284,18 +283,6 @@ def _expected(plan, to_do, device):
     tests = math.ceil(config.epochs / config.eval_every)
     each = config.epochs * len(plan.dataset.train) * training + tests * len(plan.dataset.test) * testing
     return sum(each + times.get(arm.partition("+")[0], 0) for arm, _ in to_do) + len(RATIO_SEEDS) * scoring
-
-
-def _speaker():
-    """A function that shows a text: in a notebook in place of the last one, and on stderr a line each."""
-    line = display(Markdown(""), display_id=True) if InteractiveShell.initialized() else None
-
-    def say(text):
-        if line:
-            line.update(Markdown(text))
-        print(text, file=sys.stderr, flush=True)
-
-    return say
 
 
 def _read(plan):

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import DisplayHandle, Markdown, display
 
 from ticketlib import data, train
@@ -198,13 +199,16 @@ class Speaker:
     """Says how far work is: line by line on stderr, and on the page in place of what it said before."""
 
     def __init__(self, text):
-        self.handle = DisplayHandle()
-        self.handle.display(Text(text))
-        print(text, file=sys.stderr, flush=True)
+        self.handle = DisplayHandle() if InteractiveShell.initialized() else None  # a script's stdout is its own
+        self._say(text, "display")
 
     def __call__(self, text):
         """Say the next line."""
-        self.handle.update(Text(text))
+        self._say(text, "update")
+
+    def _say(self, text, how):
+        if self.handle:
+            getattr(self.handle, how)(Text(text))
         print(text, file=sys.stderr, flush=True)
 
 
