@@ -224,7 +224,7 @@ def draw_peer(axes, peer):
             look, label = plots.style(key), f"{100 * float(removed):g} % removed"
             ax.plot(here.times, here.phase, look.marker, color=look.colour, label=label)
         ax.axvline(1, color="0.4", linewidth=0.8)
-        ax.set(title=network, xlim=(0, None), xlabel="times as fast as SparseProp")
+        ax.set(title=network, xlim=(0, 1.05 * peer.times.max()), xlabel="times as fast as SparseProp")
         ax.margins(y=0.15)
         ax.invert_yaxis()
     return axes

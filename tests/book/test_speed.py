@@ -4,6 +4,7 @@ import json
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import pearsonr
 from synthetic import CIFAR, row, row_of
@@ -128,7 +129,7 @@ def test_phases_of_all_loops_have_the_same_names(stored):
     widths = [[bar.get_width() for bar in bars] for bars in first.containers]
     assert widths == [[14.0, 30.0], [14.0, 30.0], [14.0, 90.0], [0.0, 0.0], [42.0, 60.0], [0.0, 0.0]]  # usual, sparse
     assert [bar.get_x() for bar in first.containers[4]] == [42.0, 150.0]
-    plt.close(figure_)
+    plt.close("all")
 
 
 def test_beside_the_peer_less_time_and_more_images_are_faster(stored):
@@ -139,7 +140,10 @@ def test_beside_the_peer_less_time_and_more_images_are_faster(stored):
     assert peer.times.tolist() == [3.0, 0.5] and peer.phase.tolist() == ["a layer", "a whole step of training"]
     figure_, axes = plt.subplots(1, 2)
     assert speed.draw_peer(axes, peer)[0].lines[0].get_xdata().tolist() == [3.0, 0.5] and not axes[1].lines
-    plt.close(figure_)
+    faster = pd.concat([peer, peer.assign(network="other", times=9 * peer.times)])
+    _, axes = plt.subplots(2, 1, sharex=True)
+    assert [ax.get_xlim()[1] > 27 and ax.get_xlim()[0] == 0 for ax in speed.draw_peer(axes, faster)] == [True, True]
+    plt.close("all")
 
 
 def test_bounds_stand_beside_what_was_measured(stored):
@@ -180,7 +184,7 @@ def test_a_panel_has_a_line_and_a_dense_line_for_each_processor(stored):
     random, dense, others, _ = axes[0].lines
     assert list(random.get_xdata()) == pytest.approx([10, 2]) and list(random.get_ydata()) == [2000, 4000]
     assert list(dense.get_ydata()) == [1000, 1000] and list(others.get_ydata()) == [200, 300] and not axes[1].lines
-    plt.close(figure_)
+    plt.close("all")
 
 
 def learned(key, seed, epochs, accuracies, **facts):
@@ -208,7 +212,7 @@ def test_curves_run_over_seconds_and_lt_begins_after_its_dense_net():
     assert speed.learning_curves([], "laptop", IDLE, (20,)).empty
     figure_, ax = plt.subplots()
     assert len(speed.draw_curves(ax, table, "0.9").lines) == 4 and len(speed.draw_curves(ax, table, "0.98").lines) == 5
-    plt.close(figure_)
+    plt.close("all")
 
 
 def compared(apart=((0.5, -0.5, 0.4, -0.3, 0.0), (0.6, -0.2, 0.3, -0.2, 0.1))):
@@ -226,7 +230,7 @@ def test_the_engine_comparison_is_paired_and_leaves_out_other_machines():
     figure_, ax = plt.subplots()
     first = speed.draw_apart(ax, apart[[speed.SPARSE]].rename(columns=str)).lines[0]
     assert first.get_xdata().tolist() == apart[speed.SPARSE].tolist()
-    plt.close(figure_)
+    plt.close("all")
     rows = compared()
     rows[0]["device"] = "cpu: another"
     assert speed.engine_comparison(rows, "laptop").index.tolist() == [1001, 1002, 1003, 1004]
