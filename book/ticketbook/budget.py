@@ -1,168 +1,165 @@
-"""The pilot in words and tables: every word follows from the numbers by a rule that the page states."""
+"""What the length of training changes: the pilot, the runs that count, and what weight decay leaves of the start."""
 
-import numpy as np
+import dataclasses
 
-from ticketbook import checks, pilot, stats_1
-from ticketbook import verdicts_1 as verdicts
-from ticketbook.pilot import CONTRASTS, FLAT, cells, flat_from, paired
-from ticketlib.analysis import evidence
-from ticketlib.analysis import words as prose
+import pandas as pd
+
+from ticketlib.analysis import pairs, stats
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import signed
-from ticketlib.experiments import profiles
+from ticketlib.experiments import campaign, claims, grids, profiles, session
+from ticketlib.experiments.config import initial_share
+from ticketlib.experiments.ledger import Ledger, frame
+from ticketlib.experiments.profiles import PROFILES
+
+AT = "0.9"  # the sparsity of the pilot
+PLACES = (("lt+rearranged", "lt"), ("snip+rearranged", "snip"))  # what claim B compares
+COUNTS = (("smart", "lt"), ("smart", "snip"), ("smart", "uniform"))  # what claim C compares
+FLAT = 1.0  # points: a smaller step to a longer training counts as flat; the margin from which the protocol started
+PILOT, EXPLORATORY, FRESH, COUNTING = "pilot", "seeds 0 to 9", "version 2", "test images"
+IMAGES = {"cifar10": 50_000, "digits": 1_437}  # training images of the profiles' data
+WATTS, OVERHEAD = (5, 15), 1.5  # of a busy core; a computing centre's draw over its machines'; assumed, not measured
 
 
-def verdict(run, arms):
-    """The pilot's answer as Markdown: how much of it is there, and which differences have flattened by when."""
-    there, planned = pilot.progress(run, arms)
-    if not any(arms.values()):
-        return f"**{verdicts.NOT_RUN.capitalize()}.** The pilot plans {planned} runs; this ledger has none of them."
-    counting = profiles.PROFILES[run.profile].training["epochs"]
-    longest = max(max(of, default=0) for of in arms.values())
-    curves = {contrast.label: paired(arms, contrast) for contrast in CONTRASTS}
-    flat = [label for label, curve in curves.items() if counting in curve and (flat_from(curve) or counting) < counting]
-    rest = [label for label in curves if label not in flat]
-    lines = [f"**{there} of {planned} runs are here.** The runs that count train for {counting} epochs."]
-    lines += [f"Flat by then, by the rule below: {'; '.join(flat) or 'nothing'}."]
-    lines += [f"Not flat by then, or not known: {'; '.join(rest)}."] if rest else []
-    lines += [f"The pilot's longest training is {longest} epochs; twice the length that counts stands below."]
-    differ = pilot.refused(arms)
-    lines += [f"Pairs were left out because of {', '.join(differ)}."] if differ else []
-    lines += ["Digits and a tiny network: this decides nothing."] if run.profile == "smoke" else []
-    return " ".join(lines)
+def load(run):
+    """The pilot's runs, and those that count at the profile's length and at twice it, at 90 %.
 
-
-def sentences(arms):
-    """One sentence for each difference, its words chosen by its numbers, as a Markdown list; what the words look at."""
-    curves = {contrast.label: cells(paired(arms, contrast)) for contrast in CONTRASTS}
-    lines = [f"- {label}: {_sentence(curve)}" for label, curve in curves.items()]
-    if any(len(curve) > 1 for curve in curves.values()):
-        lines += ["", "*Flat*, in the table, looks at each step. These words look at the whole way."]
-    return "\n".join(lines)
-
-
-def _sentence(curve):
-    if not curve:
-        return f"{verdicts.NOT_RUN}."
-    (first, (_, before)), (last, (_, after)) = list(curve.items())[0], list(curve.items())[-1]
-    if first == last:
-        return f"{signed(before.point)} points after {first} epochs (n = {before.n}), the only length here."
-    change = after.point - before.point
-    if abs(change) < FLAT:
-        word = "It hardly moves"
-    elif before.point * after.point < 0:
-        word = "It changes sides"
-    else:
-        word = "It shrinks" if abs(after.point) < abs(before.point) else "It grows"
-    zero = "has no interval" if after.low is None else (
-        f"has {'zero inside' if after.low <= 0 <= after.high else 'zero outside'} its interval"
-    )
-    return (
-        f"{signed(before.point)} points after {first} epochs, {signed(after.point)} after {last}. "
-        f"{word}. The last one {zero} (n = {after.n})."
-    )
-
-
-def accuracy_table(arms):
-    """(column titles, lines): mean accuracy of each arm at each length with its spread, and from where it is flat."""
-    return _table("ticket", {style(arm).label: curve for arm, curve in pilot.accuracies(arms).items()}, _accuracy)
-
-
-def difference_table(arms, book):
-    """(column titles, lines): each paired difference with its 95 % interval; the book's beneath where it has them."""
-    curves = {}
-    for contrast in CONTRASTS:
-        curves[contrast.label] = paired(arms, contrast)
-        of_book = paired(book, contrast)
-        curves |= {f"{contrast.label}, the book's": of_book} if of_book else {}
-    return _table("difference", curves, checks.effect)
-
-
-def _table(first, curves, written):
-    lengths = sorted({epochs for curve in curves.values() for epochs in curve})
-    lines = [
-        [label, *_cells(curve, lengths, written),
-         flat_from(curve) or ("not shown" if curve else verdicts.NOT_RUN)]
-        for label, curve in curves.items()
-    ]  # fmt: skip
-    return [first, *(f"{epochs} epochs" for epochs in lengths), "flat from"], lines
-
-
-def _accuracy(estimate):
-    spread = "" if estimate.sd is None else f"SD {estimate.sd:.2f}, "
-    return f"{estimate.point:.2f} ({spread}n = {estimate.n})"
-
-
-def spread(run, arms):
-    """How much differences vary over seeds, as Markdown: standard deviations, and how many seeds the largest asks for.
-
-    The first sentence takes the largest at the length that counts, as the protocol does; the second, over all lengths.
+    With source "run" the pilot's missing runs are carried out first.
+    Arguments: run, session.NotebookRun. Returns: DataFrame, as pairs.select gives, with the column `set`.
     """
-    found, counting = pilot.spreads(arms), profiles.PROFILES[run.profile].training["epochs"]
-    if not found:
-        return "No difference has two seeds yet, so there is no spread to plan with."
-    lengths = sorted({epochs for _, epochs in found})
-    lines = [
-        [contrast.label, *(f"{found[contrast.label, e]:.2f}" if (contrast.label, e) in found else "" for e in lengths)]
-        for contrast in CONTRASTS
-    ]
-    at = {key: sd for key, sd in found.items() if key[1] == counting}
-    said = [_largest(f"At {counting} epochs, the length that counts", at)] if at else []
-    said += [_largest("Over all lengths", found)]
-    return "\n".join([prose.table(["difference", *(f"{e} epochs" for e in lengths)], lines), "", *said])
+    plan = PROFILES[run.profile].pilot
+    if run.source == "run":
+        dataset = session.images(run)
+        missing = campaign.missing(_configs(run, dataset), Ledger(run.ledger))
+        session.make_runs(run, missing, dataset)
+    arms = [arm if "@" in arm else f"{arm}@0" for arm in grids.PILOT_ARMS]
+    table, usual = frame(session.rows_of(run)), PROFILES[run.profile].training["epochs"]
+    table = table[table.arm.isin(arms)]
+    pilot = [pairs.select(table, run.profile, recipe=0, held_out=plan["held_out"], epochs=e) for e in plan["epochs"]]
+    counting = [pairs.select(table, run.profile, epochs=epochs) for epochs in (usual, 2 * usual)]
+    pilot, counting = pd.concat(pilot), pd.concat(counting)
+    pilot = pilot[pilot.seed.isin(_seeds(run))].assign(set=PILOT)
+    counting = counting[counting.seed < run.seeds] if run.seeds else counting
+    sets = [_set(run.profile, seed) for seed in counting.seed]
+    return pd.concat([pilot, counting.assign(set=sets)], ignore_index=True)
 
 
-def _largest(where, found):
-    (label, epochs), sd = max(found.items(), key=lambda item: item[1])
-    length = f" ({epochs} epochs)" if len({of for _, of in found}) > 1 else ""
-    return (
-        f"- {where}, the largest spread is that of {label}{length}. "
-        f"{stats_1.seeds_needed(sd, pilot.margin()).sentence}"
-    )
+def _set(profile, seed):
+    if profile != "laptop":
+        return COUNTING
+    return EXPLORATORY if seed in claims.EXPLORATORY.seeds else FRESH
 
 
-def costs(arms):
-    """What a run took, as Markdown: the median seconds at each length, of the dense net and of the tickets."""
+def _seeds(run):
+    planned = PROFILES[run.profile].pilot["seeds"]
+    return tuple(range(planned[0], planned[0] + run.seeds)) if run.seeds else planned
+
+
+def _configs(run, dataset):
+    """The pilot's configurations with a notebook's number of seeds, in order."""
+    seeds, planned = _seeds(run), grids.pilot(run.profile, dataset)
+    once = [config for config in planned if config.seed == seeds[0]]
+    return [dataclasses.replace(config, seed=seed) for seed in seeds for config in once]
+
+
+def differences(runs, couples=PLACES + COUNTS):
+    """Paired differences by set and length: DataFrame with a, b, label, set, epochs, n, mean, sd, low, high (95 %).
+
+    Pairs that may not be compared are left out.
+    """
     lines = []
-    for name, of in (("dense", ["dense"]), ("a ticket", [arm for arm in arms if arm != "dense"])):
-        lengths = sorted({epochs for arm in of for epochs in arms[arm]})
-        took = {e: [row["seconds"] for arm in of for row in arms[arm].get(e, {}).values()] for e in lengths}
-        said = ", ".join(f"{np.median(seconds):.3g} s for {epochs} epochs" for epochs, seconds in took.items())
-        lines.append(f"- {name}: {said or verdicts.NOT_RUN}")
-    return "\n".join(lines)
+    for (kind, epochs), of in runs.groupby(["set", "epochs"], sort=False):
+        for a, b in couples:
+            found = pairs.difference(of, f"{a}@{AT}", f"{b}@{AT}")
+            if len(found.points) and not found.refused and not found.untested:
+                mean = stats.t_interval(found.points.tolist())
+                label = f"{style(a).label} − {style(b).label}"
+                lines.append([a, b, label, kind, epochs, mean.n, mean.point, mean.sd, mean.low, mean.high])
+    columns = ["a", "b", "label", "set", "epochs", "n", "mean", "sd", "low", "high"]
+    return pd.DataFrame(lines, columns=columns)
 
 
-def longer_table(arms):
-    """Accuracies and differences at the length that counts and at twice it, and the change, as Markdown.
+def points(runs, a, b, kind=PILOT):
+    """One paired difference, a minus b: DataFrame with a line a seed and a column a length, in points."""
+    of = runs[runs.set == kind].set_index(["epochs", "seed"])
+    both = [of.accuracy[of.arm == f"{arm}@{AT}"] for arm in (a, b)]
+    return (both[0] - both[1]).dropna().unstack("epochs")
 
-    Arguments: arms, as `pilot.doubled` gives. The change is taken within the seeds that have both lengths.
+
+def flat_from(by_length):
+    """The shortest training from which on every step to the next longer one moves the mean by less than FLAT points.
+
+    Steps are taken within seeds, and need two of them; the longest training cannot be vouched for.
+    Arguments: by_length, as `points` gives. Returns: epochs, or None.
     """
-    lengths = sorted({epochs for of in arms.values() for epochs in of})
-    if len(lengths) < 2:
-        word = "Only the length that counts has runs so far" if lengths else verdicts.NOT_RUN.capitalize()
-        return f"**{word}.**"
-    contrasts = {contrast.label: paired(arms, contrast) for contrast in longer_contrasts()}
-    curves = {style(arm).label: curve for arm, curve in pilot.accuracies(arms).items()}
-    lines = [[label, *_cells(curve, lengths, _accuracy), _change(curve)] for label, curve in curves.items()]
-    lines += [[label, *_cells(curve, lengths, checks.effect), _change(curve)] for label, curve in contrasts.items()]
-    table = prose.table(["", *(f"{epochs} epochs" for epochs in lengths), "change within the same seeds"], lines)
-    rows = [row for of in arms.values() for at in of.values() for row in at.values()]
-    said = ["The last column is what the longer training changes, within the seeds that have both."]
-    said += [f"{collapsed.capitalize()}."] if (collapsed := evidence.collapses(rows)) else []
-    made = {tuple(str(row[what]) for what in evidence.SAME_IN_A_PAIR) for row in rows}
-    said += ["They were not all made alike: devices and versions stand at the end."] if len(made) > 1 else []
-    return f"{table}\n\n{' '.join(said)}"
+    steps, found = by_length.diff(axis=1).iloc[:, 1:], None
+    for longer, shorter in zip(reversed(by_length.columns[1:]), reversed(by_length.columns[:-1]), strict=True):
+        if steps[longer].count() < 2 or abs(steps[longer].mean()) >= FLAT:
+            break
+        found = int(shorter)
+    return found
 
 
-def longer_contrasts():
-    """The differences whose two arms are trained for twice the epochs as well."""
-    return [contrast for contrast in CONTRASTS if {contrast.a, contrast.b} <= set(pilot.LONGER)]
+def left_of_start(profile, epochs):
+    """Share of an initial weight that weight decay alone has not yet erased after a training, 0 to 1."""
+    config = profiles.config(profile, "dense", "0", 0, dataset=profiles.NO_IMAGES, epochs=epochs)
+    return initial_share(config, IMAGES[profiles.PROFILES[profile].dataset])
 
 
-def _cells(curve, lengths, written):
-    return [written(cells(curve)[epochs][1]) if epochs in curve else verdicts.NOT_RUN for epochs in lengths]
+def difference_table(found, profile):
+    """Differences as text, a line a set and length: what stays of the start, then each difference with its interval."""
+    lines = []
+    for (kind, epochs), of in found.groupby(["set", "epochs"], sort=False):
+        left = f"{100 * left_of_start(profile, epochs):.2g} %"
+        lines.append({"runs": kind, "epochs": epochs, "left of the start": left, **dict(map(_cell, of.itertuples()))})
+    return pd.DataFrame(lines).fillna("not run")
 
 
-def _change(curve):
-    steps = [step for step in pilot.steps(curve).values() if step.n]
-    return checks.effect(steps[-1]) if steps else verdicts.NOT_RUN
+def _cell(line):
+    ends = "" if pd.isna(line.low) else f"{signed(line.low)} to {signed(line.high)}, "
+    return line.label, f"{signed(line.mean)} ({ends}n = {line.n})"
+
+
+def accuracy_table(runs):
+    """Mean accuracy of each arm at each set and length, with its standard deviation and seeds."""
+    cells = {}
+    for (kind, epochs, arm), of in runs.groupby(["set", "epochs", "arm"], sort=False):
+        spread = f"SD {of.accuracy.std():.2f}, " if len(of) > 1 else ""
+        cells[style(arm).label, f"{kind}, {epochs} epochs"] = f"{of.accuracy.mean():.2f} ({spread}n = {len(of)})"
+    columns = list(dict.fromkeys(column for _, column in cells))
+    table = pd.Series(cells, dtype=object).unstack().reindex(columns=columns) if cells else pd.DataFrame()
+    return table.fillna("not run").reset_index(names="ticket")
+
+
+def curves(runs, kind=PILOT):
+    """Accuracy of each arm over the length of training, for `plots.curves`."""
+    found = {}
+    for (arm, epochs), of in runs[runs.set == kind].groupby(["arm", "epochs"]):
+        found.setdefault(arm.partition("@")[0], {})[epochs] = of.accuracy.tolist(), _drawn(of.accuracy)
+    return found
+
+
+def drawn(runs, couples, kind=PILOT):
+    """Paired differences over the length of training, for `plots.curves`, named by the second ticket of each."""
+    found = {}
+    for a, b in couples:
+        by_length = points(runs, a, b, kind)
+        found[b] = {e: (by_length[e].dropna().tolist(), _drawn(by_length[e].dropna())) for e in by_length}
+    return found
+
+
+def _drawn(values):
+    mean = stats.t_interval(values.tolist())  # the interval of two seeds is wider than any figure
+    return mean if mean.n > 2 else dataclasses.replace(mean, low=None, high=None)
+
+
+def cost_table(runs):
+    """What the runs of each set and length took: how many, epochs and core-hours in all, a range of energy."""
+    lines = []
+    for (kind, epochs), of in runs.groupby(["set", "epochs"], sort=False):
+        hours = (of.seconds * of.threads).sum() / 3600
+        energy = " to ".join(f"{hours * watts * OVERHEAD / 1000:.2g}" for watts in WATTS)
+        lines.append({"runs": kind, "length": f"{epochs} epochs", "how many": len(of),
+                      "epochs in all": epochs * len(of), "a run, seconds": f"{of.seconds.median():.0f}",
+                      "core-hours": f"{hours:.1f}", "kWh, estimated": energy})  # fmt: skip
+    return pd.DataFrame(lines)
