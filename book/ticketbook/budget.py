@@ -102,8 +102,8 @@ def flat_from(by_length):
 
 def left_of_start(profile, epochs):
     """Share of an initial weight that weight decay alone has not yet erased after a training, 0 to 1."""
-    config = profiles.config(profile, "dense", "0", 0, dataset=profiles.NO_IMAGES, epochs=epochs)
-    return initial_share(config, IMAGES[profiles.PROFILES[profile].dataset])
+    config = profiles.config(profile, "dense", "0", 0, dataset=profiles.NO_IMAGES, epochs=int(epochs))
+    return initial_share(config, IMAGES[PROFILES[profile].dataset])
 
 
 def difference_table(found, profile):
