@@ -10,7 +10,9 @@
 # make gpu-test   what only a machine with a CUDA GPU can show
 # make gpu-bench  how fast its GPU trains the paper's networks; writes the figures that the book shows
 # make clean      remove what the commands above made, the environment included
-PYTHON ?= python3.11
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	"$$python" -c "$(NEW_ENOUGH)" 2>/dev/null && echo "$$python" && break; done)
 BIN := .venv/bin
 TWO_NODES := tests/faults/two_nodes.py
 export TQDM_DISABLE := 1
@@ -53,7 +55,7 @@ gpu-bench: .venv/ready
 	$(BIN)/python benchmarks/gpu.py
 
 .venv/ready: requirements.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11, or name one with make PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c "$(NEW_ENOUGH)" || { echo "no Python 3.11 or newer was found: install one, or name it with make PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .

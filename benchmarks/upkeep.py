@@ -9,7 +9,8 @@ import torch
 from loops import augmented, our_loop, pixels, ticket
 from timing import Figure, at_once, memory, seconds, side_by_side
 
-from ticketlib import commands, ratios, train
+from ticketlib import ratios, train
+from ticketlib.__main__ import planned
 from ticketlib.experiments import campaign, grids, machine, profiles
 from ticketlib.experiments.ledger import Ledger, Row, pack_bits
 from ticketlib.sparse.net import SparseNet
@@ -74,7 +75,7 @@ def of_ledgers():
         works = {
             "read and checked": ledger.rows,
             "plan, but for loading the images": lambda: list(
-                commands.planned(configs, ledger, "step1", 50_000)
+                planned(configs, ledger, "step1", 50_000)
             ),
         }
         for what, took in side_by_side(works, 3, 1).items():

@@ -1,14 +1,51 @@
-"""Command line: python -m ticketlib data | plan | run | watch | probe | audit | show | commit-rows | readme."""
+"""Command line of the library: the runs of a grid planned, carried out, watched, audited, shown and committed.
+
+A grid is a named list of runs that belong to one question: every arm (a ticket, a check, a sparsity) with every seed.
+A profile says how large everything is. A ledger is a folder of rows, one small file a run; a run that has its row there
+is not made again.
+"""
 
 import argparse
+import json
 import os
 import signal
+import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
-from ticketlib import commands
-from ticketlib.errors import TicketError
-from ticketlib.experiments import grids, profiles
+from ticketlib.errors import TicketError, one_of
+from ticketlib.experiments import places
+from ticketlib.experiments.places import PROFILES
+
+# What help needs stands here, and every command imports what it uses itself: torch alone takes seconds.
+GRIDS = {
+    "pilot": "how long must training be? on held-out images, with seeds of its own",
+    "engines": "do the engines learn the same?",
+    "step1": "version 1's claims, and the rules beside them",
+    "step2": "further checks and ablations at 98 %",
+    "step3": "the sparse end, 99.5 %",
+    "step4": "another network, a slim VGG-16",
+    "step5": "twice the epochs, at 90 %",
+    "step6": "other images, at 90 %, with iterative pruning",
+    "step7": "what reviewer 2 asked beside the claims",
+    "v2": "what version 2 of the protocol judges",
+}
+BACKENDS = ("pool", "ray")
+DEVICES = ("cpu", "cuda")
+MOST = 4096  # runs at once, and runs that share a GPU
+COMMANDS = {}  # name -> (function, functions that declare its options)
+
+
+def command(name, *declarations):
+    """Make a function a command; each of `declarations` adds options to its parser."""
+
+    def register(function):
+        COMMANDS[name] = function, declarations
+        return function
+
+    return register
 
 
 def main(arguments=None):
@@ -25,31 +62,25 @@ def main(arguments=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed at the end
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        lost = ", runs that were on are lost" if options.command is commands.run else ""
+        lost = ", runs that were on are lost" if options.command is run else ""
         print(f"ticketlib: ended at once; rows made so far are safe{lost}.", file=sys.stderr)
         return 130
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m ticketlib", description=__doc__)
-    found = parser.add_subparsers(required=True, metavar="command")
-
-    def add(name, command, *groups):
-        sub = found.add_parser(name, help=command.__doc__.split("\n")[0])
-        for group in groups:
-            group(sub)
-        sub.set_defaults(command=command)
-
-    add("data", commands.show_data, _data_options)
-    add("plan", commands.plan, _data_options, _grid_options)
-    add("run", commands.run, _data_options, _grid_options, _run_options, _backend_options)
-    add("watch", commands.watch, _ledger_options, _watch_options)
-    add("probe", commands.probe, _data_options, _grid_options, _probe_options)
-    add("audit", commands.audit, _data_options, _ledger_options, _audit_options)
-    add("show", commands.show, _folder_option, lambda sub: sub.add_argument("name", help="16 hexadecimal digits"))
-    add("commit-rows", commands.commit_rows, lambda sub: sub.add_argument("source", type=Path, help="a ledger folder"))
-    add("readme", commands.readme)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m ticketlib", description=__doc__, formatter_class=form)
+    below = parser.add_subparsers(required=True, metavar="command")
+    for name, (function, declarations) in COMMANDS.items():
+        said = function.__doc__.split("\n")[0]
+        sub = below.add_parser(name, help=said, description=said, formatter_class=form)
+        for declare in declarations:
+            declare(sub)
+        sub.set_defaults(command=function)
     return parser
+
+
+# options that several commands have
 
 
 def _data_options(sub):
@@ -62,37 +93,273 @@ def _folder_option(sub):
 
 def _ledger_options(sub):
     _folder_option(sub)
-    sub.add_argument("--profile", default="laptop", help=", ".join(profiles.PROFILES))
+    sub.add_argument("--profile", default="laptop", help=", ".join(PROFILES))
+
+
+def _dirty_option(sub):
+    sub.add_argument("--allow-dirty", action="store_true", help="files of the code may differ from its commit")
 
 
 def _grid_options(sub):
     _ledger_options(sub)
-    sub.add_argument("--grid", default="pilot", help=", ".join(grids.GRIDS))
+    sub.add_argument("--grid", default="pilot", help="a named list of runs, see below (default: pilot)")
     sub.add_argument("--only", default="", help="only arms whose name contains this text")
-    sub.add_argument("--allow-dirty", action="store_true", help="files of the code may differ from its commit")
+    lines = [f"  {name:8} {said}" for name, said in GRIDS.items()]
+    sub.epilog = "\n".join(["grids, each the runs of one question, seed by seed:", *lines])
+
+
+def _ledger(options):
+    from ticketlib.experiments.ledger import Ledger
+
+    one_of("profile", options.profile, PROFILES)
+    folder = options.ledger or places.book_ledger(options.profile)
+    places.check_folder(folder)
+    return Ledger(folder)
+
+
+def _chosen(options, dataset):
+    """The runs of a grid that were asked for: list of Config."""
+    from ticketlib.experiments import grids
+
+    configs = grids.grid(options.grid, options.profile, dataset)
+    chosen = [config for config in configs if options.only in config.arm]
+    if not chosen:
+        arms = ", ".join(dict.fromkeys(config.arm for config in configs))
+        raise TicketError(f"no arm of grid {options.grid!r} contains {options.only!r}; its arms are {arms}.")
+    return chosen
+
+
+def _grid(options):
+    from ticketlib import data
+    from ticketlib.experiments import grids
+
+    ledger = _ledger(options)
+    dataset = data.load(grids.data_of(options.grid, options.profile), options.data_root)
+    return dataset, ledger, _chosen(options, dataset)
+
+
+# commands
+
+
+@command("data", _data_options)
+def show_data(options):
+    """Say what image data is found where."""
+    from ticketlib import data
+
+    for name in data.NAMES:
+        print(data.describe(name, options.data_root))
+
+
+@command("plan", _data_options, _grid_options)
+def plan(options):
+    """Show runs done, runs missing, and the time they will take at the speeds measured so far."""
+    from ticketlib.experiments import grids
+
+    ledger = _ledger(options)
+    dataset, count = _planned_images(grids.data_of(options.grid, options.profile), options.data_root)
+    for line in planned(_chosen(options, dataset), ledger, options.grid, count):
+        print(line)
+
+
+def _planned_images(name, data_root):
+    """The images of a plan and how many an epoch has: those that are there, else those of the book's rows."""
+    from ticketlib import data
+    from ticketlib.experiments.profiles import KNOWN
+
+    try:
+        dataset = data.load(name, data_root)
+        return dataset, len(dataset.train)
+    except TicketError as error:
+        if name not in KNOWN:
+            raise
+        print(f"planned for the images of the book's rows, as none were read here: {error}")
+        return KNOWN[name]
+
+
+def planned(configs, ledger, grid, epoch_size):
+    """What `plan` says: a generator of lines. What has to be carried out may be more than the grid's own runs."""
+    from ticketlib.experiments import campaign
+
+    rows, to_do = ledger.rows(), campaign.missing(configs, ledger)
+    lost = campaign.blocked(configs, ledger)
+    by_name = {row["name"]: row for row in rows}  # read once
+    done = sum(config.name in by_name for config in configs)
+    yield f"{len(configs)} runs in grid {grid!r}, {done} done, {len(to_do)} to carry out"
+    once, alone = campaign.epochs(configs)
+    yield f"{once:g} epochs in all, each trained net made once; {alone:g} with a script a cell that trains its own"
+    for outcome in lost:
+        yield f"cannot be made: {outcome.config.arm} (seed {outcome.config.seed}): {outcome.reason}"
+    for row in rows:
+        if row["kind"] == "run" and (said := campaign.differing_checkpoint(row, by_name)):
+            yield f"fails the audit: {row['name']}: {said}"
+    speeds = campaign.speeds(rows)
+    seconds = [campaign.estimate(c, speeds, epoch_size) for c in to_do]
+    known = [s for s in seconds if s is not None]
+    if len(known) < len(to_do):
+        yield f"{len(to_do) - len(known)} of them are of a kind that no row has measured yet: no estimate"
+    if known:
+        yield f"{sum(known) / 3600:.1f} core-hours for {len(known)} runs, from the images/s of rows made so far"
 
 
 def _run_options(sub):
     sub.add_argument("--hours", type=float, help="start no further run after this long; those that are on end")
     sub.add_argument("--until", help="the same at a time of day, such as 02:30")
-    sub.add_argument("--retry-failed", action="store_true", help=f"also runs that failed {commands.TRIES} times")
-
-
-def _backend_options(sub):
+    sub.add_argument("--retry-failed", action="store_true", help="also runs that failed twice with this code")
     sub.add_argument("--workers", type=int, help="runs at once (default: one a core, or all that fit the GPUs)")
     sub.add_argument("--device", default="cpu", help="cpu or cuda")
     sub.add_argument("--per-gpu", type=int, default=1, help="runs that share one GPU")
-    sub.add_argument("--backend", default="pool", help=", ".join(commands.BACKENDS))
+    sub.add_argument("--backend", default="pool", help=", ".join(BACKENDS))
     sub.add_argument("--address", default="local", help="of a Ray cluster, such as 10.0.0.1:6379; local starts one")
 
 
+@command("run", _data_options, _grid_options, _run_options, _dirty_option)
+def run(options):
+    """Carry out the missing runs of a grid, resuming where the last call stopped."""
+    from ticketlib.experiments import grids, journal
+    from ticketlib.experiments.run import Work, check_device
+
+    backend = _backend(options)
+    stop = journal.Stop(journal.stop_time(options.until, options.hours))
+    _refuse_dirty(options)
+    dataset, ledger, configs = _grid(options)
+    journal.check_writable(ledger)
+    ledger.sweep()
+    ledger.rows()  # an unsound one is named now, not when the book is built
+    if options.grid in grids.ONE_KIND_A_SEED:
+        configs = _of_this_kind(options, ledger, configs)
+    to_do, lost = _to_do(options, ledger, configs)
+    check_device(options.device, to_do, options.profile, "cpu")
+    print(f"{len(to_do)} runs to carry out; rows go to {ledger.folder}", flush=True)
+    for config in [config for config in to_do if config.name in ledger]:
+        print(f"made again: {config.arm} (seed {config.seed}): its trained net is lost or damaged", flush=True)
+    for config, said in lost.items():
+        where = f"seed {config.seed}, {config.epochs} epochs"
+        print(f"not tried: {config.arm} ({where}): {said}", flush=True)
+    if not to_do:
+        return 1 if lost else 0
+    work = Work(dataset.name, options.data_root, options.device)
+    running = backend()
+    with stop:  # after the back end: Ray puts in signal handlers of its own
+        end = journal.conduct(ledger, work, to_do, running, stop)
+    for what, said in (("diverged", end.diverged), ("warning", end.warnings), ("failed", end.failed)):
+        for line in said:
+            print(f"{what}: {line}", file=sys.stderr)
+    if end.left:
+        print(f"stopped, as {stop.reason}: {len(end.left)} runs are left; the same command goes on with them")
+    return 1 if end.failed or lost else 0
+
+
+def _of_this_kind(options, ledger, configs):
+    """The runs of a grid that this kind of machine may make now; the seeds begun on another are named."""
+    from ticketlib.experiments import campaign
+
+    here = _kind_here(options)
+    chosen, elsewhere = campaign.one_kind_a_seed(configs, ledger.rows(), here)
+    print(f"this kind of machine: {here}")
+    for seed, kind in elsewhere.items():
+        print(f"left alone: seed {seed}, begun on another kind ({kind})")
+    if chosen:
+        print(f"seeds {', '.join(map(str, sorted({c.seed for c in chosen})))}; the next begins with the same command")
+    return chosen
+
+
+def _kind_here(options):
+    """The kind of machine that rows made here would name: runs are single-threaded."""
+    from ticketlib.experiments import machine
+
+    with machine.threads(1):
+        return machine.kind(machine.facts(options.device))
+
+
+def _to_do(options, ledger, configs):
+    """The runs to carry out; and those that are not tried, dict from Config to the reason."""
+    from ticketlib.experiments import campaign, journal
+
+    lost = {o.config: o.reason for o in campaign.blocked(configs, ledger)}
+    given_up = {} if options.retry_failed else journal.Journal(ledger).given_up()
+    queue = campaign.Queue(campaign.missing(configs, ledger))
+    for config in list(queue.waiting):
+        if config.name in given_up and config in queue.waiting:
+            queue.waiting.remove(config)
+            said = given_up[config.name]
+            reason = f"failed {campaign.TRIES} times with this code ({said}); --retry-failed tries again"
+            lost |= {config: reason} | {o.config: o.reason for o in queue.lost_with(config, "failed")}
+    return queue.waiting, lost
+
+
+def _backend(options):
+    """A function that starts the back end asked for; what is asked for is checked at once."""
+    from ticketlib.experiments import workers
+
+    one_of("backend", options.backend, BACKENDS)
+    one_of("device", options.device, DEVICES)
+    for what, value in (("workers", options.workers), ("per-gpu", options.per_gpu)):
+        if value is not None and not 1 <= value <= MOST:
+            raise TicketError(f"{what} {value} is not allowed; it must be at least 1 and at most {MOST}.")
+    if options.backend == "ray":
+        return lambda: workers.Cluster(options.address, options.workers, options.device == "cuda" and options.per_gpu)
+    devices = workers.gpu_slots(options.per_gpu) if options.device == "cuda" else ("",) * workers.cores()
+    return lambda: workers.Pool(options.workers or len(devices), devices)
+
+
+def _refuse_dirty(options):
+    """Rows that count say which commit made them; a row of the smoke profile may come from code under change."""
+    from ticketlib.experiments import machine
+
+    if options.profile != "smoke" and not options.allow_dirty and not machine.is_commit():
+        raise TicketError(
+            f"code version {machine.code_version()} is not a commit's; commit first, run from a git worktree at a tag, "
+            "or say --allow-dirty, which every row will show."
+        )
+
+
 def _watch_options(sub):
-    sub.add_argument("--every", type=float, help="again after so many seconds, until the campaign is over")
+    sub.add_argument("--every", type=float, help="again after so many seconds, until all is over")
+
+
+@command("watch", _ledger_options, _watch_options)
+def watch(options):
+    """Say how far campaigns and notebooks are that make runs for a ledger, from any terminal."""
+    from ticketlib.experiments import journal
+
+    ledger = _ledger(options)
+    if not ledger.folder.is_dir():
+        raise TicketError(f"ledger {str(ledger.folder)!r} is not there; name the folder that `run` was given.")
+    if options.every is not None and not 0 < options.every <= 86400:
+        raise TicketError(f"--every {options.every:g} is not allowed; it must be above 0 and at most 86400 seconds.")
+    while True:
+        found = journal.campaigns(ledger)
+        print(f"{len(ledger.names())} rows in {ledger.folder}; campaigns: {len(found)}")
+        for facts in found:
+            print("\n".join(journal.summary(facts)), flush=True)
+        if options.every is None or all(map(journal.ended, found)):
+            return
+        time.sleep(options.every)
 
 
 def _probe_options(sub):
     sub.add_argument("--seeds", type=int, default=10, help="seeds from 0 of the probe grid")
-    sub.add_argument("--masks", default="masks", help=f"which masks: {', '.join(grids.PROBES)}")
+    sub.add_argument("--masks", default="masks", help="which masks: masks, sparse or shapes")
+
+
+@command("probe", _data_options, _grid_options, _probe_options, _dirty_option)
+def find_probes(options):
+    """Find the masks of the probe grid, and of the grid's own tickets where the cache has their trained nets."""
+    from ticketlib.experiments import grids, probe
+    from ticketlib.tickets import TICKETS
+
+    _refuse_dirty(options)
+    if options.seeds < 1:
+        raise TicketError(f"seeds {options.seeds} is not allowed; it must be at least 1.")
+    dataset, ledger, configs = _grid(options)
+    prober = probe.Prober(dataset)
+    found = grids.PROBES[one_of("kind of probes", options.masks, grids.PROBES)](options.profile, dataset, options.seeds)
+    trained = [c for c in configs if TICKETS[c.ticket].needs_trained and c.check == "none"]
+    trained += [replace(c, sparsity=s) for c in trained if c.arm in ("lt@0.9", "lt+both@0.9") for s in grids.PROBED]
+    to_do = {probe.name(c): c for c in found + [c for c in trained if prober.ready(c)] if probe.name(c) not in ledger}
+    to_do = list(to_do.values())
+    print(f"{len(to_do)} probes to make; rows go to {ledger.folder}", flush=True)
+    return 1 if probe.measure_all(prober, to_do, ledger, print) else 0
 
 
 def _audit_options(sub):
@@ -104,7 +371,152 @@ def _audit_options(sub):
     instead.add_argument("--spread", action="store_true", help="short runs with other threads and precision instead")
     instead.add_argument("--dense", action="store_true", help="a few tickets in the dense engine instead")
     sub.add_argument("--device", default="cpu", help="cpu or cuda")
-    sub.add_argument("--allow-dirty", action="store_true", help="files of the code may differ from its commit")
+
+
+@command("audit", _data_options, _ledger_options, _audit_options, _dirty_option)
+def carry_out_again(options):
+    """Carry out some rows again, drawn by lot, and compare to the last digit."""
+    from ticketlib import data
+    from ticketlib.experiments import audit, campaign, profiles, workers
+
+    if one_of("device", options.device, DEVICES) == "cuda":
+        workers.gpu_slots(1)  # refused now if there is none
+    _refuse_dirty(options)
+    ledger = _ledger(options)
+    dataset = data.load(options.dataset or profiles.PROFILES[options.profile].dataset, options.data_root)
+    rows = [row for row in ledger.rows() if row["config"].get("fingerprint") == dataset.fingerprint]
+    if options.grid:
+        rows = _of_grid(options, dataset, rows)
+    found, jobs = _audit_jobs(options, ledger, rows)
+    again, speeds = audit.Again(ledger, dataset, found, options.device), campaign.speeds(rows)
+    seconds = [campaign.estimate(replace(c, engine=changes.get("engine", c.engine)), speeds, len(dataset.train))
+               for c, changes in jobs]  # fmt: skip
+    known = options.device == "cpu" and None not in seconds
+    expected = f", about {sum(seconds) / 60:.0f} min of one core" if known else ""
+    print(f"{len(jobs)} runs to carry out again{expected}", flush=True)
+    outcomes = []
+    for done, (config, changes) in enumerate(jobs, 1):
+        row = again.row(config, changes)
+        outcomes.append(row["outcome"])
+        print(f"[{done}/{len(jobs)}] {config.arm} (seed {config.seed}): {audit.sentence(row)}", flush=True)
+    audit.end(ledger, found)
+    return 1 if audit.DIFFERS in outcomes else 0
+
+
+def _of_grid(options, dataset, rows):
+    """The rows of a grid that were made on this kind of machine."""
+    from ticketlib.experiments import grids, machine
+
+    names = {config.name for config in grids.grid(options.grid, options.profile, dataset)}
+    return [row for row in rows if row["name"] in names and machine.kind(row) == _kind_here(options)]
+
+
+def _audit_jobs(options, ledger, rows):
+    """The draw in whose name runs are carried out again; and the runs with what is changed: list of (Config, dict)."""
+    from ticketlib.experiments import audit, machine
+
+    unchosen = audit.Draw(machine.code_version(), audit.today(), ())
+    if options.spread:
+        return unchosen, audit.spread_jobs(ledger, rows)
+    if options.dense:
+        return unchosen, audit.dense_jobs(ledger, rows, options.profile, options.device)
+    if options.runs is not None:
+        found = audit.draw_any(rows, machine.code_version(), audit.today(), options.runs)
+    else:
+        found = audit.begin(ledger, rows, machine.code_version(), options.others)
+    return found, [(config, {}) for config in audit.jobs(ledger, found)]
+
+
+def _show_options(sub):
+    sub.add_argument("name", help="16 hexadecimal digits")
+    sub.add_argument("--json", action="store_true", help="every field, as its file has it")
+
+
+@command("show", _folder_option, _show_options)
+def show(options):
+    """Print one row of the ledger: what it is, what came of it, on what it was made."""
+    from ticketlib.experiments.ledger import Ledger
+
+    folders = [options.ledger] if options.ledger else sorted(p for p in places.book_ledger().iterdir() if p.is_dir())
+    for ledger in map(Ledger, folders):
+        if options.name in ledger:
+            row = ledger[options.name]
+            print(json.dumps(row, indent=1, sort_keys=True) if options.json else "\n".join(shown(row)))
+            return 0
+    raise TicketError(f"row {options.name!r} is not in {', '.join(str(f) for f in folders)}.")
+
+
+def shown(row):
+    """One row as a person reads it: list of lines. What is long (bits, layers) is counted or left to --json."""
+    lists = {"empty_layers": lambda names: ", ".join(names) or "none",
+             "curve": lambda curve: ", ".join(f"{point[0]:g}: {point[1]:.2f}" for point in curve)}  # fmt: skip
+    facts = {"row": f"{row['kind']} {row['name']}", "arm": row.get("arm", "")}
+    facts |= {what: value for what, value in row["config"].items() if value not in ("none", "default", "own")}
+    counts, sizes = row.get("keep_counts"), row.get("sizes")
+    if counts:
+        facts["kept"] = f"{sum(counts.values()):,}" + (f" of {sum(sizes.values()):,}" if sizes else "") + " weights"
+    for what, value in row.items():
+        if what in lists:
+            facts[what] = lists[what](value)
+        elif what not in ("kind", "name", "config", "arm", "correct") and not what.endswith(("counts", "sizes")):
+            plain = not isinstance(value, dict)
+            facts[what] = value if plain else ", ".join(f"{key} {value[key]}" for key in sorted(value))
+    return [f"{what.replace('_', ' '):21} {value}" for what, value in facts.items() if value not in ("", None)]
+
+
+def _source_option(sub):
+    sub.add_argument("source", type=Path, help="a folder that holds a folder of rows for each profile")
+
+
+@command("commit-rows", _source_option)
+def commit_rows(options):
+    """Copy finished rows into the book's ledger, refresh README's table, and commit both."""
+    from ticketlib.experiments.ledger import Ledger, read_row
+
+    root, found = places.book_ledger().parent.parent, {}
+    if not options.source.is_dir():
+        raise TicketError(f"folder {str(options.source)!r} is not there; it holds a folder of rows for each profile.")
+    for path in sorted([*options.source.glob("*/*.json"), *options.source.glob("*/audits/*.json")]):
+        place = path.relative_to(options.source).parent
+        one_of("profile (the folder's name)", place.parts[0], PROFILES)
+        found[path] = place, read_row(path)  # an unsound one is refused before anything is copied
+    for place, row in found.values():
+        _add(Ledger(places.book_ledger() / place), row)
+    rows = f"{places.book_ledger().relative_to(root)}/*.json"  # git's own star, which crosses folders
+    status = ["git", "status", "--porcelain", "--untracked-files=all", "--", rows]  # those of a call cut short as well
+    added = len(subprocess.run(status, cwd=root, check=True, capture_output=True, text=True).stdout.splitlines())
+    if not added:
+        print("no new rows")
+        return
+    readme(options)
+    from ticketbook import board_1 as board
+
+    paths = [rows, "README.md"] + [str(board.history().relative_to(root))] * board.history().is_file()
+    subprocess.run(["git", "add", *paths], cwd=root, check=True)
+    subprocess.run(["git", "commit", "-q", "-m", f"Ledger: {added} rows", "--", *paths], cwd=root, check=True)
+    print(f"{added} new rows committed")
+
+
+def _add(ledger, row):
+    """Add a row; say where one of the same name is there already, with another result."""
+    if not ledger.add(row) and ledger[row["name"]] != row:
+        print(f"not copied: {row['name']} ({row['arm']}): the book has this row with other results", file=sys.stderr)
+
+
+@command("readme")
+def readme(options):
+    """Refresh the verdict table and the benchmarks in README.md, and note verdicts that have changed."""
+    from ticketbook import board_1 as board
+    from ticketbook import speed
+
+    from ticketlib.analysis import words as prose
+    from ticketlib.experiments.audit import today
+    from ticketlib.experiments.ledger import Ledger
+
+    rows, page = Ledger(places.book_ledger("laptop")).rows(), places.book_ledger().parent.parent / "README.md"
+    board.record(rows, today())
+    prose.write_between(page, "board", board.table(rows))
+    prose.write_between(page, "bench", speed.in_short(speed.load()))
 
 
 if __name__ == "__main__":

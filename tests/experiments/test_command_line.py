@@ -12,8 +12,8 @@ import pytest
 from synthetic import row
 
 from ticketlib import __main__ as command_line
-from ticketlib import commands, data
-from ticketlib.experiments import campaign, grids, journal, machine, places
+from ticketlib import data
+from ticketlib.experiments import campaign, grids, journal, machine, places, profiles, workers
 from ticketlib.experiments.ledger import Ledger, name_of
 
 
@@ -22,6 +22,58 @@ def call(*arguments, cwd=None, env=None):
         [sys.executable, "-m", "ticketlib", *map(str, arguments)],
         cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
+
+
+def test_help_of_every_command_comes_without_torch_and_names_every_grid(capsys):
+    heavy = "torch", "pandas", "numba", "scipy", "matplotlib"
+    program = f"""import sys, contextlib, ticketlib
+from ticketlib import __main__ as line
+for words in [[], *([name] for name in line.COMMANDS)]:
+    with contextlib.suppress(SystemExit):
+        line.main([*words, "--help"])
+print("LOADED", [name for name in {heavy} if name in sys.modules])"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "LOADED []", done.stderr
+    assert set(command_line.GRIDS) == set(grids.GRIDS) and set(places.PROFILES) == set(profiles.PROFILES)
+    assert all(f"  {name}" in done.stdout for name in grids.GRIDS)
+
+
+def test_a_plan_needs_no_images(tmp_path, capsys):
+    options = ["--data-root", str(tmp_path), "--ledger", str(tmp_path)]
+    assert command_line.main(["plan", "--grid", "v2", *options]) == 0
+    assert "328 runs in grid 'v2', 0 done, 328 to carry out" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        command_line.main(["run", "--grid", "v2", *options, "--no-such-option"])
+    assert command_line.main(["run", "--grid", "v2", "--allow-dirty", *options]) == 2  # but a run does
+
+
+def test_the_images_that_plans_know_are_those_of_the_books_rows():
+    rows = [row for row in Ledger(places.book_ledger("laptop")).rows() if row["kind"] == "run"]
+    assert {(row.config.dataset, row.config.fingerprint) for row in rows} == {tuple(of) for of, _ in
+                                                                              profiles.KNOWN.values()}  # fmt: skip
+    dense = [row for row in rows if row.config.ticket == "dense" and not row.config.held_out]
+    counts = {row.config.dataset: row["images"] / row.config.epochs for row in dense}
+    assert counts == {name: count for name, (_, count) in profiles.KNOWN.items()}
+
+
+def test_a_row_is_shown_for_a_person(tmp_path, capsys):
+    made = row("lt+rearranged@0.9", 3, 71.5, keep_counts={"a": 1200, "b": 34}, correct="A" * 1668, empty_layers=["b"])
+    lines = dict(line.split(None, 1) if not line.startswith("keep") else (line, "") for line in command_line.shown(made)
+                 if " " in line.strip())  # fmt: skip
+    assert lines["arm"] == "lt+rearranged@0.9" and lines["accuracy"] == "71.5" and lines["kept"] == "1,234 weights"
+    assert lines["curve"] == "1: 71.50" and lines["seed"] == "3" and "moved_share 0.8" in lines["control"]
+    assert lines["row"].endswith(made["name"]) and "A" * 20 not in "".join(command_line.shown(made))
+
+
+@pytest.mark.parametrize("folder", ["/no-such-folder-here", "no/such/folder", "no/such/laptop"])
+def test_a_folder_typed_wrong_is_a_sentence_and_none_is_made(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in ("plan", "run"):
+        assert command_line.main([command, "--profile", "smoke", "--ledger", folder]) == 2
+        assert folder in capsys.readouterr().err
+    assert not os.path.exists(folder) and not list(tmp_path.iterdir())
+    for new in ("new", "new-rows/laptop"):
+        places.check_folder(new)
 
 
 def test_data_says_what_is_found(tmp_path):
@@ -61,7 +113,7 @@ def test_bad_input_is_one_sentence(arguments, said, capsys, tmp_path):
     "arguments, said",
     [
         (["watch", "--profile", "smoke", "--ledger", "nowhere"], "'nowhere' is not there"),
-        (["plan", "--profile", "smoke", "--ledger", "a_file"], "'a_file' is a file"),
+        (["plan", "--profile", "smoke", "--ledger", "a_file"], "a_file' is a file"),
         (["commit-rows", "nowhere"], "'nowhere' is not there"),
     ],
 )
@@ -81,7 +133,7 @@ def test_a_reader_that_has_enough_ends_it_quietly():
 
 def test_a_gpu_is_refused_where_an_engine_has_none(tmp_path, capsys, monkeypatch):
     digits = data.load("digits")
-    monkeypatch.setattr(commands.workers, "gpu_slots", lambda per_gpu: ("0",))
+    monkeypatch.setattr(workers, "gpu_slots", lambda per_gpu: ("0",))
     monkeypatch.setitem(grids.GRIDS, "pilot", lambda *_: [grids.arm("smoke", "smart@0.9", 0, digits, engine="sparse")])
     assert command_line.main(["run", "--profile", "smoke", "--device", "cuda", "--ledger", str(tmp_path)]) == 2
     assert "sparse engine runs on the CPU" in capsys.readouterr().err and not Ledger(tmp_path).names()
@@ -96,8 +148,8 @@ def test_run_resumes_and_plan_counts(tmp_path, monkeypatch):
     assert f"{len(names)} runs to carry out" in done.stdout and len(names) == 4
     assert "0 runs to carry out" in call("run", *options, env=env, cwd=tmp_path).stdout
     assert f"4 rows in {tmp_path / 'rows'}" in call("watch", *options[:2], *options[-2:]).stdout
-    shown = call("show", names[0], "--ledger", tmp_path / "rows")
-    assert json.loads(shown.stdout)["name"] == names[0]
+    row = Ledger(tmp_path / "rows")[names[0]]
+    assert json.loads(call("show", names[0], "--ledger", tmp_path / "rows", "--json").stdout) == row
 
 
 def test_plan_says_what_is_missing_and_what_it_cannot_estimate(tmp_path, capsys):

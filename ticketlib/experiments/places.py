@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+from ticketlib.errors import TicketError
+
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
+PROFILES = ("smoke", "laptop", "paper")  # those of `profiles`, for what must answer without torch
 
 
 def book_ledger(profile=""):
@@ -18,3 +21,23 @@ def run_ledger(profile):
     """
     home = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "ticketlib" / "ledger"
     return Path(os.environ.get("TICKETLIB_LEDGER") or home).expanduser() / profile
+
+
+def check_folder(folder):
+    """Refuse a ledger that is a file, or a folder that could only be there by a slip of the pen.
+
+    A new folder is made only below one that is there, and not at the root of the file system; rows/<profile>, as
+    `commit-rows` wants it, and the usual places may be new altogether.
+    Raises: TicketError.
+    """
+    folder = Path(folder).absolute()
+    if folder.is_dir():
+        return
+    if folder.exists():
+        raise TicketError(f"ledger {str(folder)!r} is a file; it must be a folder, which may still be missing.")
+    if folder.resolve() in (run_ledger(folder.name).resolve(), book_ledger(folder.name).resolve()):
+        return
+    above = folder.parent.parent if folder.name in PROFILES else folder.parent
+    if not above.is_dir() or above == Path(above.anchor):
+        raise TicketError(f"ledger {str(folder)!r} is not there, and is not made in {str(above)!r}; name a folder, or "
+                          "a new one in a folder of yours.")  # fmt: skip

@@ -109,8 +109,7 @@ def _ledger(named, source, profile):
     folder = folder or places.run_ledger(profile).resolve()
     if places.book_ledger().resolve() in (folder, *folder.parents):
         raise TicketError(f"ledger {str(folder)!r} is the book's own, which no notebook writes; name another folder.")
-    if folder.exists() and not folder.is_dir():
-        raise TicketError(f"ledger {str(folder)!r} is a file; it must be a folder, which may not be there yet.")
+    places.check_folder(folder)
     return folder
 
 
