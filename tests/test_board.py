@@ -9,18 +9,15 @@ from docutils.core import publish_string
 from myst_parser.parsers.docutils_ import Parser
 from synthetic import arms, book, row
 from ticketbook import board_1 as board
-from ticketbook import pages, pilot, reading
+from ticketbook import reading
 from ticketbook.claims_1 import CLAIMS
 
 from ticketlib.analysis import evidence
 from ticketlib.experiments import places
 from ticketlib.experiments.ledger import Ledger, Row
 from ticketlib.experiments.places import ROOT, book_ledger
-from ticketlib.experiments.profiles import PROFILES
 
 MEANS = {"snip": 80.0, "grasp": 79.0, "lt": 81.0, "smart": 80.9, "uniform": 70.0}
-MAY_BE_EMPTY = ("board_barred", "board_hidden", "board_otherwise", "half_margin", "noise_learned",
-                "other_data", "board_elsewhere", "outlay_gpus")
 FIXED = {"margin": 1.0, "seeds": 6, "reason": "Because.",
          "versions": [[1, "2026-11-22", "the first"], [2, "2026-11-23", "the second"]]}  # fmt: skip
 
@@ -197,36 +194,6 @@ def test_without_a_protocol_nothing_is_noted(not_fixed, own_book):
 def test_readme_says_what_the_committed_ledger_says():
     rows = Ledger(book_ledger("laptop")).rows()
     assert board.table(rows) in (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_protocol_page_counts_the_pilot_and_then_prints_its_numbers(not_fixed, monkeypatch, tmp_path):
-    pilot = row("smart@0.9", 1000, 70.0, changes={"recipe": 0, "held_out": 5000, "epochs": 5})
-    assert "made 1 of its 63 runs" in pages.protocol_status([pilot, row("smart@0.9", 0, 70.0)])
-    path = tmp_path / "protocol.json"
-    path.write_text(json.dumps(FIXED))
-    monkeypatch.setattr(board, "PROTOCOL", path)
-    assert pages.protocol_status([]).startswith("**Margin: 1 point. Seeds: 6.** ")
-    assert pages.protocol_reason([]) == "Because."
-    assert pages.protocol_versions() == "- Version 1, 2026-11-22: the first\n- Version 2, 2026-11-23: the second"
-
-
-def test_costs_are_said_to_be_unmeasured_where_no_row_measured_them():
-    table = pages.cost_table([row("smart@0.9", 0, 70.0, images_per_second=2000.0)])
-    assert "| twice the length (`step5`) | 12 | 24 |" in table and "of a measured kind" in table
-    assert "not measured" in pages.cost_table([]) and "other data" not in table  # a GPU makes those
-
-
-def test_all_pages_tables_are_tables():
-    for name, text in pages.substitutions().items():
-        assert (text or name in MAY_BE_EMPTY) and "None" not in text, name
-        if text.startswith("|"):
-            assert len({line.count("|") for line in text.splitlines()}) == 1, name
-
-
-def test_the_number_of_seeds_is_what_the_pilot_asks_for():
-    fixed, asked = board.protocol(), pilot.seeds_asked(Ledger(book_ledger("laptop")).rows())
-    assert fixed["seeds"] == asked[2].n == PROFILES["laptop"].seeds
-    assert f"{asked[1]:.2f} points" in pages.protocol_reason(Ledger(book_ledger("laptop")).rows())
 
 
 def test_rows_beyond_the_protocols_seeds_stand_behind_no_verdict(fixed):

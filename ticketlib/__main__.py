@@ -489,7 +489,7 @@ def commit_rows(options):
         print("no new rows")
         return
     readme(options)
-    from ticketbook import board_1 as board
+    from ticketbook import board
 
     paths = [rows, "README.md"] + [str(board.history().relative_to(root))] * board.history().is_file()
     subprocess.run(["git", "add", *paths], cwd=root, check=True)
@@ -506,16 +506,15 @@ def _add(ledger, row):
 @command("readme")
 def readme(options):
     """Refresh the verdict table and the benchmarks in README.md, and note verdicts that have changed."""
-    from ticketbook import board_1 as board
-    from ticketbook import speed
+    from ticketbook import board, board_1, speed
 
     from ticketlib.analysis import words as prose
     from ticketlib.experiments.audit import today
-    from ticketlib.experiments.ledger import Ledger
+    from ticketlib.experiments.ledger import Ledger, frame
 
     rows, page = Ledger(places.book_ledger("laptop")).rows(), places.book_ledger().parent.parent / "README.md"
-    board.record(rows, today())
-    prose.write_between(page, "board", board.table(rows))
+    board.record(frame(rows), today())
+    prose.write_between(page, "board", board_1.table(rows))
     prose.write_between(page, "bench", speed.in_short(speed.load()))
 
 

@@ -3,14 +3,23 @@
 Every function gives a DataFrame of text; `notebook.show` or `notebook.markdown` make it a Markdown table.
 """
 
+import functools
+import json
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 
+from ticketbook.notebook import markdown
+from ticketbook.numbers import ledger_frame, ledger_rows
 from ticketlib.analysis import pairs, stats, verdicts
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import signed, span, title
-from ticketlib.experiments import claims
+from ticketlib.errors import TicketError
+from ticketlib.experiments import claims, places
 from ticketlib.experiments.profiles import PROFILES
 
+SPREADS = (0.3, 0.5, 0.75, 1.0, 1.3)  # standard deviations of paired differences, in points, that were seen
 SHOWN = (*verdicts.SETTLED, verdicts.NOT_WORSE, verdicts.NOT_BETTER, verdicts.OPEN)  # words that rest on an interval
 
 
@@ -27,8 +36,16 @@ def plan_of(run, frame):
 
 def complete(frame, plan):
     """Whether the runs that a plan judges are all there."""
-    words, _ = verdicts.board(frame, plan)
-    return not (words == verdicts.SEEDS_MISSING).any(axis=None) and not (words == verdicts.NOT_RUN).all(axis=None)
+    return _has_words(verdicts.board(frame, plan)[0])
+
+
+def _has_words(words):
+    missing = words == verdicts.SEEDS_MISSING
+    return not missing.any(axis=None) and not (words == verdicts.NOT_RUN).all(axis=None)
+
+
+def _percent(sparsity):
+    return f"{100 * float(sparsity):g} %"
 
 
 def claims_table(words, comparisons, link=""):
@@ -47,7 +64,7 @@ def claims_table(words, comparisons, link=""):
 
 def removed(sparsity):
     """What a column of the board is called: the share of the weights that is removed."""
-    return f"{100 * float(sparsity):g} % removed"
+    return f"{_percent(sparsity)} removed"
 
 
 def _cell(word, lines):
@@ -64,7 +81,8 @@ def _cell(word, lines):
         said = [f"**{word}**, for {', '.join(map(short, read.key[read.as_claimed]))}"]
     deciding = decides(read)
     if deciding is not None:
-        said.append(f"{deciding.label}: {interval(deciding) if deciding.word in SHOWN else deciding.said}")
+        numbers = [interval(deciding)] * (deciding.word in SHOWN)
+        said.append(f"{deciding.label}: {', '.join([deciding.said, *numbers])}")
     if len(left_out) and len(read):
         said.append(f"left out: {', '.join(map(short, left_out.key))}")
     return "; ".join(said)
@@ -110,11 +128,11 @@ def _compared(line):
     return {
         "claim": line["claim"] if line["demanded"] else f"beside {line['claim']}",
         "difference": line["label"],
-        "removed": f"{100 * float(line['sparsity']):g} %",
+        "removed": _percent(line["sparsity"]),
         "word": f"{line['said']}: {line['why']}" if line["why"] else line["said"],
         "as claimed": ("yes" if line["as_claimed"] else "no") if line["demanded"] and line["word"] in SHOWN else "",
         "points (interval)": interval(line) if line["word"] in SHOWN else _interval(line["mean"], None, None),
-        "read at": f"{100 * line['alpha']:.2g} %" if line["word"] in SHOWN else "",
+        "read at": f"{100 * line['alpha']:.3g} %" if line["word"] in SHOWN else "",
         "half the margin": line["said_at_half"] if line["word"] in SHOWN else "",
         "accuracies, %": " and ".join(f"{line[which]:.2f}" for which in both) if line["n"] else "",
         "n": line["n"],
@@ -139,7 +157,7 @@ def accuracy_table(runs, arms):
 
 def _arm(arm, of):
     name, _, sparsity = arm.partition("@")
-    facts = {"ticket": style(name).label, "removed": f"{100 * float(sparsity):g} %", "n": len(of)}
+    facts = {"ticket": style(name).label, "removed": _percent(sparsity), "n": len(of)}
     if of.empty:
         return facts | {"accuracy, %": verdicts.NOT_RUN}
     mean = stats.t_interval(of.accuracy)
@@ -167,7 +185,7 @@ def controls_table(runs, arms):
             found = of.value.dropna()
             name, _, sparsity = arm.partition("@")
             lines.append({
-                "ticket": style(name).label, "removed": f"{100 * float(sparsity):g} %", "measured": measures,
+                "ticket": style(name).label, "removed": _percent(sparsity), "measured": measures,
                 "wanted": of.wanted.iloc[0], "over seeds": span(found, 3) if len(found) else "not measured",
                 "passed": f"{of.sound.sum()} of {len(of)}",
             })  # fmt: skip
@@ -212,7 +230,7 @@ def _described(runs, claim_ids):
             a, b = f"{one.a}@{sparsity}", f"{one.b}@{sparsity}"
             if {a, b} <= arms and len((found := pairs.difference(runs, a, b)).points) > 1:
                 yield {
-                    "difference": one.label, "removed": f"{100 * float(sparsity):g} %",
+                    "difference": one.label, "removed": _percent(sparsity),
                     "points (95 % interval)": _alone(found), "n": len(found.points),
                     "seeds": span(found.points.index, 0),
                 }  # fmt: skip
@@ -227,3 +245,132 @@ def _alone(difference):
     if difference.collapsed:
         return f"{signed(mean.point)}, no interval: {difference.collapsed} of {2 * mean.n} runs collapsed"
     return _interval(mean.point, mean.low, mean.high)
+
+
+# the board's own page
+
+
+class Boards:
+    """What the board's page calls `boards`: every method returns a table of the book's rows as Markdown.
+
+    Arguments of all: plan, a name of PLANS.
+    """
+
+    def claims(self, plan):
+        """The claims by sparsity."""
+        return markdown(claims_table(*judged(plan)[:2], link="claims/{}"))
+
+    def comparisons(self, plan):
+        """Every comparison; while seeds are missing nobody reads its numbers."""
+        _, comparisons, _ = judged(plan)
+        table = comparisons_table(comparisons)
+        table.loc[comparisons.word == verdicts.SEEDS_MISSING, ["points (interval)", "accuracies, %"]] = ""
+        return markdown(table)
+
+    def otherwise(self, plan):
+        """What the claims' words would be with the accuracy of the best epoch, and at half the margin."""
+        fixed, runs = PLANS[plan](), ledger_frame()
+        best = runs.assign(accuracy=runs.accuracy.where(runs.diverged, runs.best_accuracy))
+        words = {"word": judged(plan)[0], "by the best epoch": verdicts.board(best, fixed)[0],
+                 "at half the margin": verdicts.board(runs, replace(fixed, margin=fixed.margin / 2))[0]}  # fmt: skip
+        table = pd.DataFrame({what: of.stack() for what, of in words.items()}).rename_axis(["claim", "removed"])
+        return markdown(table.reset_index().assign(removed=lambda t: t.removed.map(_percent)))
+
+    def images(self, plan):
+        """Standard errors of every difference over seeds and over test images, in points."""
+        correct = {row["name"]: row.correct for row in ledger_rows() if row["kind"] == "run" and "correct" in row}
+        _, comparisons, runs = judged(plan)
+        lines = []
+        for one in comparisons[comparisons.n > 1].itertuples():
+            a, b = (runs[runs.arm == f"{arm}@{one.sparsity}"].set_index("seed").name for arm in (one.a, one.b))
+            table = [100.0 * correct[a[seed]] - 100.0 * correct[b[seed]] for seed in one.points.index]
+            over = stats.standard_errors(np.array(table))
+            facts = dict(claim=one.claim, difference=one.label, removed=_percent(one.sparsity))
+            lines.append(facts | {"over seeds": f"{over[0]:.2f}", "over test images": f"{over[1]:.2f}",
+                                  "both": f"{np.hypot(*over):.2f}"})  # fmt: skip
+        return markdown(pd.DataFrame(lines))
+
+    def kinds(self, plan):
+        """Which kinds of machine made which seeds."""
+        runs = judged(plan)[2]
+        kinds = verdicts.kinds_by_seed(runs, runs.name).rename("kind of machine").reset_index()
+        counted = kinds.assign(runs=kinds.seed.map(runs.groupby("seed").size()))
+        table = counted.groupby("kind of machine", as_index=False).agg(
+            seeds=("seed", lambda seeds: ", ".join(map(str, seeds))), runs=("runs", "sum")
+        )
+        return markdown(table)
+
+    def outside(self, plan):
+        """How many runs of the ledger a plan leaves out."""
+        table = verdicts.outside(ledger_frame(), PLANS[plan]())
+        grouped = table.groupby(["network", "dataset", "epochs"], as_index=False)
+        return markdown(grouped.agg(
+            removed=("sparsity", lambda of: ", ".join(map(_percent, sorted(of, key=float)))), runs=("runs", "sum"),
+            first=("first_seed", "min"), last=("last_seed", "max")
+        ).rename(columns={"first": "first seed", "last": "last seed"}))  # fmt: skip
+
+    def spread(self, plan, sparsity, claim="", key="", above=0.0):
+        """Standard deviation over seeds of a comparison's differences, in points; the median of all without a claim.
+
+        Raises: TicketError where it is not above what the page says.
+        """
+        of = judged(plan)[1].query("sparsity == @sparsity and n > 1")
+        of = of.query("claim == @claim and key == @key") if claim else of
+        found = np.median([points.std() for points in of.points])
+        if not found > above:
+            raise TicketError(f"the spread of {claim} {key} at {sparsity} is {found}; a sentence says above {above}.")
+        return f"{found:.2f}"
+
+    def power(self, plan):
+        """What so many seeds can show, for spreads of paired differences that were seen."""
+        fixed, lines = PLANS[plan](), []
+        n = len(fixed.seeds)
+        for sd in SPREADS:
+            alone, first = stats.ALPHA, stats.ALPHA / 4
+            reach = [f"±{stats.half_width(n, sd, 1 - 2 * alpha):.2f}" for alpha in (alone, first)]
+            power = [f"{100 * stats.tost_power(n, sd, fixed.margin, alpha):.0f} %" for alpha in (alone, first)]
+            lines.append([f"{sd:g}", reach[0], power[0], reach[1], power[1]])
+        columns = ["spread of the differences, points", "90 % interval", "chance of *same*",
+                   "at Holm's first step of four", "chance of *same* there"]  # fmt: skip
+        return markdown(pd.DataFrame(lines, columns=columns))
+
+
+def shown():
+    """The plan that pages show: the protocol's once all its runs are there, till then version 1's."""
+    fixed = claims.protocol()
+    return fixed if complete(ledger_frame(), fixed) else claims.EXPLORATORY
+
+
+PLANS = {"protocol": claims.protocol, "exploratory": lambda: claims.EXPLORATORY, "shown": shown}
+
+
+@functools.cache
+def judged(plan):
+    """The book's rows judged by a plan of PLANS: (words, comparisons, the runs that were read)."""
+    fixed = PLANS[plan]()
+    return *verdicts.board(ledger_frame(), fixed), pairs.planned(ledger_frame(), fixed)
+
+
+def history():
+    """The file that keeps every change of a word, with its date."""
+    return places.book_ledger().parent / "verdicts.json"
+
+
+def record(frame, date):
+    """Add today's words to the history, where they are all there and one has changed; whether it was added.
+
+    Arguments: frame, as ledger.frame gives; date, year-month-day.
+    """
+    fixed = claims.protocol()
+    words, _ = verdicts.board(frame, fixed)
+    if not _has_words(words):
+        return False
+    said = {f"{claim} at {_percent(s)}": words.loc[claim, s]
+            for claim in words.index for s in claims.CLAIMS[claim].sparsities}  # fmt: skip
+    entries = json.loads(history().read_text(encoding="utf-8"))
+    if said == entries[-1]["words"]:
+        return False
+    recipes = sorted(map(int, pairs.planned(frame, fixed).recipe.unique()))
+    entries.append({"date": date, "protocol": claims.VERSION, "recipes": recipes, "words": said})
+    history().write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    return True

@@ -8,7 +8,7 @@ from importlib.metadata import distribution, version
 import pandas as pd
 import pybtex.database
 
-from ticketbook import audits
+from ticketbook import audits, board
 from ticketbook.notebook import markdown
 from ticketbook.numbers import Rows, ledger_frame, ledger_rows, paired, runs
 from ticketlib.analysis import stats
@@ -20,7 +20,6 @@ from ticketlib.experiments.profiles import PROFILES
 
 FAULTS = ROOT / "book" / "reference" / "faults.json"  # written by `make faults`, from the tests' outcomes
 TWO_NODES = ROOT / "book" / "reference" / "two_nodes.json"  # written by `make test-ray`
-HISTORY = ROOT / "book" / "verdicts.json"  # every change of a word, with its date
 REASONS = {  # why `laptop` differs from `paper` in a field of the recipe
     "epochs": "a run takes minutes on a processor; the pilot shows what that changes",
     "batch": "fewer, larger steps are faster on a processor",
@@ -44,7 +43,7 @@ OVERHEAD = 1.5  # a computing centre's draw over that of its machines; assumed
 def substitutions():
     """Names that pages may write as {{ name }}: dict from name to Markdown, or to an object whose methods give it."""
     return {
-        "rows": Rows(), "audits": audits.Audits(), "version": version("ticketlib"),
+        "rows": Rows(), "audits": audits.Audits(), "boards": board.Boards(), "version": version("ticketlib"),
         "audit_table": audits.audit_table(), "spread_table": audits.spread_table(), "dense_table": audits.dense_table(),
         "recipe_differences": recipe_differences(), "grids_table": grids_table(), "levels_table": levels_table(),
         "baseline_table": baseline_table(),
@@ -138,7 +137,7 @@ def baseline_table():
 def changelog():
     """Every change of a claim's word, newest first."""
     lines, before = [], {}
-    for entry in json.loads(HISTORY.read_text(encoding="utf-8")):
+    for entry in json.loads(board.history().read_text(encoding="utf-8")):
         for claim, word in entry["words"].items():
             if word != before.get(claim):
                 recipes = ", ".join(map(str, entry["recipes"]))

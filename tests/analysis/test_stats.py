@@ -62,6 +62,31 @@ def test_intervals_and_tests_agree_with_scipy(values, bound, confidence):
     assert (estimate.low, estimate.high) == pytest.approx((there.low, there.high), abs=1e-9)
 
 
+def test_half_of_an_interval():
+    assert stats.half_width(8, 0.75, 0.90) == pytest.approx(1.894579 * 0.75 / math.sqrt(8), rel=1e-6)  # ± .50
+    assert stats.half_width(8, 0.75, 1 - 2 * 0.0125) == pytest.approx(0.753, abs=1e-3)
+    found = stats.t_interval([1, 2, 4], 0.8)
+    assert found.high - found.point == pytest.approx(stats.half_width(3, found.sd, 0.8))
+
+
+def test_errors_over_seeds_and_images_by_hand():
+    # Rows are seeds, columns images; what a seed adds, 0 and 2, and what an image adds, 0, 3 and 6, nothing together.
+    assert stats.standard_errors([[0, 3, 6], [2, 5, 8]]) == pytest.approx((1.0, math.sqrt(9 / 3)))
+    # Together alone: row and column means are all 0, so neither adds anything.
+    assert stats.standard_errors([[1, -1], [-1, 1]]) == (0, 0)
+    # Column means 0, 2: variance 2; rest ±1, noise 4 / 1 = 4, of which half is taken away: 0 is left.
+    assert stats.standard_errors([[1, 1], [-1, 3]]) == pytest.approx((0, 0))
+    assert stats.standard_errors([[1, 7], [-1, 9]]) == pytest.approx((0, math.sqrt((32 - 2) / 2)))
+
+
+def test_errors_agree_with_simulation():
+    draws = np.random.default_rng(0)
+    seeds, images = draws.normal(0, 0.5, (300, 8, 1)), draws.normal(0, 3, (300, 1, 400))
+    tables = seeds + images + draws.normal(0, 4, (300, 8, 400))
+    errors = np.array([stats.standard_errors(table) for table in tables])
+    assert np.sqrt((errors**2).mean(0)) == pytest.approx([math.sqrt(0.25 / 8 + 16 / 3200), 3 / 20], rel=0.05)
+
+
 def test_interval_covers_as_often_as_it_says():
     covered = [estimate.low < 0.3 < estimate.high for estimate in map(stats.t_interval, normal((2000, 6), 0.3))]
     assert abs(np.mean(covered) - 0.95) < 0.015

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 from synthetic import row
-from ticketbook import audits, front, numbers, pages
+from ticketbook import audits, board, front, numbers, pages
 
 from ticketlib.analysis import stats
 from ticketlib.errors import TicketError
@@ -67,8 +67,8 @@ def test_levels_are_compared_by_what_they_cost(monkeypatch):
 def test_a_words_history_lists_every_change_newest_first(monkeypatch, tmp_path):
     entries = [{"date": f"2026-01-0{day}", "protocol": day, "recipes": [1], "words": {"A": word, "B": "no"}}
                for day, word in ((1, "yes"), (2, "yes"), (3, "open"))]  # fmt: skip
-    monkeypatch.setattr(front, "HISTORY", tmp_path / "verdicts.json")
-    front.HISTORY.write_text(front.json.dumps(entries), encoding="utf-8")
+    monkeypatch.setattr(board, "history", lambda: tmp_path / "verdicts.json")
+    board.history().write_text(front.json.dumps(entries), encoding="utf-8")
     table = lines(front.changelog())[1:]
     assert [line[0] for line in table] == ["2026-01-03", "2026-01-01", "2026-01-01"]
     assert table[0][3:] == ["A", "yes", "open"]

@@ -63,8 +63,29 @@ def t_interval(values, confidence=0.95):
     point, sd, n = _moments(sample(values))
     if n < 2:
         return Estimate(point, None, None, n, None, confidence)
-    half = _quantile((1 + confidence) / 2, n) * sd / math.sqrt(n)
+    half = half_width(n, sd, confidence)
     return Estimate(point, point - half, point + half, n, sd, confidence)
+
+
+def half_width(n, sd, confidence):
+    """How far the t interval of a mean over n seeds reaches to either side, for a standard deviation over seeds."""
+    return _quantile((1 + confidence) / 2, n) * sd / math.sqrt(n)
+
+
+def standard_errors(differences):
+    """What the choice of seeds and what the choice of test images adds to a mean over both, as standard errors.
+
+    Seeds and images are crossed random effects, and every image is classified once a seed. A t interval over seeds
+    holds the first error; the second is left when what a seed and an image do together is taken away.
+    Arguments: differences, shape (num_seeds, num_images), at least (2, 2): one arm minus the other, of every image.
+    Returns: (over seeds, over images), in the unit of `differences`.
+    """
+    table = np.asarray(differences, dtype=float)
+    (n, images), by_seed, by_image = table.shape, table.mean(1), table.mean(0)
+    rest = table - by_seed[:, None] - by_image + table.mean()
+    noise = (rest**2).sum() / ((n - 1) * (images - 1))
+    left = max(0.0, by_image.var(ddof=1) - noise / n)
+    return float(by_seed.std(ddof=1) / math.sqrt(n)), math.sqrt(left / images)
 
 
 def p_above(values, bound):
