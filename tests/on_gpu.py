@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -74,6 +75,23 @@ def test_recorded_training_is_what_plain_training_is(network, precision, monkeyp
     plain = fitted(network, precision)
     assert recorded[0].curve == plain[0].curve and len({loss for *_, loss in plain[0].curve}) == 5
     assert all(torch.equal(recorded[1][name], plain[1][name]) for name in plain[1])
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_a_run_does_not_depend_on_its_neighbours(precision, monkeypatch):
+    """Alone, among eight in one process, and as the steps come: the same digits."""
+    alone = fitted("resnet20", precision)
+    with ThreadPoolExecutor(8) as threads:
+        among = list(threads.map(lambda _: fitted("resnet20", precision), range(8)))
+    monkeypatch.setattr(train, "EAGER", 1000)
+    for other in [*among, fitted("resnet20", precision)]:
+        assert other[0].curve == alone[0].curve
+        assert all(torch.equal(other[1][name], alone[1][name]) for name in alone[1])
+
+
+def test_tf32_is_asked_for_by_name_and_is_another_arithmetic():
+    exact, rounded = (fitted("resnet20", precision)[0].curve for precision in ("float32", "tf32"))
+    assert exact != rounded and rounded[-1][2] == pytest.approx(exact[-1][2], rel=0.1)
 
 
 def fitted(network, precision):

@@ -50,13 +50,6 @@ def test_rewinding_starts_at_a_quarter():
     assert [train.first_step(s, 11) for s in ("full", "rewound", "last")] == [0, 2, 2]
 
 
-def test_batches_visit_every_image_once_a_pass():
-    taken = train.index_batches(10, 4, rng())
-    passes = [torch.cat([next(taken) for _ in range(3)]) for _ in range(2)]
-    assert [sorted(p.tolist()) for p in passes] == [list(range(10))] * 2
-    assert not torch.equal(*passes)
-
-
 def test_updates_are_torchs_sgd_and_pruned_weights_stay_zero(digits):
     net, mask = ticket()
     twin, _ = ticket()
@@ -121,11 +114,12 @@ class Told:
     def __init__(self, losses):
         self.losses, self.rates = iter(losses), []
 
-    def step(self, batch, labels):
-        return next(self.losses)
+    def feed(self, *given):
+        return train.Feed(*given)
 
-    def update(self, lr, momentum, weight_decay):
+    def learn(self, feed, size, lr, config):
         self.rates.append(round(lr, 6))
+        return next(self.losses)
 
     def evaluate(self, images):
         return torch.zeros(len(images), 10)
@@ -282,26 +276,20 @@ def replays(monkeypatch):
     return noted
 
 
-def test_a_step_is_recorded_once_a_shape_and_then_replayed(replays):
-    weight, seen = torch.nn.Parameter(torch.ones(1)), []
+def test_a_step_is_recorded_once_a_kind_and_then_replayed(replays):
+    taken, losses = [], []
 
-    def step(images, labels):
-        seen.append(images)
-        loss = (weight * images).sum() + labels.sum()
-        loss.backward()
-        return loss.detach()
+    def step():
+        taken.append(len(taken))
+        return torch.tensor(float(len(taken)))
 
-    recorder, labels, losses = train.Recorder([weight]), torch.zeros(1), []
-    for value in range(1, 6):
-        losses.append(recorder(step, torch.full((2,), float(value)), labels))
-        gradient, weight.grad = weight.grad.clone(), None
-    assert len(seen) == train.EAGER + 1 and len(replays) == 2  # three as they come, one recorded; two replayed
-    assert seen[-1].tolist() == [5.0, 5.0]  # the recording reads what it is given last
-    assert (float(losses[-1]), float(gradient)) == (8.0, 8.0)  # a graph that computes nothing keeps what was recorded
+    recorder = train.Recorder()
+    losses = [recorder("first", step) for _ in range(train.EAGER + 2)]
+    assert len(taken) == train.EAGER + 1 and len(replays) == 2  # three as they come, one recorded; two replayed
+    assert list(map(float, losses)) == [1, 2, 3, 4, 4]  # a graph that computes nothing keeps what was recorded
     assert losses[-1].data_ptr() != losses[-2].data_ptr()  # a loss stays what it was
-    recorder(step, torch.ones(3), labels)
-    assert len(seen) == train.EAGER + 2 and len(replays) == 2  # another shape begins anew
-    assert float(weight.grad) == 3.0
+    recorder("second", step)
+    assert len(taken) == train.EAGER + 2 and len(replays) == 2  # another kind begins anew
 
 
 @pytest.mark.parametrize("name", ["on_gpu", "gpu"])

@@ -16,7 +16,7 @@ from ticketlib.experiments.machine import SAME_IN_A_PAIR
 from ticketlib.experiments.profiles import Images
 from ticketlib.experiments.run import execute
 
-NOT_COMPARED = (*SAME_IN_A_PAIR, "code", "seconds", "train_seconds", "eval_seconds", "images_per_second")
+NOT_COMPARED = (*SAME_IN_A_PAIR, "code", "seconds", "train_seconds", "eval_seconds", "images_per_second", "went_on")
 EQUAL, DIFFERS, ELSEWHERE = "equal to the last digit", "differs", "made on another machine"
 SPREAD = "other arithmetic"  # the outcome of a run that was changed on purpose
 CHANGES = (("dense", {"threads": 2}), ("dense", {"precision": "float32"}))

@@ -17,7 +17,7 @@ from ticketlib.errors import TicketError, one_of
 from ticketlib.tickets import CHECKS, REWIND_TO, TICKETS, Recipe, previous_round
 
 ENGINES = ("dense", "sparse")
-PRECISIONS = ("float32", "bf16")
+PRECISIONS = ("float32", "tf32", "bf16")
 SCORINGS = ("book", "authors")
 RECIPE = 1  # version of the recipe that the profiles follow
 OWN = re.compile(r"own-[0-9a-f]{16}")  # a ticket, network or data set from outside: a digest of all that it is
@@ -49,7 +49,7 @@ class Config:
     padding: int  # random crops from images padded by this many pixels
     flip: bool  # random horizontal flips
     eval_every: int  # epochs between two points of the learning curve
-    precision: str  # of the dense engine: "float32" or "bf16"; the sparse engine is float32
+    precision: str  # of the dense engine: "float32", "bf16", or "tf32" on a GPU; the sparse engine is float32
     engine: str  # "dense" or "sparse"
     check: str = "none"  # a name of tickets.CHECKS
     corruption: str = "none"  # of what finds the mask: a name of corrupt.KINDS

@@ -18,11 +18,13 @@ from ticketlib.experiments.config import parent, recipe_of, streams
 from ticketlib.experiments.ledger import Row, pack_bits
 
 HELD_OUT_SEED = 2020  # the held-out images are the same in every run
+SAVE_EVERY = 180.0  # seconds between two states of a run on its way
 CONTROL_IMAGES = 1000  # images on which a corruption is checked to have done something
 
 
 def execute(
-    config, dataset, *, device="cpu", cache=None, progress=True, steps=None, keep=None, network=None, find=None
+    config, dataset, *, device="cpu", cache=None, progress=True, steps=None, keep=None, network=None, find=None,
+    save_every=SAVE_EVERY,
 ):  # fmt: skip
     """Carry out one run.
 
@@ -30,7 +32,8 @@ def execute(
         checkpoints (None: the default one); progress, whether a bar may be shown; steps, for a rehearsal: stop training
         after so many updates. The row of a rehearsal says so, and is for no ledger; keep, a function that is handed the
         trained model and its mask; network, a function from a CPU generator to a freshly drawn network, where it is
-        none of models.build; find, a function as `ticket_mask`, where the ticket is none of TICKETS.
+        none of models.build; find, a function as `ticket_mask`, where the ticket is none of TICKETS; save_every,
+        seconds between two states from which a run goes on if it is stopped.
     Returns: ledger.Row. A parent whose checkpoint is missing is carried out first.
     Raises: TicketError if the data are not those of the configuration, the run it starts from diverged, the device is
         not what the engine needs, or a rehearsal has no cache of its own: its nets must not pass for trained ones.
@@ -43,7 +46,7 @@ def execute(
             f"{config.fingerprint}; the same images are needed."
         )
     began, stream, recipe = time.perf_counter(), streams(config), recipe_of(config.ticket)
-    options = dict(device=device, cache=cache, progress=progress, steps=steps)
+    options = dict(device=device, cache=cache, progress=progress, steps=steps, save_every=save_every)
     trained, found = _parent(config, dataset, options)
     dataset = evaluated_on(dataset, config)
     epoch_size = len(dataset.train.labels)
@@ -57,9 +60,11 @@ def execute(
     mask = tickets.apply_check(config.check, model, as_found, stream, network)
     control |= _moved(config.check, as_found, mask, before, model)
     net = engine(config, model, mask, dataset, device)
-    result = train.fit(
-        net, config, dataset, stream, schedule=recipe.schedule, epoch_size=epoch_size, progress=progress, steps=steps
-    )
+    keeper = None if steps else checkpoints.Keeper(config.name, machine.facts(device), every=save_every, folder=cache)
+    result = _fitted(
+        net, config, dataset, stream, schedule=recipe.schedule, epoch_size=epoch_size, progress=progress, steps=steps,
+        keeper=keeper,
+    )  # fmt: skip
     net.write_back(model)
     if keep:
         keep(model, mask)
@@ -71,8 +76,20 @@ def execute(
         row["kind"] = "rehearsal"
     if (config.ticket == "dense" or recipe.rounds) and not result.diverged:
         row["checkpoint"] = checkpoints.save(config.name, model, mask, cache)
-    row["seconds"] = round(time.perf_counter() - began, 2)
+    row["seconds"] = round(time.perf_counter() - began + result.before, 2)
+    if keeper:
+        keeper.over()
+        row |= {"went_on": keeper.went_on} if keeper.went_on else {}
     return row
+
+
+def _fitted(net, config, *given, **options):
+    """train.fit; a GPU whose memory is full ends the run with one sentence."""
+    try:
+        return train.fit(net, config, *given, **options)
+    except torch.cuda.OutOfMemoryError:
+        raise TicketError(f"{config.arm} (batch {config.batch}) does not fit the memory that is left on the GPU; "
+                          "share it among fewer runs, or take a smaller batch.") from None  # fmt: skip
 
 
 def evaluated_on(dataset, config):

@@ -25,6 +25,7 @@ from ticketlib.models import prunable
 from ticketlib.sparse import plan, step
 from ticketlib.sparse.layout import CHANNEL, LAYER, Net, Seen, Taps
 from ticketlib.sparse.simd import LANES
+from ticketlib.train import Feed
 
 
 def aligned(size):
@@ -170,6 +171,28 @@ class SparseNet:
     def update(self, lr, momentum, weight_decay):
         """One step of SGD from the last gradients, as torch.optim.SGD over all surviving parameters."""
         step.update(self.net, np.float32(lr), np.float32(momentum), np.float32(weight_decay))
+
+    def feed(self, dataset, config, order, windows):
+        """The training images as this network takes them: train.Feed, whose arguments these are."""
+        return Feed(dataset, config, order, windows)
+
+    def learn(self, feed, size, lr, config):
+        """Train on the next `size` images of a Feed: forward, backward, update. Returns: float, the mean loss."""
+        loss = self.step(*feed.batch(size))
+        self.update(lr, config.momentum, config.weight_decay)
+        return loss
+
+    def state(self):
+        """Everything that training changes: dict of tensors."""
+        found = {"w": self.net.w, "velocity": self.net.velocity, "steps": np.array(self.steps)}
+        found |= {kind: self.net.channels[kind] for kind in ("running_mean", "running_var")}
+        return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in found.items()}
+
+    def go_on(self, state, config):
+        """Take over what `state` gave."""
+        self.net.w[:], self.net.velocity[:], self.steps = state["w"], state["velocity"], int(state["steps"])
+        for kind in ("running_mean", "running_var"):
+            self.net.channels[kind] = state[kind]
 
     def evaluate(self, images):
         """Logits in evaluation mode: float32 (any number, channels, height, width) -> float32 (number, classes)."""
