@@ -7,7 +7,9 @@
     accuracy: "accuracy, %", overlap: "overlap", seconds: "seconds", pages: "used on",
   };
   const FILTERS = ["page", "kind", "profile", "dataset", "network", "ticket", "check", "corruption", "sparsity", "epochs", "recipe"];
-  const FEW = ["name", "ticket", "check", "network", "sparsity", "seed"]; // columns shown at first, and a result; in "check", all of APPLIED
+  // Columns shown at first, and a result: what tells runs apart; in "check", all of APPLIED.
+  const FEW = ["name", "ticket", "check", "sparsity", "network", "dataset", "epochs", "recipe", "seed"];
+  const SAME = FEW.slice(1, -1).concat("corruption"); // what runs must share for their mean to be one of an arm
   const APPLIED = ["check", "corruption"]; // "none" or nothing: the ticket as it was found
   const DIGITS = { accuracy: 2, overlap: 3 };
   const STEP = 200; // lines shown at first, and with every press of "more"
@@ -72,9 +74,23 @@
     more.textContent = `Show ${Math.min(STEP, kept.length - shown)} more`;
   }
 
+  /* How many runs a selection has, their mean accuracy and its 95 % interval over runs; and in what they differ. */
+  function summary(kept) {
+    const values = kept.map((row) => row.accuracy).filter((value) => !missing(value)), n = values.length;
+    if (!n) return "";
+    const mean = values.reduce((a, b) => a + b, 0) / n;
+    const sd = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1));
+    const reach = n > 1 ? data.quantiles[Math.min(n - 2, data.quantiles.length - 1)] * sd / Math.sqrt(n) : NaN;
+    const runs = kept.filter((row) => !missing(row.accuracy));
+    const differ = SAME.filter((column) => new Set(runs.map((row) => row[column] || "none")).size > 1).map((column) => TITLES[column]);
+    const interval = n > 1 ? `, 95 % interval ${(mean - reach).toFixed(2)} to ${(mean + reach).toFixed(2)}` : "";
+    return ` Accuracy: n = ${counted(n)}, mean ${mean.toFixed(2)} %${interval}.`
+      + (differ.length ? ` These runs differ in ${differ.join(", ")}: choose more, until they are of one kind.` : "");
+  }
+
   function draw() {
     const kept = found();
-    status.textContent = `${counted(kept.length)} of ${counted(rows.length)} rows.`;
+    status.textContent = `${counted(kept.length)} of ${counted(rows.length)} rows.${summary(kept)}`;
     wide.textContent = state.more ? "Fewer columns" : "More columns";
     place.replaceChildren(el("table", { class: "table tb-rows" }, el("thead", {}, el("tr", {}, columnsOf(kept).map(header))), el("tbody", {})));
     shown = 0;

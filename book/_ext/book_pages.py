@@ -16,6 +16,7 @@ from ticketlib.experiments.ledger import Ledger
 from ticketlib.experiments.places import book_ledger
 
 BRANCH = "main"
+NOT_NEEDED = ("*.map", "*.ttf")  # for the theme's own developers, and for browsers that no longer exist
 ON_MASKS = ("07_corrupted_ratios", "08_depth_or_size", "11_sparse_end", "12_imagenet")
 PARAMETERS = "Parameters of this page"  # the title of the cell with them, open or shut
 ANSWER = re.compile(r"\*\*(.+?)\*\* *([^\n]*?\.)(?=\s|$)")  # a verdict's word, and the sentence after it
@@ -113,6 +114,8 @@ def finish(app, failure):
         polish.polish_all(app.outdir)
         clean_sources(Path(app.outdir), Path(app.srcdir).parent / "notebooks")
         rowdata.write(Path(app.outdir) / "data", Path(app.srcdir) / "claims")
+        for path in [path for kind in NOT_NEEDED for path in Path(app.outdir).rglob(kind)]:
+            path.unlink()
 
 
 def setup(app):

@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+from scipy.stats import t
 from ticketbook import shapes
 
 from ticketlib import corrupt, models, ratios
@@ -36,6 +37,8 @@ NETWORKS = {  # of the page on keep-ratios: title -> (profile, short name, class
 }
 SPARSITIES = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "0.95", "0.98", "0.99", "0.995", "0.999")
 EXAMPLES = ("smart@0.9", "snip@0.9", "lt@0.9", "snip@0.98")  # arms that the page of one run shows first
+BUNDLE = 2  # digits of a name; 256 files, each read in a moment
+QUANTILES = 200  # seeds; for more, the last of the quantiles of t will do
 ROW_NAME = re.compile(r"\b[0-9a-f]{16}\b")
 
 
@@ -91,15 +94,20 @@ def layers(row):
     return [[name, size, counts[name]] for name, size in table if name in counts]
 
 
-def packed(row):
-    """A row for its script file: what its layers say is not said again, which halves the file; the page puts it back.
+def packed(row, tables):
+    """A row for its script file: what its layers say is not said again, and their names and sizes stand once for all.
 
-    Returns: {"row": the row without the fields named in "again", "layers": as `layers`, "again": list of fields}.
+    Arguments: row; tables, a list of layer tables, [[name, size]], to which the row's is added if it is not there.
+    Returns: {"row": the row without the fields named in "again", "table": place in `tables`, "kept": weights a layer,
+        "again": fields that the page puts back}.
     """
-    table = layers(row)
-    said = {"keep_counts": {name: kept for name, _, kept in table}, "sizes": {name: size for name, size, _ in table}}
-    again = [field for field, value in said.items() if table and row.get(field) == value]
-    return {"row": {k: v for k, v in row.items() if k not in again}, "layers": table, "again": again}
+    found = layers(row)
+    said = {"keep_counts": {name: kept for name, _, kept in found}, "sizes": {name: size for name, size, _ in found}}
+    again, table = [field for field, value in said.items() if found and row.get(field) == value], [o[:2] for o in found]
+    if table not in tables:
+        tables.append(table)
+    rest, kept = {k: v for k, v in row.items() if k not in again}, [kept for *_, kept in found]
+    return {"row": rest, "table": tables.index(table), "kept": kept, "again": again}
 
 
 def profiles():
@@ -181,20 +189,30 @@ def examples(found):
     return [runs[arm] for arm in EXAMPLES if arm in runs]
 
 
+def bundle(name):
+    """The bundle in which a run's page finds it: the first digits of its name."""
+    return name[:BUNDLE]
+
+
 def write(folder, claims):
-    """Write all data: rows.js, one file a run in runs/, labels.js with the examples, ratios.js.
+    """Write all data: rows.js, the runs in bundles in runs/, labels.js with layer tables and examples, ratios.js.
 
     Arguments: folder, the site's folder `data`, made if it is not there; claims, the executed notebooks.
     """
     folder, used, found = Path(folder), pages_by_row(claims), in_order(profiles())
-    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    bundles, tables = {}, []
     for profile, row in found:
-        whole = packed(row) | {"profile": profile, "pages": used.get(row["name"], []), "label": arm_label(row)}
-        (folder / "runs" / f"{row['name']}.js").write_text(script("run", whole), encoding="utf-8")
+        beside = {"profile": profile, "pages": used.get(row["name"], []), "label": arm_label(row)}
+        bundles.setdefault(bundle(row["name"]), {})[row["name"]] = packed(row, tables) | beside
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    for name, runs in bundles.items():
+        (folder / "runs" / f"{name}.js").write_text(script(f"runs_{name}", runs), encoding="utf-8")
     rows = [line(row, profile, used.get(row["name"], [])) for profile, row in found]
-    (folder / "rows.js").write_text(script("rows", {"columns": COLUMNS, "rows": rows}), encoding="utf-8")
+    quantiles = [round(float(t.ppf(0.975, n - 1)), 4) for n in range(2, QUANTILES)]
+    whole = {"columns": COLUMNS, "rows": rows, "quantiles": quantiles}
+    (folder / "rows.js").write_text(script("rows", whole), encoding="utf-8")
     named = script("labels", labels(found, Path(claims))) + script("examples", examples(found))
-    (folder / "labels.js").write_text(named, encoding="utf-8")
+    (folder / "labels.js").write_text(named + script("tables", tables), encoding="utf-8")
     rules = {rule: style(rule).label for rule in ratios.RULES}
     whole = {"networks": networks(), "rules": rules, "sparsities": SPARSITIES}
     (folder / "ratios.js").write_text(script("ratios", whole), encoding="utf-8")

@@ -29,7 +29,7 @@ def with_rows(site, folder, rows):
     (folder / "_static").symlink_to(site / "_static")
     (folder / "data" / "runs").mkdir(parents=True)
     shutil.copy(site / "data" / "labels.js", folder / "data")
-    text = rowdata.script("rows", {"columns": rowdata.COLUMNS, "rows": rows})
+    text = rowdata.script("rows", {"columns": rowdata.COLUMNS, "rows": rows, "quantiles": [12.706] * 198 + [1.972]})
     (folder / "data" / "rows.js").write_text(text, encoding="utf-8")
     return folder
 
@@ -52,13 +52,16 @@ def fragment(page):
 
 def test_a_thousand_rows_are_filtered_sorted_and_downloaded(site, window, tmp_path):
     page = chrome.open_page(window, with_rows(site, tmp_path, [row(i) for i in range(1000)]) / "explore.html")
-    assert page.get_by_role("status").inner_text() == "1,000 of 1,000 rows." and len(shown(page, "name")) == 200
+    assert page.get_by_role("status").inner_text().startswith("1,000 of 1,000 rows. Accuracy: n = 1,000, mean 9.99 %")
+    assert "differ in ticket" in page.get_by_role("status").inner_text() and len(shown(page, "name")) == 200
     for count in (400, 600, 800, 1000):
         page.get_by_role("button", name="Show 200 more").click()
         assert len(shown(page, "name")) == count
     assert page.get_by_role("button", name="Show").count() == 0
     page.get_by_label("ticket", exact=True).select_option("snip")
-    assert page.get_by_role("status").inner_text() == "500 of 1,000 rows." and set(shown(page, "ticket")) == {"SNIP"}
+    said = page.get_by_role("status").inner_text()  # 0, 0.04, ..., 19.96
+    assert said == "500 of 1,000 rows. Accuracy: n = 500, mean 9.98 %, 95 % interval 9.47 to 10.49."
+    assert set(shown(page, "ticket")) == {"SNIP"}
     for order in (False, True):
         page.get_by_role("button", name="accuracy").press("Enter")
         found = [float(text) for text in shown(page, "accuracy")]
@@ -87,7 +90,7 @@ def test_few_columns_are_shown_at_first_and_all_when_asked(site, window, tmp_pat
     rows = [row(0, check="none", corruption="both", overlap=0.5278, pages="")]
     rows += [row(1, accuracy=None, overlap=1.0, check="rearranged")]
     page = chrome.open_page(window, with_rows(site, tmp_path, rows) / "explore.html")
-    assert page.locator("#explore thead th").count() == 7
+    assert page.locator("#explore thead th").count() == 10
     assert shown(page, "check") == ["random labels and pixels", "rearranged"]
     assert shown(page, "accuracy") == ["0.00", ""] and shown(page, "overlap") == []
     page.get_by_role("button", name="More columns").click()
@@ -102,9 +105,11 @@ def test_few_columns_are_shown_at_first_and_all_when_asked(site, window, tmp_pat
 def test_text_in_rows_is_never_markup(site, window, tmp_path):
     folder = with_rows(site, tmp_path, [row(0, ticket=HOSTILE), row(1, ticket='=1+HYPERLINK("x")')])
     whole = {"row": {"name": "0" * 16, "kind": "run", "arm": HOSTILE, "config": {"seed": HOSTILE}, "device": HOSTILE},
-             "label": HOSTILE, "profile": HOSTILE, "layers": [[HOSTILE, 4, 1]], "again": ["keep_counts"],
+             "label": HOSTILE, "profile": HOSTILE, "table": 0, "kept": [1], "again": ["keep_counts"],
              "pages": []}  # fmt: skip
-    (folder / "data" / "runs" / f"{'0' * 16}.js").write_text(rowdata.script("run", whole), encoding="utf-8")
+    (folder / "data" / "runs" / "00.js").write_text(rowdata.script("runs_00", {"0" * 16: whole}), encoding="utf-8")
+    with open(folder / "data" / "labels.js", "a", encoding="utf-8") as file:
+        file.write(rowdata.script("tables", [[[HOSTILE, 4]]]))
     page = chrome.open_page(window, folder / "explore.html")
     assert shown(page, "ticket") == [HOSTILE, '=1+HYPERLINK("x")'] and page.title() not in ("1", "2")
     with page.expect_download() as found:
@@ -123,12 +128,14 @@ def test_an_empty_ledger_says_so(site, window, tmp_path):
 def test_every_kind_of_row_has_its_page(site, window):
     rows = from_script(site / "data" / "rows.js")
     kind = rows["columns"].index("kind")
+    tables = json.loads((site / "data" / "labels.js").read_text().partition(".tables=")[2].removesuffix(";\n"))
     page = window.new_page()
     visit = listen(page)
     for name in {line[kind]: line[0] for line in rows["rows"]}.values():
         page.goto((site / "run.html").as_uri() + f"#{name}")
         page.get_by_text("Configuration; its hash").wait_for()
-        whole = from_script(site / "data" / "runs" / f"{name}.js")
+        whole = from_script(site / "data" / "runs" / f"{rowdata.bundle(name)}.js")[name]
+        whole["layers"] = [[*layer, kept] for layer, kept in zip(tables[whole["table"]], whole["kept"], strict=True)]
         assert name in page.title() and whole["label"] in page.locator("#run h3").first.inner_text()
         assert page.locator(".tb-layers tbody tr").count() == len(whole["layers"])
         with page.expect_download() as found:
@@ -152,18 +159,19 @@ def test_a_run_that_is_not_there_is_said_to_be_missing(site, window):
 
 
 def test_an_answer_that_comes_late_does_not_take_the_place_of_a_later_choice(site, window):
-    first, second = [line[0] for line in from_script(site / "data" / "rows.js")["rows"][:2]]
+    first, *others = [line[0] for line in from_script(site / "data" / "rows.js")["rows"]]
+    second = next(name for name in others if rowdata.bundle(name) != rowdata.bundle(first))
     page = window.new_page()
     held = []
-    page.route(f"**/{first}.js", lambda route: held.append(route))
+    page.route(f"**/{rowdata.bundle(first)}.js", lambda route: held.append(route))
     page.goto((site / "run.html").as_uri() + f"#{first}", wait_until="commit")
-    page.locator(f"script[src*='{first}']").wait_for(state="attached")
+    page.locator(f"script[src*='/{rowdata.bundle(first)}.js']").wait_for(state="attached")
     page.evaluate(f"location.hash = '{second}'")
     page.get_by_text("Configuration; its hash").wait_for()
     (late,) = held
-    with page.expect_event("requestfinished", lambda request: request.url.endswith(f"{first}.js")):
+    with page.expect_event("requestfinished", lambda request: request.url.endswith(f"{rowdata.bundle(first)}.js")):
         late.continue_()
-    page.wait_for_function(f"window.ticketbook.run.row.name === '{first}'")
+    page.wait_for_function(f"window.ticketbook.runs_{rowdata.bundle(first)}")
     assert page.locator("#run code").first.inner_text() == second and second in page.title()
 
 

@@ -43,13 +43,42 @@ def test_layers_come_in_forward_order_whatever_the_order_of_the_file():
 
 
 def test_a_packed_row_leaves_out_what_its_layers_say_and_nothing_else():
-    config = {"network": "forgotten", "width": 8, "stem_stride": 1, "dataset": "digits"}
+    config, tables = {"network": "forgotten", "width": 8, "stem_stride": 1, "dataset": "digits"}, [[["c", 1]]]
     row = {"config": config, "keep_counts": {"a": 1, "b": 2}, "sizes": {"a": 3, "b": 4}, "loss": 1.0}
-    found = rowdata.packed(row)
+    found = rowdata.packed(row, tables)
     assert found["row"] == {"config": config, "loss": 1.0} and found["again"] == ["keep_counts", "sizes"]
+    assert found["kept"] == [1, 2] and tables[found["table"]] == [["a", 3], ["b", 4]]
     odd = row | {"sizes": {"a": 3, "b": 4, "c": 5}}
-    assert rowdata.packed(odd)["row"] == {k: v for k, v in odd.items() if k != "keep_counts"}
-    assert rowdata.packed({"config": config})["again"] == []
+    assert rowdata.packed(odd, tables)["row"] == {k: v for k, v in odd.items() if k != "keep_counts"}
+    assert rowdata.packed({"config": config}, tables)["again"] == []
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The data of the interactive pages, from the book's ledger."""
+    folder = tmp_path_factory.mktemp("data")
+    rowdata.write(folder, folder)
+    return folder
+
+
+def test_every_row_is_found_in_its_bundle_and_is_whole_again(written):
+    *_, tables = (value(f"{text}\n") for text in (written / "labels.js").read_text().splitlines())
+    bundles = {path.stem: value(path.read_text()) for path in (written / "runs").glob("*.js")}
+    for _, row in rowdata.profiles():
+        run = bundles[rowdata.bundle(row["name"])][row["name"]]
+        layers = [[name, size, kept] for (name, size), kept in zip(tables[run["table"]], run["kept"], strict=True)]
+        said = {"keep_counts": {n: k for n, _, k in layers}, "sizes": {n: s for n, s, _ in layers}}
+        assert run["row"] | {what: said[what] for what in run["again"]} == row
+
+
+def test_the_data_are_few_files_and_light(written):
+    files = [path for path in written.rglob("*") if path.is_file()]
+    assert len(files) <= 260 and sum(path.stat().st_size for path in files) < 11_000_000
+
+
+def test_intervals_of_a_selection_are_students(written):
+    quantiles = value((written / "rows.js").read_text())["quantiles"]
+    assert quantiles[0] == pytest.approx(12.706, abs=1e-3) and quantiles[8] == pytest.approx(2.262, abs=1e-3)
 
 
 def test_layers_of_a_network_that_is_no_longer_built_stay_in_the_order_of_their_names():
