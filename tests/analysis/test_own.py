@@ -103,6 +103,11 @@ def tiny(classes=3, act=nn.ReLU):
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), act(), nn.Flatten(), nn.Linear(4 * 36, classes))
 
 
+class Shown(nn.Linear):
+    def extra_repr(self):
+        return f"{object()}"
+
+
 def seed(number):
     return torch.Generator().manual_seed(number)
 
@@ -122,6 +127,7 @@ def test_a_network_is_named_by_its_code_and_its_layers():
     assert len(set(keys)) == 4 and all(re.fullmatch("own-[0-9a-f]{16}", key) for key in keys)
     assert own.network(tiny, "vgg").key == own.network(tiny).key == keys[0]
     assert own.network(functools.partial(tiny)).name == "tiny"
+    assert len({own.network(functools.partial(Shown, 3, 4)).key for _ in range(3)}) == 1
 
 
 class Wrapped(nn.Module):

@@ -124,6 +124,7 @@ def test_every_check_on_a_network_and_images_from_outside_killed_and_resumed(tmp
     assert points[1] == ours["accuracy"] - theirs["accuracy"] and line["mean"] == pytest.approx(points.mean())
     short = result.readings.word == verdicts.SEEDS_MISSING
     assert str(result).count("2 of 6 seeds") == short.sum() > 0
+    assert any("348 of 371 " in line for line in result.scope)  # all but norm and biases
     assert len(result.figure().axes) == 1 and repr(result) == "SanityCheck('snip', 18 runs)"
 
 

@@ -4,9 +4,12 @@ import zlib
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import nn
 
 from ticketlib import masks, models, ratios, tickets
 from ticketlib.errors import TicketError
+from ticketlib.models import prunable
 
 
 def streams(name):
@@ -120,3 +123,44 @@ def test_checks_do_what_they_say(check, net):
     assert same == (check in ("none", "rearranged"))
     if check == "shuffled":
         assert torch.equal(after[name][mask[name]].sort()[0], before[name][mask[name]].sort()[0])
+
+
+class Tied(nn.Module):
+    """A network of somebody else, with a parameter that two layers share."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.norm = nn.Conv2d(3, 4, 3), nn.Linear(4, 5), nn.BatchNorm2d(4)
+        self.bias = self.a.bias
+
+    def forward(self, x):
+        return self.b(self.norm(self.a(x)).mean((2, 3)))
+
+
+def test_a_stored_ticket_makes_another_network_the_same(tmp_path):
+    net, other, images = Tied(), Tied(), torch.randn(4, 3, 8, 8)
+    net(images)  # running statistics
+    mask = masks.global_mask({name: w.abs() for name, w in prunable(net).items()}, "0.5")
+    tickets.save(tmp_path / "ticket", net, mask)
+    assert tickets.load(tmp_path / "ticket", other) == mask
+    mask.apply(net)
+    with torch.no_grad():
+        assert torch.equal(net.eval()(images), other.eval()(images)) and net(images).any()
+    assert int(sum(w.count_nonzero() for w in prunable(other).values())) == mask.kept
+
+
+def test_what_is_no_ticket_of_this_network_is_refused(tmp_path):
+    net, path = Tied(), tmp_path / "ticket"
+    with pytest.raises(TicketError, match="cannot be loaded"):
+        tickets.load(path, net)
+    path.write_bytes(b"{}")
+    with pytest.raises(TicketError, match="cannot be loaded"):
+        tickets.load(path, net)
+    tickets.save(path, net, masks.Mask.dense(net))
+    with pytest.raises(TicketError, match="Linear"):
+        tickets.load(path, nn.Linear(4, 5))
+    with pytest.raises(TicketError, match="lacks weight"):
+        tickets.save(path, nn.Linear(4, 5), masks.Mask.dense(net))
+    save_file(net.norm.state_dict(), path)
+    with pytest.raises(TicketError, match="no layers"):
+        tickets.load(path, nn.BatchNorm2d(4))

@@ -170,6 +170,13 @@ class Plan:
             label |= {"score": self.scorer.name, "seeds": session.seeds(self.asked)}
         return label
 
+    @functools.cached_property
+    def prunable(self):
+        """How many of its network's parameters a sparsity speaks of, in words."""
+        table = models.report(self.draw(self.config("own", self.sparsities[0], 0)))
+        size = table["size"][table.prunable].sum()
+        return f"{size:,} of {table['size'].sum():,} parameters can be pruned (see models.report)"
+
     def readable(self, text):
         """A text with what its tickets are called in place of their digests."""
         for name, ticket in self.tickets.items():

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from ticketlib.data import Dataset, Split, channel_moments
 from ticketlib.errors import TicketError, one_of
 from ticketlib.ratios import FAMILIES
 
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 CHANNELS = (1, 3, 4)  # of images that may have been meant as channels last
 
 
@@ -39,7 +41,8 @@ class Network:
         """The name of its runs: own- and 16 digits of its code and of its layers' names, shapes and settings."""
         model = self(torch.Generator().manual_seed(0))
         shapes = [(name, str(tensor.dtype), tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
-        return f"own-{digest(self.make, repr(model), shapes)}"
+        settings = ADDRESS.sub("", repr(model))  # addresses would differ from process to process
+        return f"own-{digest(self.make, settings, shapes)}"
 
     def check(self, images, classes):
         """Refuse a network that is not drawn afresh by the seed, or does not give logits for some images.

@@ -55,7 +55,7 @@ class SanityCheck:
         n = ", ".join(dict.fromkeys(str(max(plan.seeds(s), verdicts.FEWEST)) for s in plan.sparsities))
         lines = [f"**{said['score']}** on {said['network']}, {said['data']}, {config.epochs} epochs",
                  f"margin ±{MARGIN:g} point, {n} seeds for a word"]  # fmt: skip
-        return [*lines, *self._emptied()]
+        return [*lines, plan.prunable, *self._emptied()]
 
     def _emptied(self):
         """Which layers the masks as found leave empty."""
@@ -107,7 +107,8 @@ class SanityCheck:
         return f"SanityCheck({self.plan.scorer.name!r}, {len(self.rows)} runs)"
 
     def __str__(self):
-        tables = (of.to_markdown(index=False, disable_numparse=True) for of in (self.table, self.accuracies.round(2)))
+        shown = (self.table, self.accuracies.round({"mean": 2, "last_layer": 3}))
+        tables = (of.to_markdown(index=False, disable_numparse=True) for of in shown)
         return "\n\n".join(["\n".join(self.scope), *tables])
 
     def _repr_markdown_(self):
@@ -248,7 +249,7 @@ def _make(plan, progress):
         expected = duration(_expected(plan, to_do, device))
         seeds = f"A word takes {verdicts.FEWEST} seeds or more; {session.seeds(plan.asked)} are asked for."
         speaker = session.Speaker if progress else lambda text: lambda text: None
-        say = speaker(f"{len(to_do)} runs to carry out. Time expected: about {expected}. {seeds}")
+        say = speaker(f"{len(to_do)} runs to carry out. Time expected: about {expected}. {seeds} {plan.prunable}.")
         end = conduct(plan.ledger, work, [config for _, config in to_do], InProcess(), Stop(),
                       lambda text: say(plan.readable(text)))  # fmt: skip
     if end.failed:
