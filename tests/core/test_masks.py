@@ -74,7 +74,7 @@ class TestMask:
 
     @pytest.mark.parametrize("value", [torch.ones(2), torch.ones(2, dtype=torch.uint8), [True]])
     def test_only_bool_tensors(self, value):
-        with pytest.raises(TicketError, match="mask of late"):
+        with pytest.raises(TicketError, match="late"):
             Mask({"early": bits([1]), "late": value})
 
     def test_no_layers(self):
@@ -83,15 +83,15 @@ class TestMask:
 
     def test_kept_must_be_asked(self):
         assert Mask({"a": bits([1, 0])}, asked=1).kept == 1
-        with pytest.raises(TicketError, match="keeps 1 weights; exactly 2"):
+        with pytest.raises(TicketError, match="1.*2"):
             Mask({"a": bits([1, 0])}, asked=2)
 
     def test_check_names_the_layer(self, net):
         good = {name: torch.ones(w.shape, dtype=torch.bool) for name, w in prunable(net).items()}
         Mask(good).check(net)
-        with pytest.raises(TicketError, match=r"lacks 2\.weight"):
+        with pytest.raises(TicketError, match=r"2\.weight"):
             Mask({"0.weight": good["0.weight"]}).check(net)
-        with pytest.raises(TicketError, match="unknown extra"):
+        with pytest.raises(TicketError, match="extra"):
             Mask(good | {"extra": bits([1])}).check(net)
         with pytest.raises(TicketError, match=r"2\.weight has shape \(2, 1\); the weight has \(1, 2\)"):
             Mask(good | {"2.weight": bits([1], [1])}).check(net)
@@ -127,7 +127,7 @@ class TestAskedTotal:
 
     @pytest.mark.parametrize("sparsity", [1, 1.0, -0.1, float("nan"), float("inf"), "much", None, True, [0.5], "nan"])
     def test_out_of_range(self, sparsity):
-        with pytest.raises(TicketError, match="0 <= sparsity < 1"):
+        with pytest.raises(TicketError, match="sparsity"):
             masks.asked_total(10, sparsity)
 
 
@@ -208,15 +208,15 @@ class TestGlobalMask:
 
     def test_linear_kept_that_does_not_fit_names_what_does(self):
         scores = {"conv": torch.rand(90, generator=seeded()), "fc": torch.rand(10, generator=seeded())}
-        with pytest.raises(TicketError, match=r"largest feasible sparsity is 0\.9,"):
+        with pytest.raises(TicketError, match=r" 0\.9,"):
             masks.global_mask(scores, 0.95, linear="kept", linear_names=["fc"])
         assert masks.global_mask(scores, 0.9, linear="kept", linear_names=["fc"]).counts == {"conv": 0, "fc": 10}
-        with pytest.raises(TicketError, match="smallest"):
+        with pytest.raises(TicketError, match="0.050000"):
             masks.global_mask(scores, 0, linear=0.5, linear_names=["fc"])
 
     def test_the_largest_feasible_sparsity_is_feasible(self):
         scores = {"conv": torch.rand(1_854_304, generator=seeded()), "fc": torch.rand(25_600, generator=seeded())}
-        with pytest.raises(TicketError, match="largest feasible sparsity is 0.986382,"):
+        with pytest.raises(TicketError, match="0.986382,"):
             masks.global_mask(scores, 0.99, linear="kept", linear_names=["fc"])
         assert masks.global_mask(scores, 0.986382, linear="kept", linear_names=["fc"]).counts["fc"] == 25_600
 
@@ -252,9 +252,9 @@ class TestGlobalMask:
             masks.global_mask({"a": torch.rand(5), "b": torch.rand(5)}, 0.5, **options)
 
     def test_bad_scores_name_the_layer(self):
-        with pytest.raises(TicketError, match="scores of b hold NaN"):
+        with pytest.raises(TicketError, match="b.*NaN"):
             masks.global_mask({"a": torch.rand(5), "b": torch.tensor([1.0, torch.nan])}, 0.5)
-        with pytest.raises(TicketError, match="scores of b are empty"):
+        with pytest.raises(TicketError, match="b"):
             masks.global_mask({"a": torch.rand(5), "b": torch.rand(0)}, 0.5)
 
 
@@ -272,11 +272,11 @@ class TestFromCounts:
             lambda: masks.from_counts({"a": torch.rand(2)}, {"a": count}),
             lambda: masks.random_mask({"a": (2,)}, {"a": count}, generator=seeded()),
         ):
-            with pytest.raises(TicketError, match="integers 0 to 2"):
+            with pytest.raises(TicketError, match="a.*0 to 2"):
                 call()
 
     def test_other_names(self):
-        with pytest.raises(TicketError, match="differ in a, b"):
+        with pytest.raises(TicketError, match="a, b"):
             masks.from_counts({"a": torch.rand(2)}, {"b": 1})
 
 
@@ -288,3 +288,91 @@ def test_shuffle_all_repeats_with_the_generator_alone():
         torch.manual_seed(seed)
         masks.shuffle_all(net, torch.Generator().manual_seed(3), ["0.weight"])
     assert torch.equal(nets[0][0].weight, nets[1][0].weight) and not torch.equal(nets[0][0].weight, before)
+
+
+class TestRandomMask:
+    @unhurried
+    @given(st.lists(st.tuples(st.integers(1, 40), st.floats(0, 1)), min_size=1, max_size=4), st.integers(0, 99))
+    def test_counts_are_exact(self, layers, seed):
+        shapes = {str(i): (size, 1) for i, (size, _) in enumerate(layers)}
+        counts = {str(i): round(size * share) for i, (size, share) in enumerate(layers)}
+        mask = masks.random_mask(shapes, counts, generator=seed)
+        assert mask.counts == counts and all(mask[name].shape == shape for name, shape in shapes.items())
+
+    @pytest.mark.parametrize("count", [1, 3, 5])
+    def test_every_place_is_as_likely(self, count):
+        generator = seeded()
+        drawn = sum(masks.random_bits(6, count, generator).int() for _ in range(3000))
+        assert (abs(drawn - 500 * count) < 100).all()  # four standard deviations
+
+    def test_rearranging_keeps_counts_and_moves_places(self):
+        mask = masks.random_mask({"a": (8, 5), "b": (3,)}, {"a": 20, "b": 3}, generator=1)
+        moved = masks.rearrange(mask, seeded(2))
+        assert moved.counts == mask.counts and moved != mask and moved == masks.rearrange(mask, seeded(2))
+
+
+class TestShuffles:
+    @pytest.fixture
+    def wide(self):
+        net = nn.Sequential(nn.Linear(30, 20), nn.Linear(20, 10))
+        return net, masks.random_mask(prunable(net), {"0.weight": 300, "1.weight": 40}, generator=0)
+
+    def test_survivors_change_places_among_themselves(self, wide):
+        net, mask = wide
+        before = {name: p.detach().clone() for name, p in net.named_parameters()}
+        masks.shuffle_survivors(net, mask, 1)
+        for name, weight in prunable(net).items():
+            now, then = weight.detach()[mask[name]], before[name][mask[name]]
+            assert torch.equal(now.sort()[0], then.sort()[0]) and (now != then).sum() > 0.8 * len(now)
+            assert torch.equal(weight.detach()[~mask[name]], before[name][~mask[name]])
+        assert torch.equal(net[0].bias, before["0.bias"])
+
+    def test_all_values_of_the_named_layers_change_places(self, wide):
+        net, _ = wide
+        before = {name: p.detach().clone() for name, p in net.named_parameters()}
+        with pytest.raises(TicketError, match="'2.weight'"):
+            masks.shuffle_all(net, 1, ["0.weight", "2.weight"])
+        assert torch.equal(net[0].weight, before["0.weight"])
+        masks.shuffle_all(net, 1, ["0.weight"])
+        assert torch.equal(net[0].weight.flatten().sort()[0], before["0.weight"].flatten().sort()[0])
+        assert (net[0].weight != before["0.weight"]).sum() > 500 and torch.equal(net[1].weight, before["1.weight"])
+
+
+class TestOverlap:
+    a = Mask({"x": bits([1, 1, 0, 0]), "y": bits([1, 0])})
+    b = Mask({"x": bits([0, 1, 1, 1]), "y": bits([0, 0])})
+
+    def test_by_hand(self):
+        assert masks.overlap(self.a, self.b) == masks.overlap(self.b, self.a) == 1 / 3
+        assert masks.moved_share(self.a, self.b) == pytest.approx(2 / 3)
+        assert masks.chance_overlap(self.a, self.b) == (2 * 3 / 4 + 1 * 0 / 2) / 3
+        assert masks.movable_share(Mask({"x": bits([1, 1, 0, 0]), "y": bits([1, 1])})) == 1 - (4 / 4 + 4 / 2) / 4
+        assert masks.movable_share(Mask({"x": bits([1, 1, 1])})) == 0
+
+    def test_chance_is_the_mean_over_all_rearrangements(self):
+        places = [Mask({"x": bits([int(i in kept) for i in range(4)])}) for kept in ({0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}, {2, 3})]  # fmt: skip # noqa: E501
+        shares = [masks.overlap(one, other) for one in places for other in places]
+        assert masks.chance_overlap(places[0], places[1]) == pytest.approx(np.mean(shares))
+
+    def test_masks_that_cannot_be_compared(self):
+        for other, named in ((Mask({"x": bits([1, 1, 0, 0])}), "y"), (Mask({"x": bits([1, 0, 0, 0]), "y": bits([0, 0])}), "1")):  # fmt: skip # noqa: E501
+            with pytest.raises(TicketError, match=named):
+                masks.overlap(self.a, other)
+        empty = Mask({"x": bits([0, 0, 0, 0]), "y": bits([0, 0])})
+        with pytest.raises(TicketError, match="nothing"):
+            masks.chance_overlap(empty, empty)
+
+
+@pytest.mark.parametrize(("linear", "kept"), [(0, 0), (0.0, 0), (1, 4), (0.3, 1), (0.4, 2)])
+def test_linear_layers_at_the_ends_of_a_keep_ratio(linear, kept):
+    scores = {"conv": torch.arange(10.0), "fc": torch.arange(4.0)}
+    assert masks.global_mask(scores, 0.5, linear=linear, linear_names=["fc"]).counts == {"conv": 7 - kept, "fc": kept}
+
+
+def test_a_budget_that_the_reserve_just_fits():
+    scores = {"a": torch.arange(6.0) + 9, "b": torch.arange(4.0)}
+    assert masks.global_mask(scores, 0.6, min_per_layer=2).counts == {"a": 2, "b": 2}
+    with pytest.raises(TicketError, match=" 0.6,"):
+        masks.global_mask(scores, 0.7, min_per_layer=2)
+    with pytest.raises(TicketError, match="0.300000"):
+        masks.global_mask(scores, 0.2, linear=0.25, linear_names=["b"])

@@ -62,7 +62,7 @@ def test_biases_and_batch_norms_are_not_prunable():
     model = nn.Sequential(nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.Embedding(3, 2), nn.Linear(2, 2))
     assert list(prunable(model)) == ["0.weight", "3.weight"]
     assert list(prunable(nn.Linear(2, 2))) == ["weight"]
-    with pytest.raises(TicketError, match="ReLU has no convolution or linear layer"):
+    with pytest.raises(TicketError, match="ReLU"):
         prunable(nn.ReLU())
 
 
@@ -134,19 +134,19 @@ def test_the_stem_s_stride_shrinks_the_maps_not_the_weights():
 
 def test_family():
     assert [models.family(build(n, 10, width=1)) for n in ("resnet8", "vgg11")] == ["resnet", "vgg"]
-    with pytest.raises(TicketError, match=r"Linear has no smart-ratio family of its own; pass family='resnet'"):
+    with pytest.raises(TicketError, match=r"Linear"):
         models.family(nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize(
     ("name", "classes", "options", "match"),
     [
-        ("resnet33", 10, {}, "network 'resnet33' is not known; allowed: resnet8"),
-        ("resnet2", 10, {}, "network 'resnet2'"),
-        ("resnet032", 10, {}, "network 'resnet032'"),
-        ("vgg13", 10, {}, "network 'vgg13' .*vgg11, vgg16, vgg19"),
-        ("alexnet", 10, {}, "network 'alexnet'"),
-        (None, 10, {}, "network None"),
+        ("resnet33", 10, {}, "'resnet33'"),
+        ("resnet2", 10, {}, "'resnet2'"),
+        ("resnet032", 10, {}, "'resnet032'"),
+        ("vgg13", 10, {}, "'vgg13' .*vgg11, vgg16, vgg19"),
+        ("alexnet", 10, {}, "'alexnet'"),
+        (None, 10, {}, "None"),
         ("resnet8", 0, {}, "num_classes 0"),
         ("resnet8", 2.0, {}, "num_classes 2.0"),
         ("resnet8", 10, {"in_channels": -1}, "in_channels -1"),
@@ -157,7 +157,7 @@ def test_family():
         ("vgg11", 10, {"width": True}, "width True"),
         ("vgg11", 10, {"width": "thin"}, "width 'thin'"),
         ("vgg11", 10, {"width": 9}, "width 9"),
-        ("vgg11", 10, {"stem_stride": 2}, "stem_stride 2 is for ResNets"),
+        ("vgg11", 10, {"stem_stride": 2}, "stem_stride 2"),
     ],
 )
 def test_one_sentence_names_the_value(name, classes, options, match):
@@ -171,3 +171,8 @@ def test_networks_in_which_place_and_size_part():
     assert sizes["vgg16_equal"] == [9 * 64 * 64] * 12
     assert sizes["vgg16_reversed"] == sorted(sizes["vgg16_reversed"], reverse=True)
     assert [sizes["vgg16_reversed"][i] for i in (0, 4, 6, 11)] == [9 * 256**2, 9 * 256**2, 9 * 128**2, 9 * 32**2]
+
+
+def test_the_ends_of_what_is_allowed():
+    assert {m.out_channels for m in build("vgg11", 1, 1, width=1e-3).modules() if isinstance(m, nn.Conv2d)} == {1}
+    assert models._vgg_stages("vgg11", 8)[0] == [512] and len(list(build("resnet8", 1, 1, width=1).blocks)) == 3

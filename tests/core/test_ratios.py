@@ -123,7 +123,7 @@ class TestEveryRule:
         try:
             counts = keep_counts(layers, rule, removed / 1000, family=family, min_per_layer=least)
         except TicketError as error:
-            assert "not defined here" in str(error)
+            assert isinstance(error, ratios.NotDefined)
             return
         assert list(counts) == [x.name for x in layers]
         assert sum(counts.values()) == round((1 - Fraction(removed, 1000)) * sum(x.size for x in layers))
@@ -172,11 +172,11 @@ class TestLinearLayers:
         assert counts["fc0"] == 30 and counts["fc1"] == 15 and sum(counts.values()) == 215
 
     def test_nothing_else(self):
-        with pytest.raises(TicketError, match="not defined here: smart fixes linear layers"):
+        with pytest.raises(TicketError, match="smart"):
             keep_counts(table(linear=(100, 50)), "smart", 0.9, family="resnet")
 
     def test_more_than_the_budget(self):
-        with pytest.raises(TicketError, match="not defined here: smart keeps 0.3 .* 7,680 weights; .* budget is 1,880"):
+        with pytest.raises(TicketError, match="7,680.*1,880"):
             keep_counts(build("resnet32", 200), "smart", 0.999)
 
     def test_take_what_the_others_cannot_hold(self):
@@ -188,18 +188,18 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("options", "match"),
         [
-            ({"rule": "clever"}, "rule 'clever' is not known; allowed: smart, linear"),
-            ({"rule": None}, "rule None"),
+            ({"rule": "clever"}, "'clever'"),
+            ({"rule": None}, "None"),
             ({"sparsity": 1}, "0 <= sparsity < 1"),
             ({"sparsity": -0.1}, "0 <= sparsity < 1"),
-            ({"sparsity": 0.9999}, "not defined here: sparsity 0.9999 keeps none"),
+            ({"sparsity": 0.9999}, "0.9999"),
             ({"family": "lenet"}, "family 'lenet'"),
             ({"linear_keep_ratio": 1.2}, "linear_keep_ratio 1.2"),
             ({"linear_keep_ratio": "all"}, "linear_keep_ratio 'all'"),
             ({"min_per_layer": -1}, "min_per_layer -1"),
             ({"min_per_layer": 1.5}, "min_per_layer 1.5"),
-            ({"min_per_layer": 99}, "not defined here: min_per_layer 99"),
-            ({"rule": "uniform_plus", "sparsity": 0.9}, "not defined here: uniform_plus needs"),
+            ({"min_per_layer": 99}, "min_per_layer 99"),
+            ({"rule": "uniform_plus", "sparsity": 0.9}, "uniform_plus"),
         ],
     )
     def test_one_sentence_names_the_value(self, options, match):
@@ -234,7 +234,7 @@ def test_why_a_rule_cannot_be_met_and_what_leaves_a_layer_empty():
     resnet = build("resnet32", 10)
     assert ratios.why_not(resnet, "ascending", "0.98") == ""  # it empties the first layer
     assert ratios.defined_counts(resnet, "ascending", "0.98") is None
-    with pytest.raises(TicketError, match="'ascendingly' is not known"):
+    with pytest.raises(TicketError, match="ascendingly"):
         ratios.why_not(resnet, "ascendingly", "0.98")
 
 

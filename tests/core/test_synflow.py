@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ticketlib import masks, pruners
+from ticketlib import masks, pruners, synflow
 from ticketlib.errors import TicketError
 from ticketlib.models import build, prunable
 from ticketlib.ratios import layers
@@ -171,3 +171,24 @@ def test_the_input_size_follows_the_images():
     )
     assert not torch.allclose(relative(small), relative(large), rtol=0.01)
     assert math.isfinite(float(relative(small).sum()))
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5])
+def test_density_falls_exponentially_over_the_rounds(monkeypatch, rounds):
+    model, counts, keep = chain(6, 8, 7, 3), [], synflow.Flow.keep
+    monkeypatch.setattr(synflow.Flow, "keep", lambda self, count: (counts.append(count), keep(self, count)))
+    pruners.score(model, "synflow", torch.zeros(1, 6), sparsity=0.8, rounds=rounds)
+    size, final = 125, 25
+    assert counts == [round(size * (final / size) ** (done / rounds)) for done in range(1, rounds)]
+
+
+def test_a_flow_that_only_a_logarithm_holds():
+    """Beyond float32 in either direction the scores are still those of the same net at another scale."""
+    for depth, factor in ((30, 1e9), (30, 1e-9), (16, 1e-20), (16, 1e20)):
+        plain = chain(*[4] * (depth + 1))
+        scaled = copy.deepcopy(plain)
+        with torch.no_grad():
+            for weight in prunable(scaled).values():
+                weight.mul_(factor)
+        one, two = (pruners.score(m, "synflow", torch.zeros(1, 4), sparsity=0.5, rounds=1) for m in (plain, scaled))
+        torch.testing.assert_close(relative(one), relative(two), rtol=1e-3, atol=1e-6)
