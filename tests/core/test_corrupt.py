@@ -107,3 +107,11 @@ def test_images_of_one_value_have_no_correlation():
     a = np.stack([np.zeros((1, 2, 2), np.uint8), np.arange(4, dtype=np.uint8).reshape(1, 2, 2)])
     assert corrupt.pixel_correlation(a, a[:, :, ::-1, ::-1]) == pytest.approx(-1)
     assert np.isnan(corrupt.pixel_correlation(a[:1], a[:1]))
+
+
+def test_what_is_drawn_is_frozen():
+    """Rows were made from these draws: another one would be another recipe."""
+    images = np.arange(54, dtype=np.uint8).reshape(2, 3, 3, 3)
+    assert corrupt.random_pixels(images, rng()).ravel().tolist()[:9] == [6, 20, 21, 1, 22, 17, 9, 16, 10]
+    assert corrupt.random_labels([0] * 8, 10, rng()).tolist() == [4, 9, 3, 0, 3, 9, 7, 3]
+    assert corrupt.half(Split(images[[0, 1] * 3], np.arange(6)), rng()).labels.tolist() == [2, 3, 5]

@@ -167,7 +167,9 @@ def write_splits(folder, train="train-0", test="test-0"):
     (".", "hub/datasets--uoft-cs--cifar10/snapshots/0123/plain_text"),
     ("hub/datasets--uoft-cs--cifar10/snapshots/0123/plain_text", "."),
 ])  # fmt: skip
-@pytest.mark.parametrize("names", [("train-00000-of-00001", "test-00000-of-00001"), ("train/0000", "test/0000")])
+@pytest.mark.parametrize("names", [
+    ("train-00000-of-00001", "test-00000-of-00001"), ("train/0000", "test/0000"), ("train", "test"),
+])  # fmt: skip
 def test_every_promised_layout(tmp_path, root, folder, names):
     write_splits(tmp_path / root / folder, *names)
     assert data.load("cifar10", tmp_path / root).test.labels.tolist() == [1]

@@ -153,6 +153,14 @@ class TestSelection:
         k = 1 + int(place * (flat.size - 1))
         assert kth_largest(flat.astype(np.float32), k) == np.sort(flat)[flat.size - k]
 
+    @pytest.mark.parametrize("values", [3, 20, 10**6])
+    def test_kth_largest_of_every_place(self, monkeypatch, values):
+        monkeypatch.setattr(masks, "SAMPLE", 16)
+        monkeypatch.setattr(masks, "MARGIN", 1)
+        flat = np.random.default_rng(values).integers(0, values, 150).astype(np.float32)
+        ranked = np.sort(flat)[::-1]
+        assert [kth_largest(flat, k) for k in range(1, 151)] == ranked.tolist()
+
     def test_infinities_are_ranked(self):
         mask = masks.global_mask({"a": torch.tensor([-torch.inf, 1.0, torch.inf, 0.0])}, 0.25)
         assert mask["a"].tolist() == [False, True, True, True]

@@ -176,3 +176,13 @@ def test_networks_in_which_place_and_size_part():
 def test_the_ends_of_what_is_allowed():
     assert {m.out_channels for m in build("vgg11", 1, 1, width=1e-3).modules() if isinstance(m, nn.Conv2d)} == {1}
     assert models._vgg_stages("vgg11", 8)[0] == [512] and len(list(build("resnet8", 1, 1, width=1).blocks)) == 3
+
+
+@pytest.mark.parametrize(("name", "channels"), [
+    ("vgg11", [64, 128, 256, 256, 512, 512, 512, 512]), ("vgg16", [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6),
+    ("vgg19", [64] * 2 + [128] * 2 + [256] * 4 + [512] * 8), ("vgg16_equal", [128] * 13),
+    ("vgg16_reversed", [512] * 6 + [256] * 3 + [128] * 2 + [64] * 2),
+])  # fmt: skip
+def test_channels_of_every_vgg(name, channels):
+    assert sum(map(list, models._vgg_stages(name, None)), []) == channels
+    assert len(models._vgg_stages(name, None)) == 5

@@ -393,7 +393,7 @@ class Steps(nn.Module):
     (lambda net, x: x.add_(net.free), 3), (lambda net, x: -x, 3), (lambda net, x: x - x.flip(1), 4),
     (lambda net, x: x * -2, 3), (lambda net, x: x / 3, 3), (lambda net, x: x * net.end, 3),
     (lambda net, x: x.mul_(net.end), 3), (lambda net, x: x * (1 - net.end), 0), (lambda net, x: x.sub_(x.flip(1)), 4),
-    (lambda net, x: torch.cat([x[:, 1:], x[:, :1]], 1), 3),
+    (lambda net, x: torch.cat([x[:, 1:], x[:, :1]], 1), 3), (lambda net, x: x + x * (1 - net.end), 3),
 ])  # fmt: skip
 def test_constants_start_nothing_and_end_only_what_they_multiply_by_zero(between, live):
     net = Steps(between)

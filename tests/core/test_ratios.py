@@ -208,6 +208,12 @@ class TestErrors:
             keep_counts(table(50, 40, linear=(20,)), options.pop("rule"), options.pop("sparsity"), **options)
 
 
+def test_layers_are_named_by_their_place():
+    layers = table(5, 6, 7, linear=(8,))
+    assert "2" in ratios.called(layers, "1") and "3" in ratios.called(layers, "2")
+    assert len({ratios.called(layers, layer.name) for layer in layers}) == 4
+
+
 def test_layers(nets):
     layers = ratios.layers(nets["resnet32"])
     assert layers[0] == Layer("conv.weight", (32, 3, 3, 3), 864, False)

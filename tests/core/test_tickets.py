@@ -109,6 +109,16 @@ def test_what_a_round_pruned_stays_pruned(net):
     assert all((second[name] <= first[name]).all() for name in first)
 
 
+def test_no_layer_is_guarded_unless_asked_for():
+    net = models.build("resnet14", 10, 1, width=4)
+    counts = ratios.keep_counts(net, "ascending", "0.98")
+    assert counts["conv.weight"] == 0
+    assert tickets.find_mask("ascending", net, "0.98", streams).counts == counts
+    assert tickets.mask_of("ascending", None, net, "0.98", streams).counts == counts
+    guarded = tickets.find_mask("ascending", net, "0.98", streams, min_per_layer=3)
+    assert guarded.counts["conv.weight"] == 3 and guarded.kept == sum(counts.values())
+
+
 @pytest.mark.parametrize("check", tickets.CHECKS)
 def test_checks_do_what_they_say(check, net):
     found = find("smart", net)

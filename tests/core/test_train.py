@@ -46,6 +46,11 @@ def test_rates_fall_at_the_drops_in_update_steps():
     assert train.rate(config, "last", 0, 11) == pytest.approx(0.001)
 
 
+def test_what_was_not_measured_is_nothing():
+    result = train.Result()
+    assert (result.images, result.train_seconds, result.eval_seconds, result.accuracy) == (0, 0, 0, None)
+
+
 def test_rewinding_starts_at_a_quarter():
     assert [train.first_step(s, 11) for s in ("full", "rewound", "last")] == [0, 2, 2]
 
