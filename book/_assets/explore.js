@@ -9,6 +9,7 @@
   const FILTERS = ["page", "kind", "profile", "dataset", "network", "ticket", "check", "corruption", "sparsity", "epochs", "recipe"];
   // Columns shown at first, and a result: what tells runs apart; in "check", all of APPLIED.
   const FEW = ["name", "ticket", "check", "sparsity", "network", "dataset", "epochs", "recipe", "seed"];
+  const RESULT = 4; // where the result stands among them
   const SAME = FEW.slice(1, -1).concat("corruption"); // what runs must share for their mean to be one of an arm
   const APPLIED = ["check", "corruption"]; // "none" or nothing: the ticket as it was found
   const DIGITS = { accuracy: 2, overlap: 3 };
@@ -23,7 +24,8 @@
   const missing = (value) => value === null || value === "";
   const counted = (number) => number.toLocaleString("en");
   const words = (row, column) => [row[column] ?? "", ...(column === "pages" ? row.pages.split(" ") : [row[column]]).map((name) => label(column, name) ?? "")];
-  const columnsOf = (kept) => (state.more ? data.columns : [...FEW, kept.some((row) => !missing(row.accuracy)) ? "accuracy" : "overlap"]);
+  const columnsOf = (kept) => (state.more ? data.columns
+    : [...FEW.slice(0, RESULT), kept.some((row) => !missing(row.accuracy)) ? "accuracy" : "overlap", ...FEW.slice(RESULT)]);
 
   function compare(a, b) {
     if (missing(a) || missing(b)) return missing(a) - missing(b);
