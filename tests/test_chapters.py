@@ -5,9 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from synthetic import CIFAR, row
+from synthetic import CIFAR
 from ticketbook import shares
-from ticketbook.notebook import accuracy_table
 
 from ticketlib import data, masks, models, ratios
 from ticketlib.experiments import grids, profiles, session
@@ -27,14 +26,6 @@ def fill(folder, rows):
     for one in rows:
         Ledger(folder).add(one)
     return folder
-
-
-def test_accuracies_show_every_seed_and_what_is_missing():
-    rows = {"smart@0.9": {0: row("smart@0.9", 0, 80.0, keep_counts={"a": 1500}), 1: row("smart@0.9", 1, 82.0)}}
-    head, lines = accuracy_table(rows | {"uniform@0.9": {}})
-    assert lines[0] == ["smart ratio", "1,500", "80.00, 82.00", "81.00 (n = 2)"] and len(head) == 4
-    assert lines[1] == ["uniform", "", "not run", "not run"]
-    assert accuracy_table(rows, rows)[1][0][-1] == "81.00 (n = 2)"
 
 
 # the pilot

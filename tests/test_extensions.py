@@ -102,16 +102,6 @@ def test_labels_name_authors_and_year():
     assert list(labels) == ["Su, 2020", "van Gog and Su, 2020", "A et al., 2020"]
 
 
-def test_the_front_page_quotes_the_answers_of_pages_on_masks(tmp_path):
-    said = "**Hardly.** Data move 1.0 to 5.7 % of them. More.\n\n| a |"
-    output = {"data": {"text/markdown": [said]}}
-    cells = [{"id": "title", "source": ["# Do data matter?\n", "Text."]}, {"id": "verdict", "outputs": [output]}]
-    (tmp_path / f"{book_pages.ON_MASKS[0]}.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
-    line = f"- [Do data matter?](claims/{book_pages.ON_MASKS[0]}) **Hardly.** Data move 1.0 to 5.7 % of them."
-    assert book_pages.mask_answers(tmp_path) == line
-    assert book_pages.mask_answers(tmp_path / "none") == "None of these pages is in this build."
-
-
 @pytest.mark.parametrize("facts", [{"exception": True, "end_time": "2026"}, {"end_time": None}, {}])
 def test_a_run_that_failed_or_never_ended_is_no_page(facts):
     app = SimpleNamespace(env=SimpleNamespace(doc2path=lambda docname: f"{docname}.ipynb"))

@@ -489,9 +489,10 @@ def commit_rows(options):
         print("no new rows")
         return
     readme(options)
-    from ticketbook import board
+    from ticketbook import board, first_screen
 
-    paths = [rows, "README.md"] + [str(board.history().relative_to(root))] * board.history().is_file()
+    paths = [rows, "README.md"] + [first_screen.PICTURE] * (root / first_screen.PICTURE).is_file()
+    paths += [str(board.history().relative_to(root))] * board.history().is_file()
     subprocess.run(["git", "add", *paths], cwd=root, check=True)
     subprocess.run(["git", "commit", "-q", "-m", f"Ledger: {added} rows", "--", *paths], cwd=root, check=True)
     print(f"{added} new rows committed")
@@ -506,16 +507,19 @@ def _add(ledger, row):
 @command("readme")
 def readme(options):
     """Refresh the verdict table and the benchmarks in README.md, and note verdicts that have changed."""
-    from ticketbook import board, board_1, speed
+    from ticketbook import board, first_screen, speed
 
     from ticketlib.analysis import words as prose
     from ticketlib.experiments.audit import today
     from ticketlib.experiments.ledger import Ledger, frame
 
-    rows, page = Ledger(places.book_ledger("laptop")).rows(), places.book_ledger().parent.parent / "README.md"
+    rows, root = Ledger(places.book_ledger("laptop")).rows(), places.book_ledger().parent.parent
     board.record(frame(rows), today())
-    prose.write_between(page, "board", board_1.table(rows))
-    prose.write_between(page, "bench", speed.in_short(speed.load()))
+    try:
+        first_screen.write(root, frame(rows))
+    except TicketError as error:  # a ledger of one's own, of which the book's sentences do not speak
+        print(f"README's first screen is left as it was: {error}", file=sys.stderr)
+    prose.write_between(root / "README.md", "bench", speed.in_short(speed.load()))
 
 
 if __name__ == "__main__":

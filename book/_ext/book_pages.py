@@ -1,7 +1,6 @@
 """Sphinx extension of the book: the verdict board, links under figures, provenance, clean sources, data of rows."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -9,41 +8,18 @@ import figures
 import polish
 import rowdata
 from sphinx.errors import ExtensionError
-from ticketbook import board_1 as board
-from ticketbook import pages
-
-from ticketlib.experiments.ledger import Ledger
-from ticketlib.experiments.places import book_ledger
+from ticketbook import first_screen, numbers, pages
 
 BRANCH = "main"
 NOT_NEEDED = ("*.map", "*.ttf")  # for the theme's own developers, and for browsers that no longer exist
-ON_MASKS = ("07_corrupted_ratios", "08_depth_or_size", "11_sparse_end", "12_imagenet")
 PARAMETERS = "Parameters of this page"  # the title of the cell with them, open or shut
-ANSWER = re.compile(r"\*\*(.+?)\*\* *([^\n]*?\.)(?=\s|$)")  # a verdict's word, and the sentence after it
 BUTTONS = ("use_repository_button", "use_source_button", "use_edit_page_button", "use_issues_button")
 
 
 def substitutions(app, config):
     """Compute {{ board }}, and the tables and sentences of prose pages, from the book's code and rows now."""
-    chapters = {path.stem for path in (Path(app.srcdir) / "claims").glob("*.ipynb")}
-    drawn = board.drawn(Ledger(book_ledger("laptop")).rows(), chapters)
-    found = {**pages.substitutions(), "board": drawn, "mask_answers": mask_answers(Path(app.srcdir) / "claims")}
+    found = {**pages.substitutions(), **first_screen.substitutions(numbers.ledger_frame())}
     config.myst_substitutions = {**(config.myst_substitutions or {}), **found}
-
-
-def mask_answers(claims):
-    """What each page on masks alone answers, in the first words of its verdict cell, as a Markdown list.
-
-    Arguments: claims, the folder of the executed notebooks.
-    """
-    lines = []
-    for path in sorted(path for name in ON_MASKS for path in claims.glob(f"{name}.ipynb")):
-        cells = {cell["id"]: cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]}
-        said = "".join("".join(out.get("data", {}).get("text/markdown", "")) for out in cells["verdict"]["outputs"])
-        title = "".join(next(iter(cells.values()))["source"]).partition("\n")[0].removeprefix("# ")
-        if answer := ANSWER.match(said):
-            lines.append(f"- [{title}](claims/{path.stem}) **{answer[1]}** {answer[2]}")
-    return "\n".join(lines) or "None of these pages is in this build."
 
 
 def source_read(app, docname, source):

@@ -1,22 +1,18 @@
 """What the chapters on claims A, B and D share: rows, and differences in every cell."""
 
 import re
-from collections import defaultdict
 from dataclasses import replace
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
 from ticketbook import verdicts_1 as verdicts
 from ticketbook.claims_1 import CONFIDENCE, Comparison
-from ticketlib import ratios
 from ticketlib.analysis import evidence, plots, stats
-from ticketlib.analysis import words as prose
 from ticketlib.analysis.words import signed, title
-from ticketlib.experiments import campaign, grids, profiles, session
+from ticketlib.experiments import grids, profiles
 from ticketlib.experiments.config import parent
-from ticketlib.experiments.ledger import Ledger, Row
+from ticketlib.experiments.ledger import Row
 
 STEPS = ("step1", "step2", "step3", "step4", "step6")  # the grids whose rows these chapters show
 SPARSITIES = ("0.9", "0.98", "0.995")  # decimal text
@@ -34,16 +30,6 @@ class Cell(NamedTuple):
     remark: str  # what stands against reading it, and collapsed runs; "" for nothing
 
 
-def sparsities(run):
-    """The sparsities a chapter shows; the tiny network of `smoke` has no room below one weight in ten."""
-    return SPARSITIES[:1] if run.profile == "smoke" else SPARSITIES
-
-
-def against_itself(check, tickets=("snip", "grasp", "lt")):
-    """Tickets with a check or a corruption, compared with the same as found: tuple of Comparison."""
-    return minus([Comparison(ticket, "", f"{ticket}+{check}", ticket) for ticket in tickets])
-
-
 def minus(pairs):
     """Comparisons with labels that say what is taken from what, as tables want them: tuple of Comparison."""
     return tuple(pair._replace(label=f"{label(pair.a)} − {label(pair.b)}") for pair in pairs)
@@ -55,24 +41,6 @@ def label(arm):
     for option, said in OPTIONS.items():
         words = words.replace(option, said)
     return words
-
-
-def rows(run, arms, longer=()):
-    """A chapter's rows; with source "run" those of the arms named are carried out first, on the residual network.
-
-    Arguments: run, nb.NotebookRun; arms, names with sparsity, those that others start from first; longer, names of
-        random tickets that train for `grids.total_epochs` epochs, shown as "smart+epochs=35@0.9".
-    Returns: dict place -> {arm: {seed: Row}}, all arms of the ledger, not only the named ones; a place is a network,
-        or one on other data, "resnet20 on cifar100".
-    """
-    if run.source == "run":
-        session.ticket_rows(run, arms)
-        dataset, total = session.images(run), grids.total_epochs(run.profile)
-        own = range(session.seeds(run))
-        extra = [grids.arm(run.profile, arm, seed, dataset, epochs=total) for seed in own for arm in longer]
-        session.make_runs(run, campaign.missing(extra, Ledger(run.ledger)), dataset)
-    found = [row for row in session.rows_of(run) if not run.seeds or row["config"]["seed"] < run.seeds]
-    return by_place(found, run.profile)
 
 
 def by_place(found, profile):
@@ -108,13 +76,6 @@ def _lasting(row, epochs):
     return Row(row | {"name": config.name, "config": config.as_dict()} | ({"parent": before.name} if before else {}))
 
 
-def used(found, pairs):
-    """The rows behind a chapter's differences, and the trained nets they start from."""
-    names = {arm for pair in pairs for arm in (pair.a, pair.b)} | {"dense"}
-    return [row for arms in found.values() for arm, of in arms.items() for row in of.values()
-            if (arm.partition("@")[0] in names or arm.startswith("dense+")) and not row.get("not_made")]  # fmt: skip
-
-
 # differences
 
 
@@ -138,90 +99,9 @@ def cell(arms, pair, sparsity, confidence=0.95):
     return Cell(points, stats.t_interval(points, confidence), means, "; ".join(remarks))
 
 
-def drawn(arms, pairs, levels, confidence):
-    """Differences for `plots.differences`: without the intervals of two seeds, which are wider than any figure.
-
-    Returns: dict key -> {sparsity: (points a seed, Estimate)}.
-    """
-    found = {pair.key: {s: cell(arms, pair, s, confidence) for s in levels} for pair in pairs}
-    return {key: {s: (of.points, without_wide(of.estimate)) for s, of in at.items() if of.points}
-            for key, at in found.items()}  # fmt: skip
-
-
 def without_wide(estimate):
     """An estimate to draw: the interval of two seeds is wider than any figure, and is left out."""
     return replace(estimate, low=None, high=None) if estimate.n < 3 else estimate
-
-
-def finish(ax, title, cells):
-    """Give a panel of differences its title, and say so where none has run."""
-    if not any(cells.values()):
-        ground = {"facecolor": "white", "edgecolor": "none", "pad": 2}  # no line of the panel runs through the words
-        ax.text(0.5, 0.6, verdicts.NOT_RUN, ha="center", transform=ax.transAxes, bbox=ground)
-    ax.set_title(title.replace(" − ", "\n− "))
-    return ax
-
-
-@cache
-def planned(profile):
-    """Every arm that the grids plan: set of (place, arm); longer ones are named by their length."""
-    usual, found = profiles.PROFILES[profile].training["epochs"], set()
-    for step in STEPS:
-        other = grids.OTHER_DATA.get((step, profile))
-        for c in grids.grid(step, profile, profiles.NO_IMAGES):
-            as_usual = other or c.epochs == usual  # other data have a length of their own
-            arm = c.arm if as_usual else c.arm.replace("@", f"+epochs={c.epochs}@")
-            found.add((_place(c.network, other), arm))
-    return found
-
-
-def cells_of(run, found, pairs):
-    """The cells of a chapter, those planned and any that have rows: list of (place, Comparison, sparsity)."""
-    wanted = planned(run.profile) | {(place, arm) for place, arms in found.items() for arm in arms}
-    return [(place, pair, s) for place in found for pair in pairs for s in ("0", *sparsities(run))
-            if all((place, f"{arm}@{s}") in wanted for arm in (pair.a, pair.b))]  # fmt: skip
-
-
-def table(run, found, pairs, confidence):
-    """Every cell of a chapter as Markdown: accuracies, difference, interval, n, the book's own; every seed folded.
-
-    Arguments: run; found, as `rows` gives; pairs, list of Comparison; confidence of the intervals.
-    """
-    listed, book = cells_of(run, found, pairs), by_place(session.book_rows(run), run.profile)
-    lines = [_line(run.profile, found, book, network, pair, s, confidence) for network, pair, s in listed]
-    if not any(line[3] or line[-1] for line in lines):
-        return _not_run(listed)
-    titles = ["network", "difference", "removed", "the two accuracies, %", f"points ({100 * confidence:g} % interval)",
-              "remarks", "the book's"]  # fmt: skip
-    keep = slice(None) if any(map(any, book.values())) else slice(-1)
-    seeds = [[*line[:3], _seeds(found, *cell)] for line, cell in zip(lines, listed, strict=True)]
-    each = prose.table([*titles[:3], "points, seed by seed"], [line for line in seeds if line[3]])
-    return f"{prose.table(titles[keep], [line[keep] for line in lines])}\n\n{prose.folded('Every seed', each)}"
-
-
-def _seeds(found, network, pair, sparsity):
-    return ", ".join(signed(value) for value in cell(found[network], pair, sparsity).points)
-
-
-def _line(profile, found, book, network, pair, sparsity, confidence):
-    here, there = (cell(of[network], pair, sparsity, confidence) for of in (found, book))
-    both = " and ".join(f"{value:.2f}" for value in here.accuracies)
-    beside = effect(there.estimate) if there.points else ""
-    points = "not read" if here.remark.startswith("not read") else effect(here.estimate)
-    if any(cannot_be_met(profile, network, arm, sparsity) for arm in (pair.a, pair.b)):
-        points = verdicts.NOT_DEFINED  # before anything else, as the protocol orders
-    return [title(network), pair.label, sparsity, both, points, here.remark, beside]
-
-
-@cache
-def cannot_be_met(profile, place, arm, sparsity):
-    """Whether an arm's rule is not defined on the network of a place: infeasible there, or it leaves a layer empty."""
-    ticket, *options = arm.split("+")
-    if ticket not in ratios.RULES or any(option.startswith("min_per_layer") for option in options):
-        return False
-    networks = profiles.PROFILES[profile].networks
-    family = next(short for short, (name, *_) in networks.items() if name == place.partition(" ")[0])
-    return ratios.defined_counts(grids.layers(profile, family), ticket, sparsity, family=family) is None
 
 
 class Beside(NamedTuple):
@@ -285,13 +165,3 @@ def effect(estimate):
         return verdicts.NOT_RUN
     interval = "" if estimate.low is None else f"{signed(estimate.low)} to {signed(estimate.high)}, "
     return f"{signed(estimate.point)} ({interval}n = {estimate.n})"
-
-
-def _not_run(listed):
-    """One line a difference where nothing has run yet."""
-    where = defaultdict(lambda: defaultdict(list))
-    for network, pair, sparsity in listed:
-        where[pair.label][network].append(sparsity)
-    lines = [f"- {label}: " + "; ".join(f"{title(network)} at {', '.join(at)}" for network, at in of.items())
-             for label, of in where.items()]  # fmt: skip
-    return "\n".join([f"**Not run.** Planned, and not in this ledger: {len(listed)} differences.", "", *lines])

@@ -5,8 +5,7 @@ from collections import Counter
 import pandas as pd
 from IPython.display import Markdown, display
 
-from ticketbook import verdicts_1 as verdicts
-from ticketlib.analysis import evidence, plots, words
+from ticketlib.analysis import evidence, words
 from ticketlib.experiments import session
 
 
@@ -51,22 +50,3 @@ def no_claim(run):
     if run.profile == "smoke":
         said += " Seconds of training on tiny images show how things work. They prove nothing about the paper."
     return said
-
-
-def accuracy_table(rows, book=()):
-    """Column titles and lines of a table of arms, one line each, every seed shown; missing arms say so.
-
-    Arguments: rows, dict arm -> {seed: Row}; book, the book's own in the same form, for a column beside.
-    """
-    head = ["ticket", "weights kept", "accuracy of each seed, %", "mean, %", *(["the book's mean, %"] if book else [])]
-    lines = [[plots.style(arm).label, *_arm(rows[arm]), *([_arm(book.get(arm))[2]] if book else [])] for arm in rows]
-    return head, lines
-
-
-def _arm(rows):
-    if not rows:
-        return ["", verdicts.NOT_RUN, verdicts.NOT_RUN]
-    found = [evidence.accuracy(row) for row in rows.values()]
-    kept = {sum(row["keep_counts"].values()) for row in rows.values() if "keep_counts" in row}
-    mean = f"{sum(found) / len(found):.2f} (n = {len(found)})"
-    return [" or ".join(f"{count:,}" for count in sorted(kept)), ", ".join(f"{a:.2f}" for a in found), mean]

@@ -2,45 +2,11 @@
 
 from collections import defaultdict
 
-from ticketbook import checks
-from ticketlib.analysis import evidence, plots, stats
 from ticketlib.analysis import words as prose
 from ticketlib.experiments import campaign
 
 WATTS = (5, 15)  # of one busy core of a server, its share of memory and power supply included; assumed, not measured
 OVERHEAD = 1.5  # a computing centre's draw over that of its machines; assumed
-
-
-def spent(arms, tickets, sparsity):
-    """Accuracy against all epochs spent, for `plots.curves`: dict ticket -> {epochs: (values a seed, Estimate)}.
-
-    Arguments: arms, {arm: {seed: Row}}; tickets, names, the dense net among them if wanted; sparsity, decimal text.
-    """
-    found = {ticket: defaultdict(list) for ticket in tickets}
-    for arm, of in arms.items():
-        names, _, at = arm.partition("@")
-        ticket, *options = names.split("+")
-        if ticket in found and at in (sparsity, "0") and all(o.startswith("epochs=") for o in options):
-            for _, row in sorted(of.items()):  # in the order of seeds, as every other list of them
-                found[ticket][campaign.cost_alone(row.config)].append(evidence.accuracy(row))
-    return {ticket: {e: (values, checks.without_wide(stats.t_interval(values))) for e, values in sorted(at.items())}
-            for ticket, at in found.items() if at}  # fmt: skip
-
-
-def spent_table(curves):
-    """The numbers behind `spent` as Markdown: a line a sparsity, budget and ticket, cheapest first.
-
-    Arguments: curves, {sparsity: as `spent` gives}.
-    """
-    found = {("–" if ticket == "dense" else sparsity, epochs, ticket): of for sparsity, tickets in curves.items()
-             for ticket, at in tickets.items() for epochs, of in at.items()}  # fmt: skip
-    titles = ["removed", "epochs in all", "ticket", "mean accuracy, %", "each seed", "seeds"]
-    lines = [
-        [removed, f"{epochs:g}", plots.style(ticket).label, f"{mean.point:.2f}",
-         ", ".join(f"{v:.2f}" for v in seeds), mean.n]
-        for (removed, epochs, ticket), (seeds, mean) in sorted(found.items())
-    ]  # fmt: skip
-    return prose.table(titles, lines) if lines else "**Not run.** No run of this figure is in the ledger."
 
 
 def core_hours(rows):

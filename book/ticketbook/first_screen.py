@@ -1,0 +1,123 @@
+"""The first screen of the site and of README: what was found, the board, one picture."""
+
+import dataclasses
+import io
+import textwrap
+from itertools import pairwise
+
+import jinja2
+import matplotlib.pyplot as plt
+import numpy as np
+
+from ticketbook import board, claim_page, notebook, numbers
+from ticketlib.analysis import pairs, plots, stats, verdicts, words
+from ticketlib.experiments import claims
+from ticketlib.experiments.places import ROOT
+
+FINDINGS = ROOT / "book" / "findings.md"  # read by the front page and by README
+PICTURE = "book/_assets/accuracy.svg"  # as README shows it
+DRAWN = ("dense", "lrr", "hybrid", "lt", "snip", "smart", "uniform")
+INK = "#010203"  # stands for the page's own text colour while matplotlib draws
+APART = 1.9  # points of accuracy between two names at the right end, at least
+SIZE = (
+    'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 460.8 288" width="640" '
+    'height="400" style="max-width:100%;height:auto"'
+)
+SHADES = "<style>svg{color:#24292f}@media(prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
+
+
+def substitutions(runs):
+    """Names that the front page writes as {{ name }}: dict from name to Markdown. Arguments: runs, of ledger.frame."""
+    scope = notebook.markdown(claim_page.scope("laptop", shown_plan(runs)))
+    return {"claims_board": claims_board(runs), "board_scope": scope, "accuracy_picture": picture(runs)}
+
+
+def findings():
+    """What was found, in the sentences of book/findings.md, with the numbers of the book's rows: Markdown."""
+    said = jinja2.Template(FINDINGS.read_text(encoding="utf-8")).render(rows=numbers.Rows())
+    return "\n\n".join(textwrap.fill(" ".join(part.split()), 120) for part in said.split("\n\n"))
+
+
+def shown_plan(runs):
+    """The plan that the board reads: the protocol's once all its runs are there, till then version 1's."""
+    fixed = claims.protocol()
+    seen_first = dataclasses.replace(claims.EXPLORATORY, sparsities=fixed.sparsities)
+    return fixed if board.complete(runs, fixed) else seen_first
+
+
+def claims_board(runs, link="claims/{}"):
+    """The five claims by sparsity as a Markdown table."""
+    return notebook.markdown(board.claims_table(*verdicts.board(runs, shown_plan(runs)), link))
+
+
+def accuracies(runs):
+    """Mean accuracy of the tickets in the picture: dict ticket -> {sparsity: stats.Estimate}, 95 % intervals."""
+    plan = shown_plan(runs)
+    chosen = pairs.select(runs, "laptop", epochs=plan.epochs)
+    chosen = chosen[chosen.seed.isin(plan.seeds) & chosen.sparsity.isin(["0", *plan.sparsities])]
+    found = {}
+    for ticket in DRAWN:
+        of = chosen[chosen.arm == ticket + "@" + chosen.sparsity]
+        found[ticket] = {s: stats.t_interval(each.accuracy.to_list()) for s, each in of.groupby("sparsity")}
+    return found
+
+
+def in_words(found):
+    """The numbers of the picture, for those who do not see it, and to tell whether it is of today's rows."""
+    said = [f"{plots.style(ticket).label} " + ", ".join(f"{mean.point:.2f} at {s}" for s, mean in of.items())
+            for ticket, of in found.items() if of]  # fmt: skip
+    return f"Accuracy in per cent, by the share of weights removed: {'; '.join(said)}."
+
+
+def picture(runs, style=""):
+    """Accuracy against sparsity, with intervals, as SVG of one line in the text colour of the page it stands on."""
+    found = accuracies(runs)
+    inked = dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
+    with plt.rc_context(inked | {"svg.fonttype": "none", "svg.hashsalt": "accuracy", "font.size": 11}):
+        figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
+        draw(ax, found)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+        plt.close(figure)
+    drawn = file.getvalue().replace(INK, "currentColor")
+    body = " ".join(drawn.partition("</metadata>")[2].split())
+    return f'<svg {SIZE} class="drawn" role="img" aria-label="{in_words(found)}">{style}{body}'
+
+
+def draw(ax, found):
+    """Draw a line a ticket, its intervals, and its name at the right end; dense as a line across."""
+    levels = sorted({s for of in found.values() for s in of if s != "0"}, key=float)
+    ends = {}
+    for ticket, of in found.items():
+        of = dict.fromkeys(levels, of["0"]) if "0" in of else of
+        if not of:
+            continue
+        look, at = plots.style(ticket), [levels.index(s) for s in of]
+        point, low, high = np.array([[mean.point, mean.low, mean.high] for mean in of.values()], float).T
+        colour = INK if ticket == "dense" else look.colour
+        ax.plot(at, point, look.marker, color=colour, linestyle=look.linestyle)
+        ax.vlines(at, low, high, color=colour, linewidth=1.6)
+        ends[look.label] = point[-1]
+    for (label, _), y in zip(sorted(ends.items(), key=lambda end: end[1]), spread(sorted(ends.values())), strict=True):
+        ax.annotate(label, (len(levels) - 1, y), xytext=(10, 0), textcoords="offset points", va="center")
+    ax.set(ylabel="test accuracy, %", xlim=(-0.15, len(levels) - 0.55))
+    ax.set_xticks(range(len(levels)), [board.removed(s) for s in levels])
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def spread(values):
+    """Ascending values moved up as far as needed to be APART from each other: list."""
+    placed = list(values)
+    for i, (low, high) in enumerate(pairwise(values)):
+        placed[i + 1] = max(high, placed[i] + APART) if low <= high else high
+    return placed
+
+
+def write(root, runs):
+    """Refresh what README shows first: findings and board between its marks, and the picture beside the site's.
+
+    Arguments: root, the repository's folder; runs, as ledger.frame gives.
+    """
+    words.write_between(root / "README.md", "board", f"{findings()}\n\n{claims_board(runs, link='')}")
+    (root / PICTURE).parent.mkdir(parents=True, exist_ok=True)
+    (root / PICTURE).write_text(picture(runs, SHADES) + "\n", encoding="utf-8")

@@ -1,0 +1,80 @@
+"""The first screen of the site and of README says what the rows say, in few words."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+from synthetic import row
+from ticketbook import first_screen, numbers
+
+from ticketlib.errors import TicketError
+from ticketlib.experiments.ledger import frame
+from ticketlib.experiments.places import ROOT
+
+
+@pytest.fixture(scope="module")
+def readme():
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return numbers.ledger_frame()
+
+
+def test_readme_shows_what_the_books_rows_say(readme, runs):
+    assert first_screen.findings() in readme and first_screen.claims_board(runs, link="") in readme
+
+
+def test_readmes_picture_is_of_the_books_rows(runs):
+    words = first_screen.in_words(first_screen.accuracies(runs))
+    assert words in (ROOT / first_screen.PICTURE).read_text(encoding="utf-8")
+    assert "SNIP 78.37 at 0.9, 66.28 at 0.98" in words
+
+
+def test_readmes_first_screen_has_under_300_words_beside_its_table(readme):
+    first = readme.partition("## Two commands")[0]
+    beside = [line for line in first.splitlines() if not line.startswith(("|", "<!--", "!["))]
+    assert 150 < len(" ".join(beside).split()) < 300
+
+
+def test_no_cell_of_the_board_has_more_than_25_words(runs):
+    lines = first_screen.claims_board(runs).splitlines()
+    assert len(lines) == 2 + 5 and all(line.count("|") == 5 for line in lines)
+    assert max(len(cell.split()) for line in lines for cell in line.split("|")) <= 25
+
+
+def test_sentences_that_the_rows_no_longer_bear_stop_the_build(monkeypatch):
+    turned = [row(f"{arm}@{s}", seed, 80.0 + seed / 10) for arm in ("smart", "snip", "lt") for s in ("0.9", "0.98")
+              for seed in range(10)]  # fmt: skip
+    monkeypatch.setattr(numbers, "runs", lambda *_, **__: numbers.pairs.select(frame(turned), "laptop"))
+    with pytest.raises(TicketError, match="smart@0.98 − snip@0.98"):
+        first_screen.findings()
+
+
+def test_the_picture_is_sound_and_has_the_pages_own_colour(runs):
+    drawn = first_screen.picture(runs)
+    assert "\n" not in drawn and first_screen.INK not in drawn and "currentColor" in drawn
+    names = {text.text for text in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")}
+    assert {"dense", "LRR", "hybrid", "LT", "SNIP", "smart ratio", "uniform"} <= names
+
+
+def test_the_picture_shows_means_and_their_intervals():
+    made = [row(f"snip@{s}", seed, 80.0 + seed) for s in ("0.9", "0.98") for seed in range(3)]
+    found = first_screen.accuracies(frame([*made, row("dense", 0, 90.0), row("snip+both@0.9", 0, 10.0)]))
+    mean = found["snip"]["0.9"]
+    assert mean.point == 81.0 and mean.high == pytest.approx(81 + 4.303 / 3**0.5, abs=1e-3)
+    assert found["dense"]["0"].n == 1 and found["lt"] == {}
+
+
+@pytest.mark.parametrize("given, placed", [([1.0, 1.5, 9.0], [1.0, 2.9, 9.0]), ([1.0, 1.0, 2.0], [1.0, 2.9, 4.8])])
+def test_names_at_the_end_of_lines_stand_apart(given, placed):
+    assert first_screen.spread(given) == pytest.approx(placed)
+
+
+def test_readme_is_written_between_its_marks(tmp_path, runs):
+    (tmp_path / "README.md").write_text("before\n<!-- board -->\nold\n<!-- /board -->\nafter\n", encoding="utf-8")
+    first_screen.write(tmp_path, runs)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "old" not in text and re.match(r"before\n<!-- board -->\n.*<!-- /board -->\nafter\n", text, re.S)
+    assert "prefers-color-scheme" in (tmp_path / first_screen.PICTURE).read_text(encoding="utf-8")
