@@ -6,9 +6,6 @@ import sys
 import pytest
 import rowdata
 import torch
-from matplotlib.figure import Figure
-from ticketbook import imagenet, limits
-from ticketbook import verdicts_1 as verdicts
 
 from ticketlib import ratios
 from ticketlib.errors import TicketError
@@ -16,7 +13,7 @@ from ticketlib.experiments import machine, probe
 from ticketlib.experiments.ledger import Ledger, Row, name_of, read_row
 from ticketlib.experiments.places import ROOT, book_ledger
 
-STORED = imagenet.load()
+STORED = probe.imagenet_rows(Ledger(book_ledger("paper")).rows())
 
 
 def fake(network, method, sparsity, **facts):
@@ -30,12 +27,7 @@ def fake(network, method, sparsity, **facts):
     return Row(kind="probe", name=name_of(config), config=config, arm=f"{method}@{sparsity}") | row | facts
 
 
-def all_rows():
-    keys = [key for network in imagenet.NETWORKS for key in probe.imagenet_wanted(network)]
-    return probe.imagenet_rows([Row(fake(*key, busy=0.5)) for key in keys])
-
-
-@pytest.mark.parametrize("network", imagenet.NETWORKS)
+@pytest.mark.parametrize("network", probe.IMAGENET_NETWORKS)
 def test_keep_counts_in_the_ledger_are_those_of_the_rules(network):
     assert network in {of for of, _, _ in STORED}
     for (of, rule, sparsity), row in STORED.items():
@@ -71,54 +63,19 @@ def test_what_a_rule_cannot_meet_is_not_defined_and_has_no_row():
     assert all(probe.imagenet_reason("vgg16", "smart", s) for s in probe.IMAGENET_SPARSITIES)
     assert probe.imagenet_reason("resnet50", "smart", "0.9") == "" == probe.imagenet_reason("vgg16", "synflow", "0.999")
     assert "0.3 of the linear layers, 614,400 weights" in probe.imagenet_reason("resnet50", "smart", "0.98")
-    wanted = [key for network in imagenet.NETWORKS for key in probe.imagenet_wanted(network)]
+    wanted = [key for network in probe.IMAGENET_NETWORKS for key in probe.imagenet_wanted(network)]
     assert not any(probe.imagenet_reason(*key) for key in wanted)
     asked = probe.imagenet_wanted("vgg16", ("smart", "synflow"))
     assert asked == [("vgg16", "synflow", sparsity) for sparsity in probe.IMAGENET_SPARSITIES]
-    with pytest.raises(TicketError, match=verdicts.NOT_DEFINED):
+    with pytest.raises(TicketError, match=ratios.NOT_DEFINED):
         probe.measure_imagenet("resnet50", probe.imagenet_network("resnet50"), "smart", "0.98")
 
 
-def test_cells_as_the_page_shows_them():
-    cells = imagenet.cells_of(all_rows())
-    assert len(cells) == 2 * len(probe.IMAGENET_METHODS) * len(probe.IMAGENET_SPARSITIES) and None not in cells.values()
-    assert cells["VGG-16", "smart", "0.9"].reason and cells["ResNet-50", "smart", "0.9"].live == pytest.approx(0.95)
-    assert (cells["VGG-16", "synflow", "0.999"].seconds, cells["VGG-16", "synflow", "0.999"].n) == (1.25, 1)
-    said = imagenet.answer(cells)
-    assert "Not run yet" not in said
-    part = imagenet.answer(cells | {("VGG-16", "synflow", "0.9"): None})
-    assert "Not run yet: SynFlow on VGG-16." in part
-    assert said.startswith("**Not all of them.** The smart ratio is not defined here on ResNet-50 at 0.98, 0.99, 0.999")
-    assert verdicts.NOT_RUN not in limits.table(cells, "seconds")
-    assert imagenet.busy(all_rows()) == "Other work used 50 % of the processors meanwhile."
-    kept = imagenet.keep_ratios(all_rows(), "resnet50", "0.9", ("synflow", "lt"))
-    assert list(kept) == ["synflow"] and kept["synflow"] == pytest.approx([0.1] * 54, abs=1e-3)
-
-
-def test_without_rows_the_page_says_what_is_not_run():
-    cells = imagenet.cells_of({})
-    assert imagenet.answer(cells).startswith("**Not run.**") and imagenet.busy({}) == ""
-    wanted = [key for network in imagenet.NETWORKS for key in probe.imagenet_wanted(network)]
-    assert limits.table(cells, "seconds").count(verdicts.NOT_RUN) == len(wanted)
-
-
-def test_the_map_shows_every_method_or_says_why_not():
-    figure = Figure()
-    rows = all_rows()
-    rows.pop(("resnet50", "synflow", "0.98"))
-    image = imagenet.heat_map(figure.subplots(), rows, "resnet50", "0.98")
-    said = [text.get_text() for text in figure.axes[0].texts]
-    assert said == [verdicts.NOT_RUN, *[verdicts.NOT_DEFINED] * 4]  # SynFlow, then the smart ratio and its ablations
-    table = image.get_array()
-    assert table.shape == (len(probe.IMAGENET_METHODS), 54) and table.mask.all(axis=1).sum() == 5
-    assert table[0].data == pytest.approx([0.02] * 54, abs=1e-3)
-
-
 def test_other_readers_of_the_ledger_pass_over_these_rows():
-    rows = list(all_rows().values())
+    row = fake("resnet50", "random", "0.9")
     assert all("dataset" in row["config"] for row in Ledger(book_ledger("paper")).rows())
-    shown = [name for name, _, _ in rowdata.layers(rows[0])]  # what the page of one row draws
-    assert shown == [layer.name for layer in probe.imagenet_layers(rows[0]["config"]["network"])]
+    shown = [name for name, _, _ in rowdata.layers(row)]  # what the page of one row draws
+    assert shown == [layer.name for layer in probe.imagenet_layers("resnet50")]
 
 
 def test_the_command_adds_what_is_missing_and_nothing_twice(monkeypatch, tmp_path, capsys):

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from scipy.stats import t
-from ticketbook import shapes
+from ticketbook import probes
 
 from ticketlib import corrupt, models, ratios
 from ticketlib.analysis import words as prose
@@ -177,7 +177,7 @@ def labels(found, claims):
 def _title(name):  # of a network, of one with layers of another size, or of a data set
     stem = name.partition("_")[0]
     known = prose.NETWORKS.get(stem) or prose.title(stem)  # rows of ImageNet's VGG-16 as well
-    return f"{known}, {shapes.NETWORKS[name]}" if "_" in name else known
+    return f"{known}, {probes.SHAPED[name]}" if "_" in name else known
 
 
 def examples(found):

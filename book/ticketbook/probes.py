@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 
+from ticketbook import notebook, numbers
 from ticketlib import data, models, ratios
 from ticketlib.analysis import layerwise, pairs
 from ticketlib.analysis.plots import kept_axis, layer_axis, style
@@ -29,6 +30,7 @@ PROBED = grids.PROBED
 MASK = ["network", "method", "sparsity"]  # what tells cells apart; seeds are repeats of one
 COLUMNS = [*MASK, "seed", "corruption", "fingerprint", "counts", "sizes", "second", "overlap", "chance", "ceiling",
            "effective", "live", "rearranged", "empty", "movable", "classifier", "seconds", "row"]  # fmt: skip
+NONE = "**Not run.** This ledger has no such masks. With the parameter `source` set to `run` a page finds them."
 LEAST = 1e-5  # the smallest keep-ratio that has a colour of its own
 
 
@@ -47,25 +49,22 @@ def masks(run, what=""):
     if run.ledger == book_ledger("laptop").resolve() and run.profile == "laptop":
         found = book()
     else:
-        found = table([*session.rows_of(run), *([] if run.profile == "smoke" else _stored("paper"))], run.profile)
+        beside = [] if run.profile == "smoke" else numbers.ledger_rows("paper")
+        found = table([*session.rows_of(run), *beside], run.profile)
     return found[found.seed < run.seeds] if run.seeds else found
 
 
 @functools.cache
 def book():
     """The book's own masks, whatever a page is run with: DataFrame, as `table` gives; it is not to be changed."""
-    return table([*_stored("laptop"), *_stored("paper")], "laptop")
+    return table([*numbers.ledger_rows("laptop"), *numbers.ledger_rows("paper")], "laptop")
 
 
 def at_scale(*folders):
     """Masks of ImageNet's networks in the book's ledger and in others: DataFrame, as `table` gives."""
-    rows = [row for folder in folders for row in ledger.Ledger(folder).rows()] + _stored("paper")
+    own = [row for folder in folders for row in ledger.Ledger(folder).rows()]
+    rows = [*own, *numbers.ledger_rows("paper")]
     return _lines([row for row in rows if row["config"]["dataset"] == probe.IMAGENET])
-
-
-@functools.cache
-def _stored(profile):
-    return ledger.Ledger(book_ledger(profile)).rows()
 
 
 def table(rows, profile):
@@ -173,7 +172,7 @@ def _asked(profile, what, dataset, seeds):
 def _seconds(configs):
     """What such probes took in the book's ledger, on whatever machine: seconds in all; None if some kind is new."""
     took = defaultdict(list)
-    for row in _stored("laptop") + _stored("paper"):
+    for row in numbers.ledger_rows("laptop") + numbers.ledger_rows("paper"):
         if row["kind"] == "probe":
             took[row["config"]["network"], row["config"]["ticket"]].append(row["seconds"])
     kinds = [(each.network, each.ticket) for each in configs]
@@ -228,6 +227,12 @@ def by_sparsity(cells, network, quantity, methods=METHODS):
                                              NOT_DEFINED if reason(network, method, s) else NOT_RUN
                                              for s, x in found.items())])  # fmt: skip
     return pd.DataFrame(lines, columns=["mask, by fraction removed", *sparsities])
+
+
+def by_network(cells, quantity, methods=METHODS):
+    """One quantity of every network as Markdown, a heading and a table each."""
+    tables = {network: by_sparsity(cells, network, quantity, methods) for network in networks_of(cells)}
+    return "\n\n".join(f"**{network}**\n\n{notebook.markdown(table)}" for network, table in tables.items()) or NONE
 
 
 def _sparsities(cells):
