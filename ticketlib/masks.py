@@ -216,6 +216,34 @@ def shuffle_survivors(model, mask, generator):
 
 
 @torch.no_grad()
+def random_signs(model, mask, generator):
+    """Draw the sign of every surviving weight anew, in place; places and absolute values stay.
+
+    Arguments: as `shuffle_survivors`. Source: Zhou et al. (2019) ask what of a ticket is in its signs.
+    """
+    mask.check(model)
+    generator = random_stream(generator)
+    for name, weight in prunable(model).items():
+        kept = mask[name].to(weight.device)
+        coins = 0.5 - torch.randint(2, (mask.counts[name],), generator=generator)
+        weight[kept] = torch.copysign(weight[kept], coins.to(weight))
+
+
+@torch.no_grad()
+def fresh_magnitudes(model, mask, fresh):
+    """Give every surviving weight the absolute value of a fresh one, in place; places and signs stay.
+
+    Each layer's surviving weights keep their common norm, so that the scale that training found stays too.
+    Arguments: model; mask, a Mask of it (TicketError if it is not); fresh, dict name -> tensor, weights drawn anew.
+    """
+    mask.check(model)
+    for name, weight in prunable(model).items():
+        kept = mask[name].to(weight.device)
+        size = fresh[name].to(weight)[kept].abs()
+        weight[kept] = torch.copysign(size * (weight[kept].norm() / size.norm()), weight[kept])
+
+
+@torch.no_grad()
 def shuffle_all(model, generator, names):
     """Permute, in place and within each layer, all values of the named weights, pruned ones included.
 

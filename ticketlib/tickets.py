@@ -1,5 +1,6 @@
 """The table of tickets as code: score, keep counts, the weights a ticket trains from, and its schedule."""
 
+import copy
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -11,7 +12,9 @@ from ticketlib import masks, pruners, ratios
 from ticketlib.errors import TicketError, one_of
 from ticketlib.models import initialise, prunable
 
-CHECKS = ("none", "rearranged", "shuffled", "shuffled_all", "reinitialised")
+CHECKS = (
+    "none", "rearranged", "shuffled", "shuffled_all", "reinitialised", "random_signs", "fresh_magnitudes",
+)  # fmt: skip
 ROUND_KEEPS = Decimal("0.8")  # iterative pruning removes 20 % of the survivors a round
 REWIND_TO = Decimal("0.25")  # learning-rate rewinding restarts the schedule here
 MASK = "mask/"  # prefix of the mask's tensors in a stored ticket
@@ -22,7 +25,7 @@ class Recipe:
     """One line of the table of tickets."""
 
     score: str  # a method of pruners.METHODS, or "trained": the magnitude of trained weights
-    counts: str  # "global": one threshold over all layers; else a rule of ratios.RULES
+    counts: str  # "global": one threshold over all layers; "table": keep-counts handed in; else a rule of ratios.RULES
     start: str = "initial"  # the weights the ticket trains from: "initial" or "trained"
     schedule: str = "full"  # "full"; "rewound": from 25 % of its length; "last": as long as rewound, at the last rate
     rounds: bool = False  # iterative: each round starts from the trained net of the round before
@@ -47,6 +50,7 @@ TICKETS = {
     "random": Recipe("random", "global"),
     "lt": Recipe("trained", "global"),
     **{rule: Recipe("random", rule) for rule in ratios.RULES},
+    "table": Recipe("random", "table"),
     "lrr": Recipe("trained", "global", "trained", "rewound"),
     "omp": Recipe("trained", "global", "trained", "last"),
     "hybrid": Recipe("trained", "smart", "trained", "rewound"),
@@ -67,20 +71,21 @@ def previous_round(sparsity):
     return f"{(1 - density).normalize():f}" if density < 1 else "0"
 
 
-def find_mask(ticket, model, sparsity, streams, *, linear="own", min_per_layer=0, family=None, previous=None, **given):
+def find_mask(ticket, model, sparsity, streams, *, linear="own", min_per_layer=0, family=None, counts=None,
+              previous=None, **given):  # fmt: skip
     """Find a ticket's mask, before any check is applied to it.
 
     Arguments:
         ticket: a name of TICKETS. model: a network holding its initial weights.
         sparsity: fraction of the prunable weights removed, [0, 1), decimal text or float.
         streams: function from a stream's name to a torch.Generator.
-        linear, min_per_layer, family, previous: as `mask_of` takes them.
+        linear, min_per_layer, family, counts, previous: as `mask_of` takes them.
         given: trained, batch, variant and redraw, as `find_scores` takes them.
     Returns: a Mask that keeps exactly the asked total.
     Raises: TicketError for an unknown ticket, or where trained weights or a batch are missing.
     """
     scores = find_scores(ticket, model, sparsity, streams, **given)
-    options = dict(linear=linear, min_per_layer=min_per_layer, family=family, previous=previous)
+    options = dict(linear=linear, min_per_layer=min_per_layer, family=family, counts=counts, previous=previous)
     return mask_of(ticket, scores, model, sparsity, streams, **options)
 
 
@@ -108,12 +113,14 @@ def find_scores(ticket, model, sparsity, streams, *, trained=None, batch=None, v
     return pruners.score(model, recipe.score, images, labels, sparsity=sparsity, generator=generator, variant=variant)
 
 
-def mask_of(ticket, scores, model, sparsity, streams, *, linear="own", min_per_layer=0, family=None, previous=None):
+def mask_of(ticket, scores, model, sparsity, streams, *, linear="own", min_per_layer=0, family=None, counts=None,
+            previous=None):  # fmt: skip
     """Keep counts and mask of a ticket from its scores.
 
     Arguments: as `find_mask`; linear, what a global threshold does with the classifier: "own", "kept", "global" or a
         keep_ratio in decimal text; min_per_layer, the guard of ratios.keep_counts and masks.global_mask; family, as
-        ratios.keep_counts; previous, the mask of the round before (iterative tickets).
+        ratios.keep_counts; counts, dict layer -> int, of the ticket "table"; previous, the mask of the round before
+        (iterative tickets).
     """
     recipe = TICKETS[ticket]
     if ticket == "dense":
@@ -125,10 +132,20 @@ def mask_of(ticket, scores, model, sparsity, streams, *, linear="own", min_per_l
         names = [layer.name for layer in ratios.layers(model) if layer.linear]
         linear = _linear(recipe, linear)
         return masks.global_mask(scores, sparsity, linear=linear, linear_names=names, min_per_layer=min_per_layer)
-    counts = ratios.keep_counts(model, recipe.counts, sparsity, family=family, min_per_layer=min_per_layer)
+    if recipe.counts == "table":
+        _check_total(ticket, counts, model, sparsity)
+    else:
+        counts = ratios.keep_counts(model, recipe.counts, sparsity, family=family, min_per_layer=min_per_layer)
     if scores is None:
         return masks.random_mask(prunable(model), counts, generator=streams("mask"))
     return masks.from_counts(scores, counts)
+
+
+def _check_total(ticket, counts, model, sparsity):
+    asked = masks.asked_total(sum(layer.size for layer in ratios.layers(model)), sparsity)
+    given = None if counts is None else sum(counts.values())
+    if given != asked:
+        raise TicketError(f"{ticket} at {sparsity} was given keep-counts of {given} weights; {asked} are needed.")
 
 
 def _linear(recipe, linear):
@@ -157,6 +174,10 @@ def apply_check(check, model, mask, streams, network=None):
         masks.shuffle_survivors(model, mask, streams("shuffle"))
     elif check == "shuffled_all":
         masks.shuffle_all(model, streams("shuffle"), list(mask))
+    elif check == "random_signs":
+        masks.random_signs(model, mask, streams("signs"))
+    elif check == "fresh_magnitudes":
+        masks.fresh_magnitudes(model, mask, prunable(initialise(copy.deepcopy(model), streams("fresh"))))
     mask.apply(model)
     return mask
 

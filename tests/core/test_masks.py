@@ -384,3 +384,29 @@ def test_a_budget_that_the_reserve_just_fits():
         masks.global_mask(scores, 0.7, min_per_layer=2)
     with pytest.raises(TicketError, match="0.300000"):
         masks.global_mask(scores, 0.2, linear=0.25, linear_names=["b"])
+
+
+def test_random_signs_are_drawn_by_fair_coins_and_change_nothing_else():
+    net = nn.Sequential(nn.Linear(100, 100))
+    before = net[0].weight.detach().clone()
+    mask = Mask({"0.weight": torch.rand(100, 100, generator=seeded()) < 0.5})
+    kept = mask["0.weight"]
+    masks.random_signs(net, mask, seeded(1))
+    after = net[0].weight.detach().clone()
+    coins = torch.randint(2, (mask.kept,), generator=seeded(1))
+    assert torch.equal(after.abs(), before.abs()) and torch.equal(after[~kept], before[~kept])
+    assert torch.equal(after[kept] < 0, coins == 1)  # whatever the sign was before
+    assert 0.4 < (after != before)[kept].float().mean() < 0.6
+    masks.random_signs(net, mask, seeded(1))
+    assert torch.equal(net[0].weight, after)
+
+
+def test_fresh_magnitudes_keep_signs_places_and_the_norm_of_a_layer(net):
+    for layer, values in ((net[0], [[3.0, -4.0, 9.0], [0.0, 0.0, 0.0]]), (net[2], [[2.0, -2.0]])):
+        layer.weight.data = torch.tensor(values)
+    mask = Mask({"0.weight": bits([1, 1, 0], [0, 0, 0]), "2.weight": bits([0, 0])})
+    fresh = {"0.weight": torch.tensor([[-1.0, 1.0, 5.0], [1.0, 1.0, 1.0]]), "2.weight": torch.ones(1, 2)}
+    masks.fresh_magnitudes(net, mask, fresh)
+    half = (25 / 2) ** 0.5  # two equal values with the norm of 3 and 4
+    assert torch.allclose(net[0].weight, torch.tensor([[half, -half, 9.0], [0.0, 0.0, 0.0]]))
+    assert torch.equal(net[2].weight, torch.tensor([[2.0, -2.0]]))

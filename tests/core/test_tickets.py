@@ -41,8 +41,18 @@ def find(ticket, net, sparsity="0.8", **given):
 
 @pytest.mark.parametrize("ticket", tickets.TICKETS)
 def test_every_ticket_keeps_the_asked_total(ticket, net, batch):
-    mask = find(ticket, net, trained=trained_weights(net), batch=batch)
+    counts = ratios.keep_counts(net, "uniform", "0.8")
+    mask = find(ticket, net, trained=trained_weights(net), batch=batch, counts=counts)
     assert mask.kept == (mask.size if ticket == "dense" else masks.asked_total(mask.size, "0.8"))
+
+
+def test_a_ticket_of_given_counts_keeps_them_and_no_other_total(net):
+    counts = ratios.keep_counts(net, "igq", "0.8")
+    assert find("table", net, counts=counts).counts == counts and find("table", net, counts=counts) == find("igq", net)
+    with pytest.raises(TicketError, match="None weights"):
+        find("table", net)
+    with pytest.raises(TicketError, match=str(sum(counts.values()))):
+        find("table", net, "0.9", counts=counts)
 
 
 def test_the_table_says_what_the_book_says():
@@ -133,6 +143,13 @@ def test_checks_do_what_they_say(check, net):
     assert same == (check in ("none", "rearranged"))
     if check == "shuffled":
         assert torch.equal(after[name][mask[name]].sort()[0], before[name][mask[name]].sort()[0])
+    if check in ("random_signs", "fresh_magnitudes"):
+        flips = (after[name].signbit() != before[name].signbit())[mask[name]].float().mean()
+        assert (0.3 < flips < 0.7) if check == "random_signs" else flips == 0
+    if check == "fresh_magnitudes":
+        fresh = models.prunable(models.build("resnet8", 10, 1, width=4, generator=streams("fresh")))[name]
+        sizes = fresh.abs()[mask[name]]
+        assert torch.allclose(after[name].abs()[mask[name]] * sizes.norm() / before[name][mask[name]].norm(), sizes)
 
 
 class Tied(nn.Module):

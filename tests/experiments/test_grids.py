@@ -12,7 +12,9 @@ from ticketlib.experiments.profiles import PROFILES, Images
 
 SIZES = {"pilot": (63, 36.75), "engines": (15, 3.75), "step1": (410, 405), "step2": (57, 57), "step3": (30, 27.75),
          "step4": (50, 47.5), "step5": (12, 24), "step6": (54, 131.25),
-         "step7": (30, 37.5), "v2": (328, 616)}  # fmt: skip
+         "step7": (30, 37.5), "v2": (328, 616), "league": (140, 140),
+         "order": (64, 64), "imp": (48, 45), "signs": (65, 57.5), "rates": (70, 70), "fair": (30, 23.75),
+         "fair100": (20, 40.625)}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", grids.GRIDS)

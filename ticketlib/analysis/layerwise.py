@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import entr
 from scipy.stats import spearmanr
 
-from ticketlib import masks
+from ticketlib import masks, ratios
 
 ENDS = 3  # layers at either end over which keep-ratios are averaged
 FACTOR = 2.0  # keep-ratios fall or rise from one end to the other if they change by this factor or more
@@ -23,6 +23,16 @@ def layer_shares(counts, sizes):
     """Share of all kept weights that lies in each layer: float array (num_layers,), sum 1, in the order of `sizes`."""
     kept = np.array([counts[name] for name in sizes], dtype=float)
     return kept / kept.sum()
+
+
+def mean_counts(counts, sizes):
+    """Average keep-counts of equal total, exactly: dict of int with the same total, remainders by `ratios.apportion`.
+
+    Arguments: counts, list of dicts, at least one; sizes, the weights of each layer, whose order ties follow.
+    """
+    sums = [sum(of[name] for of in counts) for name in sizes]
+    total = sum(counts[0].values())
+    return dict(zip(sizes, ratios.apportion(list(sizes.values()), sums, total), strict=True))
 
 
 def total_variation(a, b):

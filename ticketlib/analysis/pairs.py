@@ -20,6 +20,7 @@ from ticketlib.tickets import TICKETS
 MOVED_FLOOR = 0.10  # a rearrangement or shuffle must touch at least this share of the kept weights
 LABELS_SLACK = 0.05  # corrupted labels agree with the true ones at 1 / classes, half the images are half, give or take
 PIXELS_CEILING = 0.10  # shuffled pixels correlate with the true ones by at most this
+SIGNS_SLACK = 0.1  # of signs drawn anew a half stays, give or take
 LEARNT = 0.9  # a network has learnt from noise if its training loss ends below this share of guessing's
 LEFT_TO_PAIRS = ("engine", "precision", "eval_every")  # fields that a profile fixes and a pair must share instead
 SAME_IN_A_RECIPE = (
@@ -157,6 +158,10 @@ CHECKS = (
           lambda check, kind, trained: check == "rearranged", lambda v, classes: v >= MOVED_FLOOR, False),
     Check("changed_share", "kept values that changed", f"at least {MOVED_FLOOR:g}", "no values changed",
           lambda check, kind, trained: check not in ("none", "rearranged"), lambda v, classes: v >= MOVED_FLOOR, False),
+    Check("signs_kept", "signs that stayed", "0.4 to 0.6", "signs were not drawn anew",
+          lambda check, kind, trained: check == "random_signs", lambda v, classes: abs(v - 0.5) <= SIGNS_SLACK, False),
+    Check("signs_kept", "signs that stayed", "all", "signs changed",
+          lambda check, kind, trained: check == "fresh_magnitudes", lambda v, classes: v == 1, False),
     Check("label_agreement", "labels that are still right", f"1 / classes, give or take {LABELS_SLACK:g}",
           "labels were not random", lambda check, kind, trained: kind in ("labels", "both"),
           lambda v, classes: abs(v - 1 / classes) <= LABELS_SLACK),

@@ -1,6 +1,7 @@
 """What a run is: its configuration, the hash that names it, its parents, and its random streams."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -8,6 +9,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from ticketlib.tickets import CHECKS, REWIND_TO, TICKETS, Recipe, previous_round
 ENGINES = ("dense", "sparse")
 PRECISIONS = ("float32", "tf32", "bf16")
 SCORINGS = ("book", "authors")
+COUNTS = Path(__file__).with_name("counts.json")  # tables of keep-counts that runs may be given; none is ever changed
 RECIPE = 1  # version of the recipe that the profiles follow
 OWN = re.compile(r"own-[0-9a-f]{16}")  # a ticket, network or data set from outside: a digest of all that it is
 
@@ -60,6 +63,8 @@ class Config:
     held_out: int = 0  # training images set aside as the test set; 0 uses the test set
     per_class: int = 10  # images a class in the scoring batch
     scoring: str = "book"  # of SNIP and GraSP: "book", or "authors": batch sorted by class, augmented; GraSP redraws
+    parent_order: str = ""  # stream of the data order of the trained net it starts from; "" takes `order` there too
+    count_table: str = ""  # of the ticket "table": which table of keep-counts, by its digest (count_tables)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -81,6 +86,13 @@ class Config:
         for what in ("seed", "recipe", "padding", "min_per_layer", "held_out", "lr", "momentum", "weight_decay"):
             if not 0 <= getattr(self, what) < float("inf"):
                 raise TicketError(f"{what} {getattr(self, what)!r} is not allowed; it must be at least 0.")
+        if self.parent_order and not TICKETS[self.ticket].needs_trained:
+            raise TicketError(f"parent_order {self.parent_order!r} is not allowed with {self.ticket!r}, which starts "
+                              "from no trained net; allowed: ''.")  # fmt: skip
+        if bool(self.count_table) != (TICKETS[self.ticket].counts == "table"):
+            raise TicketError(f"count_table {self.count_table!r} does not fit {self.ticket!r}; it goes with 'table', "
+                              "which needs one.")  # fmt: skip
+        given_counts(self)
         self._check_sparsity()
 
     def _check_sparsity(self):
@@ -109,7 +121,7 @@ class Config:
         """Short name of the arm within a grid, seed left out: ticket[+check][+corruption][+option]@sparsity."""
         options = [self.check, self.corruption] + [
             f"{what}={getattr(self, what)}"
-            for what in ("linear", "variant", "min_per_layer", "order")
+            for what in ("linear", "variant", "min_per_layer", "order", "parent_order", "count_table")
             if getattr(self, what) != DEFAULTS[what] and not (what == "variant" and self.scoring == "authors")
         ]
         return "+".join([self.ticket, *(o for o in options if o != "none")]) + f"@{self.sparsity}"
@@ -167,6 +179,33 @@ def _is_fraction(text):
     return isinstance(text, str) and re.fullmatch(r"0?\.\d*[1-9]\d*", text, re.A) is not None
 
 
+@functools.cache
+def count_tables():
+    """Tables of keep-counts that runs may be given: dict digest -> {of, network, width, stem_stride, counts}.
+
+    `counts` is a dict sparsity -> {layer: int}. The digest is that of the whole entry, so that a run's name says what
+    it was given.
+    """
+    tables = json.loads(COUNTS.read_text(encoding="utf-8"))
+    return {hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]: table for table in tables}
+
+
+def given_counts(config):
+    """The keep-counts that the ticket "table" is given: dict layer -> int; None for other tickets.
+
+    Raises: TicketError for a table that is not known, or that holds no counts of the network at the sparsity.
+    """
+    if not config.count_table:
+        return None
+    table = count_tables()[one_of("count_table", config.count_table, count_tables())]
+    fits = all(table[what] == getattr(config, what) for what in ("network", "width", "stem_stride"))
+    if not fits or config.sparsity not in table["counts"]:
+        seen = f"{table['network']} at {', '.join(table['counts'])}"
+        wanted = f"{config.network} at {config.sparsity}"
+        raise TicketError(f"count_table {config.count_table} is of {seen} removed, not of {wanted}.")
+    return table["counts"][config.sparsity]
+
+
 def parent(config):
     """The run whose trained network a configuration starts from or scores; None if it needs none.
 
@@ -180,8 +219,8 @@ def parent(config):
     before = previous_round(config.sparsity) if ticket.rounds else "0"
     if before != "0":
         return dataclasses.replace(config, sparsity=before, check="none")
-    decides_masks = ("check", "linear", "variant", "min_per_layer", "per_class", "scoring")
-    own = {what: DEFAULTS[what] for what in decides_masks}
+    decides_masks = ("check", "linear", "variant", "min_per_layer", "per_class", "scoring", "parent_order")
+    own = {what: DEFAULTS[what] for what in decides_masks} | {"order": config.parent_order or config.order}
     return dataclasses.replace(config, ticket="dense", sparsity="0", engine="dense", **own)
 
 

@@ -12,11 +12,13 @@ from ticketlib.experiments.profiles import PROFILES, config
 from ticketlib.tickets import CHECKS, REWIND_TO
 
 PILOT_ARMS = ("dense", "lt@0.9", "lt+rearranged@0.9", "snip@0.9", "snip+rearranged@0.9", "smart@0.9", "uniform@0.9")
+JUDGED = ("0.9", "0.98")  # sparsities of the grids beside the protocol's
 PROBED, SPARSE_END = ("0.9", "0.95", "0.98"), ("0.99", "0.995", "0.999")  # sparsities of the probes
 METHODS = ("snip", "grasp", "magnitude", "synflow")
 OWN_SCORES = {"variant": "default", "scoring": "book"}  # for every profile; the runs of `paper` take the authors'
 SHAPES = {"vgg16_equal": 0.5, "vgg16_reversed": 0.25}  # networks in which place and size part, with their widths
-OPTION = re.compile(r"(linear|variant|order)=(\w+(?:\.\d+)?)|(min_per_layer)=(\d+)")
+OPTION = re.compile(r"(linear|variant|order|parent_order|count_table)=(\w+(?:\.\d+)?)|(min_per_layer)=(\d+)")
+MEAN_SNIP = "1f571d46ddaf683e"  # in config.count_tables: SNIP's keep-counts, mean over the probes of seeds 0 to 9
 
 
 def arm(profile, key, seed, dataset, *, network="resnet", **changes):
@@ -145,6 +147,56 @@ def v2(profile, dataset):
     return _seed_by_seed(profile, dataset, range(10, 18), arms, **twice)
 
 
+def league(profile, dataset):
+    """Random places under every rule's keep-counts, and under those that SNIP and SynFlow find: which are best?"""
+    arms = ["snip", "snip+rearranged", "synflow+rearranged", *(rule for rule in ratios.RULES if rule != "ascending")]
+    if PROFILES[profile].networks["resnet"] == PROFILES["laptop"].networks["resnet"]:  # that the table is of
+        arms.append(f"table+count_table={MEAN_SNIP}")
+    return _seed_by_seed(profile, dataset, range(30, 35), [f"{name}@{s}" for s in JUDGED for name in arms])
+
+
+def order(profile, dataset):
+    """LT's mask from a net trained in another data order than the ticket, beside the same order and no order."""
+    arms = ["dense", "dense+order=order2"]
+    arms += [f"lt{option}@{s}" for s in JUDGED for option in ("", "+rearranged", "+parent_order=order2")]
+    return _seed_by_seed(profile, dataset, range(40, 48), arms)
+
+
+def imp(profile, dataset):
+    """Iterative pruning on the profile's own data at 90 %, as found, rearranged and re-initialised, beside others.
+
+    In the dense engine, which all arms share, so that a GPU can make it.
+    """
+    arms = ["smart", "lt", "lrr", "hybrid", "imp", "imp+rearranged", "imp+reinitialised"]
+    arms = ["dense", *(f"{name}@0.9" for name in arms)]
+    return _seed_by_seed(profile, dataset, range(50, 56), arms, engine="dense")
+
+
+def signs(profile, dataset):
+    """What of a ticket is in its signs, and what in its absolute values?"""
+    checks = ("", "+random_signs", "+fresh_magnitudes")
+    arms = ["dense", *(f"{ticket}{check}@{s}" for s in JUDGED for ticket in ("lt", "lrr") for check in checks)]
+    return _seed_by_seed(profile, dataset, range(60, 65), arms)
+
+
+def rates(profile, dataset):
+    """Claim C at a third and at three times the learning rate."""
+    arms = ["dense", *(f"{ticket}@{s}" for s in JUDGED for ticket in ("smart", "snip", "lt"))]
+    return [arm(profile, key, seed, dataset, lr=lr) for seed in range(70, 75) for lr in (0.03, 0.3) for key in arms]
+
+
+def fair(profile, dataset):
+    """The hybrid and LRR with equal guards, equal classifiers, and from fresh weights, at 98 %."""
+    arms = ["lrr", "lrr+linear=0.3", "lrr+min_per_layer=1", "lrr+reinitialised", "hybrid"]
+    return _seed_by_seed(profile, dataset, range(80, 85), ["dense", *(f"{name}@0.98" for name in arms)])
+
+
+def fair100(profile, dataset):
+    """The hybrid and LRR with equal classifiers on other data, at 90 %."""
+    arms = ["dense", "lrr@0.9", "lrr+linear=0.3@0.9", "hybrid@0.9"]
+    return _seed_by_seed(profile, dataset, range(80, 85), arms, **other_recipe(profile))
+
+
 def other_recipe(profile):
     """Fields of Config in which the runs on other data differ from a profile, but for the data: dict."""
     return dict(engine="dense", epochs=PROFILES[profile].training["epochs"] * 5 // 2)
@@ -228,15 +280,19 @@ def engines(profile, dataset):
 
 GRIDS = {
     "pilot": pilot, "engines": engines, "step1": step1, "step2": step2, "step3": step3, "step4": step4, "step5": step5,
-    "step6": step6, "step7": step7, "v2": v2,
+    "step6": step6, "step7": step7, "v2": v2, "league": league, "order": order, "imp": imp, "signs": signs,
+    "rates": rates, "fair": fair, "fair100": fair100,
 }  # fmt: skip
-ONE_KIND_A_SEED = ("v2",)  # grids of which a seed's runs are all made on one kind of machine
-OTHER_DATA = {("step6", "laptop"): "cifar100"}  # (grid, profile) -> what it looks at in place of the profile's own
+MORE = ("league", "order", "imp", "signs", "rates", "fair", "fair100")  # fixed by book/more.md before their first run
+ONE_KIND_A_SEED = ("v2", *MORE)  # grids of which a seed's runs are all made on one kind of machine
+OTHER_DATA = {("step6", "laptop"): "cifar100", ("fair100", "laptop"): "cifar100"}  # (grid, profile) -> not its own data
 TITLES = {  # what pages call them
     "pilot": "the pilot", "engines": "engine comparison", "step1": "the claims", "step2": "more checks",
     "step3": "extreme sparsity", "step4": "second network", "step5": "twice the length",
     "step6": "other data", "step7": "what reviewer 2 asked",
-    "v2": "version 2",
+    "v2": "version 2", "league": "a league of rules", "order": "another data order", "imp": "iterative pruning",
+    "signs": "signs and magnitudes", "rates": "learning rates", "fair": "equal classifiers",
+    "fair100": "equal classifiers, other data",
 }  # fmt: skip
 
 

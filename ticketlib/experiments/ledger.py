@@ -262,7 +262,7 @@ def _settle(temporary, path):
     return True
 
 
-CONTROLS = ("moved_share", "changed_share", "label_agreement", "pixel_correlation", "images_kept")
+CONTROLS = ("moved_share", "changed_share", "signs_kept", "label_agreement", "pixel_correlation", "images_kept")
 _MEASURED = (
     "best_accuracy", "loss", "achieved_sparsity", "effective_sparsity", "classifier_share",
     "mask_digest", "checkpoint", "parent", "num_classes", "num_test", "images_per_second", "seconds", "device",

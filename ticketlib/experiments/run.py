@@ -14,7 +14,7 @@ from ticketlib import corrupt, data, masks, models, tickets, train
 from ticketlib.effective import effective_sparsity
 from ticketlib.errors import TicketError
 from ticketlib.experiments import checkpoints, machine
-from ticketlib.experiments.config import parent, recipe_of, streams
+from ticketlib.experiments.config import given_counts, parent, recipe_of, streams
 from ticketlib.experiments.ledger import Row, pack_bits
 
 HELD_OUT_SEED = 2020  # the held-out images are the same in every run
@@ -109,7 +109,7 @@ def ticket_mask(config, dataset, model, trained=None):
     mask = tickets.find_mask(
         config.ticket, model, config.sparsity, streams(config), previous=previous,
         trained=trained and trained[0], batch=batch, variant=config.variant, redraw=config.scoring == "authors",
-        linear=config.linear, min_per_layer=config.min_per_layer,
+        linear=config.linear, min_per_layer=config.min_per_layer, counts=given_counts(config),
     )  # fmt: skip
     return mask, control
 
@@ -238,10 +238,12 @@ def _moved(check, as_found, mask, before, model):
         return {}
     if check == "rearranged":
         return {"moved_share": masks.moved_share(as_found, mask)}
-    changed = sum(
-        int((before[name] != weight)[mask[name]].sum()) for name, weight in models.prunable(model).items()
-    )
-    return {"changed_share": changed / mask.kept}
+    after = models.prunable(model)
+    found = {"changed_share": sum(int((before[name] != after[name])[mask[name]].sum()) for name in after) / mask.kept}
+    if check in ("random_signs", "fresh_magnitudes"):
+        same = (int((before[name].signbit() == after[name].signbit())[mask[name]].sum()) for name in after)
+        found["signs_kept"] = sum(same) / mask.kept
+    return found
 
 
 def _measured(result, dataset):
