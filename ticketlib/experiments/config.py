@@ -86,10 +86,10 @@ class Config:
         for what in ("seed", "recipe", "padding", "min_per_layer", "held_out", "lr", "momentum", "weight_decay"):
             if not 0 <= getattr(self, what) < float("inf"):
                 raise TicketError(f"{what} {getattr(self, what)!r} is not allowed; it must be at least 0.")
-        if self.parent_order and not TICKETS[self.ticket].needs_trained:
+        if self.parent_order and not recipe_of(self.ticket).needs_trained:
             raise TicketError(f"parent_order {self.parent_order!r} is not allowed with {self.ticket!r}, which starts "
                               "from no trained net; allowed: ''.")  # fmt: skip
-        if bool(self.count_table) != (TICKETS[self.ticket].counts == "table"):
+        if bool(self.count_table) != (recipe_of(self.ticket).counts == "table"):
             raise TicketError(f"count_table {self.count_table!r} does not fit {self.ticket!r}; it goes with 'table', "
                               "which needs one.")  # fmt: skip
         given_counts(self)
