@@ -179,15 +179,21 @@ class DenseNet:
         self.sgd.zero_grad(set_to_none=True)
 
     def state(self):
-        """Everything that training changes: dict of tensors."""
+        """Everything that training changes, the streams that dropout draws from included: dict of tensors."""
         momenta = [self.sgd.state[p].get("momentum_buffer") for p in self.model.parameters()] if self.sgd else []
         found = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        found["draws/cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            found["draws/cuda"] = torch.cuda.get_rng_state(self.device)
         return found | {f"momentum/{i}": value for i, value in enumerate(momenta) if value is not None}
 
     def go_on(self, state, config):
         """Take over what `state` gave; config, of the run, for its optimiser."""
         model = {name.removeprefix("model/"): value for name, value in state.items() if name.startswith("model/")}
         self.model.load_state_dict(model)
+        torch.set_rng_state(state["draws/cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["draws/cuda"], self.device)
         self._set_rate(config.lr, config.momentum, config.weight_decay)
         for i, parameter in enumerate(self.model.parameters()):
             if (momentum := state.get(f"momentum/{i}")) is not None:

@@ -16,7 +16,7 @@ import ticketlib
 from ticketlib import masks, ratios
 from ticketlib.analysis import arms, sanity, verdicts
 from ticketlib.errors import TicketError
-from ticketlib.experiments import grids, run
+from ticketlib.experiments import checkpoints, grids, run
 from ticketlib.experiments.config import Config
 from ticketlib.experiments.ledger import Ledger
 from ticketlib.experiments.profiles import Images
@@ -152,6 +152,23 @@ def test_a_network_is_trained_as_its_own_loop_would(tmp_path, runs):
 
 def plain():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+def test_a_run_with_dropout_goes_on_inside_itself_to_the_last_digit(tmp_path, monkeypatch):
+    plan = check(snip, make(tmp_path / "rows"), source="stored", training=dict(epochs=2)).plan
+    config, saved = plan.config("own", "0.9", 0), []
+    whole = plan.carry_out(config, cache=tmp_path / "whole")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        save = checkpoints.Keeper.save
+        then = lambda *given: (save(*given), saved.append(1), len(saved) < 4 or stop())  # noqa: E731
+        patched.setattr(checkpoints.Keeper, "save", then)
+        plan.carry_out(config, cache=tmp_path / "cut", save_every=0)
+    row = plan.carry_out(config, cache=tmp_path / "cut")
+    assert row["went_on"] == 1 and (row["loss"], row["correct"]) == (whole["loss"], whole["correct"])
+
+
+def stop():
+    raise KeyboardInterrupt
 
 
 def test_rows_are_named_by_what_decides_them(tmp_path, runs):

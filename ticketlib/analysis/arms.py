@@ -180,7 +180,8 @@ class Plan:
     def readable(self, text):
         """A text with what its tickets are called in place of their digests."""
         for name, ticket in self.tickets.items():
-            text = text.replace(ticket, self.scorer.name if name == "own" else ARMS[name])
+            if ticket.startswith("own-"):
+                text = text.replace(ticket, self.scorer.name if name == "own" else ARMS[name])
         return text
 
     def rows(self):
