@@ -1,24 +1,25 @@
 """What others measured at full scale: published accuracies, read only as differences within one source."""
 
-import csv
 import functools
 from typing import NamedTuple
 
-from ticketbook.claims_1 import CLAIMS
-from ticketbook.sources import LEFT_OUT, SOURCES
-from ticketlib.analysis import words as prose
-from ticketlib.analysis.plots import style
+import pandas as pd
+
+from ticketbook.notebook import markdown
 from ticketlib.analysis.words import DATASETS, NETWORKS, signed
-from ticketlib.analysis.words import span as extent
 from ticketlib.data import CLASSES
-from ticketlib.errors import TicketError, one_of
+from ticketlib.errors import one_of
+from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.places import ROOT
 
-TABLE = ROOT / "book" / "reference" / "published.csv"
+FOLDER = ROOT / "book" / "reference"
 BANNED = "DO NOT USE"  # how the table's notes mark a row that must not be printed
 COUNTING = 0.89  # the claims are about sparsities from 0.9 on; one source removes 89.3 % instead
-NEAR = 1.0  # points; a yardstick for the eye, no margin
 NUM_CLASSES = CLASSES | {"tiny-imagenet": 200, "imagenet": 1000}
+TITLES = NETWORKS | DATASETS | {"conv6": "CONV-6", "mobilenetv2": "MobileNetV2", "wrn28_2": "WRN-28-2",
+                                "resnet110": "ResNet-110"}  # fmt: skip
+CELL = ["network", "dataset", "sparsity"]  # what the two sides of a difference share
+DAGGER = "† One of the two networks is below twice chance."
 
 
 class Contrast(NamedTuple):
@@ -33,30 +34,16 @@ class Contrast(NamedTuple):
     b: tuple[str, str, str]
 
 
-class Cell(NamedTuple):
-    """One difference in one network, data set and sparsity."""
-
-    network: str
-    dataset: str
-    sparsity: str  # fraction removed, decimal text
-    points: float  # a minus b
-    runs: str  # behind each of the two accuracies
-    collapsed: bool  # one of the two is below twice chance
-
-
 def _checks(claim, check, panel, source, methods):
-    once = "one_shot"
-    return [
-        Contrast(claim, panel, style, label, source, (method, check, once), (method, "none", once))
-        for method, style, label in methods
-    ]
+    return [Contrast(claim, panel, style, label, source, (method, check, "one_shot"), (method, "none", "one_shot"))
+            for method, style, label in methods]  # fmt: skip
 
 
 SNIP, GRASP = ("snip", "snip", "SNIP"), ("grasp", "grasp", "GraSP")
 MAGNITUDE = ("magnitude_at_init", "magnitude", "magnitude at initialisation")
 SYNFLOW = ("synflow", "synflow", "SynFlow")
 CORRUPTED, MOVED, AGAIN = "corrupted data − clean data", "rearranged − as found", "re-initialised − as found"
-UNIFORM, HYBRID, ITERATED = "method − uniform random", "hybrid − LRR", "iterative − one-shot"
+UNIFORM, ERK, HYBRID, ITERATED = "uniform random − method", "ERK − method", "hybrid − LRR", "iterative − one-shot"
 CONTRASTS = (
     *_checks("A", "corrupted_data", CORRUPTED, "epfl_snip", [SNIP]),
     *_checks("A", "corrupted_data", CORRUPTED, "epfl_grasp", [GRASP]),
@@ -65,9 +52,11 @@ CONTRASTS = (
     *_checks("B", "rearranged", MOVED, "comp6258", [SNIP, GRASP, MAGNITUDE]),
     *_checks("B", "reinitialised", AGAIN, "comp6258", [SNIP, GRASP, MAGNITUDE]),
     *_checks("D1", "reinitialised", AGAIN, "renda2020", [("weight_rewinding", "lt", "weight rewinding")]),
-    *(Contrast("C", UNIFORM, style, label, "synflow2020",
-               (method, "none", "iterative" if method == "synflow" else "one_shot"),
-               ("uniform_random", "none", "one_shot")) for method, style, label in (SNIP, GRASP, MAGNITUDE, SYNFLOW)),
+    *(Contrast("C", UNIFORM, style, label, "synflow2020", ("uniform_random", "none", "one_shot"),
+               (method, "none", "iterative" if method == "synflow" else "one_shot"))
+      for method, style, label in (SNIP, GRASP, MAGNITUDE, SYNFLOW)),
+    *(Contrast("C", ERK, style, label, "mge_snn2024", ("erk", "none", ""), (method, "none", ""))
+      for method, style, label in (SNIP, GRASP, SYNFLOW, ("uniform", "uniform", "uniform"))),
     Contrast("D2", HYBRID, "hybrid", "hybrid", "epfl_partial",
              ("hybrid", "none", "one_shot"), ("lr_rewinding", "none", "one_shot")),
     *(Contrast("", ITERATED, style, label, "renda2020", (method, "none", "iterative"), (method, "none", "one_shot"))
@@ -78,103 +67,87 @@ PANELS = tuple(dict.fromkeys(contrast.panel for contrast in CONTRASTS))
 SILENT = {  # what a claim asks and no source here answers
     "A": "No source here checks LT on corrupted data.",
     "B": "No source here checks LT.",
-    "C": "No source here has the smart ratio beside another method under one recipe. What there is: careful methods "
-         "minus a mask of random scores over the whole network.",
+    "C": "No source here has the smart ratio beside another method under one recipe. In its place stand a mask of "
+         "random scores over the whole network, and random masks with the counts of another rule, ERK.",
     "D1": "No source here has LRR with half the data, shuffled weights or rearranged masks. What there is: weight "
           "rewinding, which starts from an early point of the dense training, with new initial weights in their place.",
     "D2": "No source here has a second run of any of these.",
 }  # fmt: skip
-DAGGER = "† One of the two networks is below twice chance."
 
 
 @functools.cache
-def _table():
-    with open(TABLE, encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file))
+def sources():
+    """The sources: DataFrame by short name, with label, epoch, caveat, and why some rows are left out."""
+    return pd.read_csv(FOLDER / "sources.csv", dtype=str, keep_default_na=False).set_index("source")
 
 
-def rows():
-    """The rows that may be printed: list of dicts, as in the file."""
-    return [row for row in _table() if BANNED not in row["note"]]
+@functools.cache
+def table():
+    """All rows of both files: DataFrame, sparsity as text; `banned` for those that must not be printed."""
+    first, second = (pd.read_csv(FOLDER / name, dtype=str, keep_default_na=False)
+                     for name in ("published.csv", "published_mge.csv"))  # fmt: skip
+    second = second[second.method != "er"].assign(rounds="")  # misses its density; the column `rounds` is a guess
+    both = pd.concat([first, second.replace({"dataset": {"tinyimagenet": "tiny-imagenet"}})], ignore_index=True)
+    accuracy = both.accuracy_percent.astype(float)
+    return both.assign(accuracy=accuracy, banned=both.note.str.contains(BANNED))
 
 
-def left_out():
-    """The rows that must not be printed: dict (source, method, network) -> list of rows."""
-    found = {}
-    for row in _table():
-        if BANNED in row["note"]:
-            found.setdefault((row["source"], row["method"], row["network"]), []).append(row)
-    return found
+def _side(source, method, check, rounds):
+    of, wanted = table(), dict(source=source, method=method, check=check, rounds=rounds, banned=False)
+    return of[(of[list(wanted)] == pd.Series(wanted)).all(axis=1)][[*CELL, "accuracy", "n_runs"]]
 
 
-def left_out_list():
-    """The rows that must not be printed and why, without their accuracies, as a Markdown list."""
-    lines = []
-    for (source, method, network), of in left_out().items():
-        at = of[0]["sparsity"] if len(of) == 1 else f"{len(of)} sparsities"
-        what = f"{style(method).label} on {NETWORKS[network]}, at {at}"
-        lines.append(f"- {SOURCES[source].label}, {what}: {LEFT_OUT[source]}.")
-    return "\n".join(lines)
-
-
-def cells(contrast):
-    """All differences of a contrast, in the order of the file: list of Cell.
-
-    Raises: TicketError where two rows could be meant.
+@functools.cache
+def differences():
+    """Every difference: DataFrame, a line a contrast and cell, with points (a minus b), runs behind each accuracy, and
+    whether one of the two has collapsed, that is, lies below twice chance.
     """
-    a, b = (_side(contrast.source, side) for side in (contrast.a, contrast.b))
-    return [_cell(key, row, b[key]) for key, row in a.items() if key in b]
-
-
-def _cell(key, *pair):
-    a, b = (float(row["accuracy_percent"]) for row in pair)
-    return Cell(*key, round(a - b, 2), pair[0]["n_runs"], min(a, b) < 200 / NUM_CLASSES[key[1]])
-
-
-def _side(source, side):
-    found = {}
-    for row in rows():
-        if row["source"] == source and (row["method"], row["check"], row["rounds"]) == side:
-            key = row["network"], row["dataset"], row["sparsity"]
-            if key in found:
-                raise TicketError(f"{source} has two rows of {side} for {key}; a difference needs one.")
-            found[key] = row
-    return found
+    lines = []
+    for one in CONTRASTS:
+        both = _side(one.source, *one.a).merge(_side(one.source, *one.b), on=CELL, validate="one_to_one")
+        points = (both.accuracy_x - both.accuracy_y).round(2)
+        low = both[["accuracy_x", "accuracy_y"]].min(axis=1) < 200 / both.dataset.map(NUM_CLASSES)
+        facts = dict(claim=one.claim, panel=one.panel, style=one.style, label=one.label, source=one.source)
+        lines.append(both[CELL].assign(points=points, runs=both.n_runs_x, collapsed=low, **facts))
+    return pd.concat(lines, ignore_index=True)
 
 
 def panels():
     """All differences, ready to draw: dict panel -> list of (style key, label, density in percent, points)."""
-    drawn = {panel: {} for panel in PANELS}
-    for contrast in CONTRASTS:
-        found = drawn[contrast.panel].setdefault((contrast.style, contrast.label), [])
-        found += [(round(100 * (1 - float(cell.sparsity)), 4), cell.points) for cell in cells(contrast)]
-    return {panel: [(*key, *zip(*found, strict=True)) for key, found in of.items()] for panel, of in drawn.items()}
+    drawn = {}
+    for (panel, style, label), of in differences().groupby(["panel", "style", "label"], sort=False):
+        densities = (100 * (1 - of.sparsity.astype(float))).round(4)
+        drawn.setdefault(panel, []).append((style, label, densities.tolist(), of.points.tolist()))
+    return drawn
 
 
-def table_of(contrasts, least=0.0):
-    """Column titles and lines: a line for each contrast, network and data set, its differences by sparsity.
-
-    Arguments: contrasts, of CONTRASTS; least, the smallest sparsity shown.
-    """
-    head = ["difference", "source", "network, data", "points (fraction removed)"]
+def difference_table(of):
+    """Differences as text: a line a contrast, source, network and data, its points by sparsity."""
     lines = []
-    for contrast in contrasts:
-        shown = [cell for cell in cells(contrast) if float(cell.sparsity) >= least]
-        for place in dict.fromkeys((cell.network, cell.dataset) for cell in shown):
-            points = ", ".join(_written(cell) for cell in shown if (cell.network, cell.dataset) == place)
-            where = f"{NETWORKS[place[0]]}, {DATASETS[place[1]]}"
-            lines.append([_name(contrast), SOURCES[contrast.source].label, where, points])
-    return head, lines
+    for (panel, label, source, network, dataset), cells in of.groupby(
+        ["panel", "label", "source", "network", "dataset"], sort=False
+    ):
+        points = [f"{signed(p)}{'†' * c} ({float(s):.3g})" for p, c, s in
+                  zip(cells.points, cells.collapsed, cells.sparsity, strict=True)]  # fmt: skip
+        named = panel.replace("method", label) if panel in (UNIFORM, ERK, HYBRID) else f"{label}: {panel}"
+        where = f"{TITLES[network]}, {TITLES[dataset]}"
+        lines.append([named, sources().label[source], where, ", ".join(points)])
+    return pd.DataFrame(lines, columns=["difference", "source", "network, data", "points (fraction removed)"])
 
 
-def _name(contrast):
-    if contrast.panel in (UNIFORM, HYBRID):
-        return contrast.panel.replace("method", contrast.label)
-    return f"{contrast.label}: {contrast.panel}"
-
-
-def _written(cell):
-    return f"{signed(cell.points)}{'†' * cell.collapsed} ({float(cell.sparsity):.3g})"
+def span_table():
+    """How each kind of difference comes out from about 90 % on: smallest, median, largest, how many lie where."""
+    of = differences()
+    of = of[of.sparsity.astype(float) >= COUNTING]
+    lines = []
+    for (panel, label), cells in of.groupby(["panel", "label"], sort=False):
+        points = cells.points
+        lines.append([panel, label, len(points), *map(signed, (points.min(), points.median(), points.max())),
+                      int((points.abs() <= 1).sum()), int((points > 1).sum()), int((points < -1).sum()),
+                      int(cells.collapsed.sum())])  # fmt: skip
+    columns = ["difference", "method", "cells", "smallest", "median", "largest", "within 1 point", "above", "below",
+               "beside a collapse"]  # fmt: skip
+    return pd.DataFrame(lines, columns=columns)
 
 
 def full_scale(claim_id):
@@ -182,79 +155,44 @@ def full_scale(claim_id):
 
     Raises: TicketError for a claim that is not known.
     """
-    one_of("claim", claim_id, CLAIMS)
-    contrasts = [contrast for contrast in CONTRASTS if contrast.claim == claim_id]
-    runs = sorted({cell.runs for contrast in contrasts for cell in cells(contrast)})
-    said = f"Differences within one source; runs behind each accuracy: {' or '.join(runs)}; described, not judged."
-    table = prose.table(*table_of(contrasts, COUNTING))
-    of = [SOURCES[name] for name in dict.fromkeys(contrast.source for contrast in contrasts)]
-    mind = "\n".join(f"- **{source.label}.** Epoch: {source.epoch}. {_sentence(source.caveat)}" for source in of)
-    return f"{table}\n\n{said}{f' {DAGGER}' if '†' in table else ''} {SILENT[claim_id]} What to mind:\n\n{mind}"
-
-
-def _sentence(words):
-    return f"{words[0].upper()}{words[1:]}."
-
-
-def span(panel, dataset=None, source=None):
-    """The differences of a panel in one phrase: the smallest, the largest, how many, how many of them are small.
-
-    Arguments: panel, of PANELS; dataset, source, as in the file, None for all. Only sparsities from COUNTING on.
-    Raises: TicketError for a panel that is not known, or without any difference.
-    """
-    one_of("panel", panel, PANELS)
-    contrasts = [c for c in CONTRASTS if c.panel == panel and source in (None, c.source)]
-    found = [c for contrast in contrasts for c in cells(contrast) if dataset in (None, c.dataset)]
-    found = [cell for cell in found if float(cell.sparsity) >= COUNTING]
-    if not found:
-        raise TicketError(f"No difference of {panel!r} on {dataset} from {source}; ask for one that was measured.")
-    points, broken = [cell.points for cell in found], sum(cell.collapsed for cell in found)
-    small = sum(abs(value) <= NEAR for value in points)
-    which = ", ".join(filter(None, (DATASETS.get(dataset), source and SOURCES[source].label)))
-    what = f"{panel} ({which})" if which else panel
-    said = f"{what}: {extent(points, write=signed)} points, {small} of {len(points)} within ±{NEAR:g}"
-    return said + f"; beside a collapsed network: {broken}" * bool(broken)
-
-
-def summary():
-    """What the page shows, as Markdown: that it judges nothing, and the range of every panel."""
-    several = sum(row["n_runs"] not in ("", "1") for row in rows())
-    lines = [f"**No claim is judged on this page.** The file holds {len(rows())} accuracies that others published; "
-             f"{sum(used().values())} are read here. Behind {several} of the {len(rows())} there are several runs, as "
-             "far as the sources say. At sparsities from about 90 % on:", ""]  # fmt: skip
-    return "\n".join([*lines, *(f"- {span(panel)}" for panel in PANELS)])
+    of = differences()
+    of = of[(of.claim == one_of("claim", claim_id, CLAIMS)) & (of.sparsity.astype(float) >= COUNTING)]
+    runs = " or ".join(sorted(set(of.runs)))
+    said = f"Differences within one source; runs behind each accuracy: {runs}; described, not judged."
+    dagger = f" {DAGGER}" if of.collapsed.any() else ""
+    mind = [f"- **{one.label}.** Epoch: {one.epoch}. {one.caveat[0].upper()}{one.caveat[1:]}."
+            for one in sources().loc[list(dict.fromkeys(of.source))].itertuples()]  # fmt: skip
+    said = f"{said}{dagger} {SILENT[claim_id]} What to mind:"
+    return "\n\n".join([markdown(difference_table(of)), said, "\n".join(mind)])
 
 
 def random_tickets():
-    """Column titles and lines: random tickets of the paper and of the reproduction, and the difference it prints."""
-    paper, again = (_side(source, ("random_ticket", "none", "one_shot")) for source in ("su2020", "epfl_random"))
-    lines = []
-    for key, row in paper.items():
-        first, second = float(row["accuracy_percent"]), float(again[key]["accuracy_percent"])
-        where = f"{NETWORKS[key[0]]}, {DATASETS[key[1]]}"
-        lines.append([where, key[2], f"{first:.2f}", f"{second:.2f}", signed(second - first)])
-    return ["network, data", "removed", "paper, %", "reproduction, %", "bracket"], lines
+    """Random tickets of the paper and of the reproduction, and the difference that the reproduction prints."""
+    paper, again = (_side(source, "random_ticket", "none", "one_shot") for source in ("su2020", "epfl_random"))
+    both = paper.merge(again, on=CELL, validate="one_to_one")
+    return pd.DataFrame({
+        "network, data": both.network.map(TITLES) + ", " + both.dataset.map(TITLES), "removed": both.sparsity,
+        "paper, %": both.accuracy_x.map("{:.2f}".format), "reproduction, %": both.accuracy_y.map("{:.2f}".format),
+        "bracket": (both.accuracy_y - both.accuracy_x).map(signed),
+    })  # fmt: skip
 
 
-def used():
-    """How many rows of each source a difference or the table of random tickets reads: dict source -> count."""
-    read = {(contrast.source, side) for contrast in CONTRASTS for side in (contrast.a, contrast.b)}
-    read |= {(source, ("random_ticket", "none", "one_shot")) for source in ("su2020", "epfl_random")}
-    found = dict.fromkeys(SOURCES, 0)
-    for row in rows():
-        found[row["source"]] += (row["source"], (row["method"], row["check"], row["rounds"])) in read
-    return found
+def source_table():
+    """Every source: how many rows, how sure, which epoch, how many runs, what to mind."""
+    of = table().query("not banned").groupby("source", sort=False)
+    facts = of.agg(rows=("accuracy", "size"), certainty=("certainty", lambda c: " and ".join(sorted(set(c)))),
+                   runs=("n_runs", lambda n: ", ".join(sorted({x or "not known" for x in n}))))  # fmt: skip
+    both = sources().join(facts)
+    return pd.DataFrame({
+        "source": both.label, "rows": both.rows, "certainty": both.certainty.str.replace("_", "-"), "epoch": both.epoch,
+        "runs behind a value": both.runs, "what to mind": both.caveat,
+    })  # fmt: skip
 
 
-def source_list():
-    """Every source as a Markdown list: rows, certainty, epoch, runs behind each, caveat."""
-    lines, counted = [], used()
-    for name, source in SOURCES.items():
-        own = [row for row in rows() if row["source"] == name]
-        sure = " and ".join(sorted({row["certainty"].replace("_", "-") for row in own}))
-        runs = ", ".join(sorted({row["n_runs"] or "not known" for row in own}, key=lambda text: (len(text), text)))
-        lines.append(
-            f"- **{source.label}**: {len(own)} rows, {counted[name]} of them read here. Certainty: {sure}. Epoch: "
-            f"{source.epoch}. Runs behind a value: {runs}. {_sentence(source.caveat)}"
-        )
-    return "\n".join(lines)
+def left_out_table():
+    """The rows of the file that must not be printed, without their accuracies, and why."""
+    of = table().query("banned").groupby(["source", "method", "network"], sort=False).sparsity.agg(list).reset_index()
+    return pd.DataFrame({
+        "source": of.source.map(sources().label), "method": of.method, "network": of.network.map(TITLES),
+        "removed": of.sparsity.map(", ".join), "why": of.source.map(sources().left_out),
+    })  # fmt: skip
