@@ -111,6 +111,15 @@ def test_a_page_finds_its_masks_on_digits(what, tmp_path, monkeypatch):
     assert len(probes.masks(live, what)) == len(found)  # nothing is found twice
 
 
+@pytest.mark.parametrize("profile", ["laptop", "paper"])
+def test_masks_on_the_papers_networks_are_those_of_the_books_own_scores(profile):
+    """The runs of the profile `paper` take the authors' scores; the masks that pages compare do not."""
+    known = {probe.name(config) for config in grids.probes("paper", CIFAR, 1)}
+    asked = [config for config in probes._asked(profile, "rules", CIFAR, 1) if config.ticket != "lt"]
+    ours = {probe.name(config) for config in asked if config.network in ("resnet32", "vgg19")}
+    assert len(ours) == 2 * 3 * 3 and ours <= known
+
+
 def cells_of(*lines):
     """Cells as `probes.cells` gives them from (network, method, sparsity, live, empty)."""
     found = pd.DataFrame(lines, columns=[*probes.MASK, "live", "empty"])
