@@ -116,8 +116,8 @@ def test_rows_of_other_images_than_the_profiles_own_are_audited_on_request(ledge
 
 
 @pytest.mark.parametrize(("arm", "tampered"), [
-    ("lt@0.9", {"accuracy": 99.0}), ("lrr@0.9", {"curve": [[1.0, 50.0, 1.0]]}), ("dense@0", {"checkpoint": "0" * 64}),
-    ("lt@0.9", {"keep_counts": {"conv.weight": 1}}), ("lrr@0.9", {"parent_checkpoint": "0" * 64}),
+    ("lt@0.9", {"images": 1}), ("lrr@0.9", {"effective_sparsity": 1.0}), ("dense@0", {"checkpoint": "0" * 64}),
+    ("lt@0.9", {"mask_digest": "0" * 64}), ("lrr@0.9", {"parent_checkpoint": "0" * 64}),
 ])  # fmt: skip
 def test_a_tampered_row_is_caught(ledger, made, arm, tampered, capsys):
     fill(ledger, [Row(row | tampered) if row["arm"] == arm else row for row in made])
@@ -135,12 +135,12 @@ def test_a_tampered_row_is_caught(ledger, made, arm, tampered, capsys):
     ({"versions": {"torch": "1"}}, "versions was torch 1, is "),
 ])  # fmt: skip
 def test_a_row_of_another_machine_is_neither_equal_nor_wrong(ledger, made, machine_of_row, said):
-    fill(ledger, [Row(row | machine_of_row | {"accuracy": 12.0}) for row in made])
+    fill(ledger, [Row(row | machine_of_row | {"images": 12}) for row in made])
     assert call(ledger, "--others", "0") == 0
     found = audit.folder(ledger).rows()
     assert {row["outcome"] for row in found} == {audit.ELSEWHERE}
     reasons = repeats.reasons(found)
-    assert said in reasons and "What differs: accuracy." in reasons
+    assert said in reasons and "What differs: images." in reasons
 
 
 def test_an_audit_goes_on_where_it_was_stopped(ledger, made, monkeypatch):
@@ -229,7 +229,7 @@ def made_again(ledger, accuracies, where="a GPU"):
     """Audits of tickets made again in the dense engine: {arm: accuracy there}, on record 60 %; None diverges."""
     for arm, accuracy in accuracies.items():
         for seed in audit.DENSE_SEEDS:
-            made = row(f"{arm}@0.98", seed, 60.0, mask_digest="m", changes={"engine": "sparse"})
+            made = row(f"{arm}@0.98", seed, 60.0, mask_digest="a" * 64, changes={"engine": "sparse"})
             ledger.add(made)
             again = Row(made | {"device": where, "versions": {"torch": "3"}, "diverged": accuracy is None})
             again |= {"accuracy": (accuracy or 0) + seed}

@@ -19,7 +19,7 @@ from ticketlib.analysis import evidence
 from ticketlib.errors import TicketError
 from ticketlib.experiments import campaign, grids, places, session
 from ticketlib.experiments.config import Config, cost, parent
-from ticketlib.experiments.ledger import read_row
+from ticketlib.experiments.ledger import pack_bits, read_row
 
 FEW, MANY = 30, 1000
 PROMISE = "a right answer or one clear sentence"
@@ -140,7 +140,9 @@ test_parameters, test_many_parameters = generated("parameters of notebooks")(
     (st.dictionaries(NAMES, VALUES, max_size=2), st.sets(NAMES, max_size=1), parameters)
 )
 
-WHOLE = row("lt@0.9", 3, 70.0, parent="a" * 16, parent_checkpoint="b" * 64, correct="A" * 1668)
+LT = row("lt@0.9", 3, 70.0)
+BITS = pack_bits([True] * 7000 + [False] * 3000)
+WHOLE = row("lt@0.9", 3, 70.0, parent=parent(LT.config).name, parent_checkpoint="b" * 64, correct=BITS)
 
 
 def ledger_row(changes, dropped, inside, cut):

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from synthetic import CIFAR, row
 from workshop import bytes_of, kept
@@ -14,7 +15,7 @@ from ticketlib import data
 from ticketlib.analysis import evidence
 from ticketlib.errors import TicketError
 from ticketlib.experiments import audit, campaign, grids, machine
-from ticketlib.experiments.ledger import Ledger, Row, read_row
+from ticketlib.experiments.ledger import Ledger, Row, name_of, pack_bits, read_row
 from ticketlib.experiments.run import execute
 
 CHECKED = ("kind", "name", "config")  # without these a file is no row
@@ -70,19 +71,107 @@ def test_missing_fields(tmp_path, tried):
     tried(len(whole))
 
 
-@pytest.mark.fault("a figure of a row is altered by hand", "no reader can tell; the audit, which makes it again, does")
-def test_an_altered_figure(tmp_path, cache, tried):
-    digits, ledger = data.load("digits"), Ledger(tmp_path)
-    config, figures = grids.arm("smoke", "smart@0.9", 0, digits, epochs=1), ("accuracy", "loss", "curve", "keep_counts")
+@pytest.fixture(scope="module")
+def made():
+    """A real run on the digits, an epoch long."""
+    digits = data.load("digits")
     with machine.threads(1):
-        whole = execute(config, digits, progress=False)
-    for figure in figures:
-        path = ledger.path(config.name)
+        return execute(grids.arm("smoke", "lt@0.9", 0, digits, epochs=1), digits, progress=False)
+
+
+def moved(counts):
+    """Keep-counts in which one weight has gone from the first layer that can spare one to the last."""
+    giver = next(layer for layer, count in counts.items() if count > 1)
+    last = list(counts)[-1]
+    return counts | {giver: counts[giver] - 1, last: counts[last] + 1}
+
+
+def flipped(row, count=1):
+    """The bits of a run with so many more images classified rightly."""
+    bits = row.correct
+    bits[np.flatnonzero(~bits)[:count]] = True
+    return pack_bits(bits)
+
+
+CONTRADICTIONS = {  # what is altered alone -> the field that is named
+    "accuracy": lambda row: {"accuracy": row["accuracy"] + 0.01},
+    "accuracy ": lambda row: {"correct": flipped(row)},
+    "accuracy  ": lambda row: {"correct": row["correct"][:-4] + "AAA/"},  # a bit behind the last image
+    "accuracy   ": lambda row: {"curve": [[1.0, row["accuracy"] + 0.01, row["curve"][-1][2]]]},
+    "accuracy    ": lambda row: {"num_test": row["num_test"] - 1},
+    "best_accuracy": lambda row: {"best_accuracy": row["best_accuracy"] + 0.01},
+    "loss": lambda row: {"loss": row["loss"] + 1e-5},
+    "curve": lambda row: {"curve": []},
+    "curve ": lambda row: {"curve": [[1.0, row["accuracy"]]]},
+    "curve  ": lambda row: {"curve": [[1.0, row["accuracy"], "0"]]},
+    "arm": lambda row: {"arm": "lt@0.98"},
+    "parent": lambda row: {"parent": "a" * 16},
+    "parent_checkpoint": lambda row: {"parent_checkpoint": "a" * 63},
+    "mask_digest": lambda row: {"mask_digest": row["mask_digest"].upper()},
+    "keep_counts": lambda row: {"keep_counts": {}},
+    "keep_counts ": lambda row: {"keep_counts": row["keep_counts"] | {"conv.weight": 0.5}},
+    "keep_counts  ": lambda row: {"keep_counts": row["keep_counts"] | {"conv.weight": -1}},
+    "keep_counts   ": lambda row: {"keep_counts": row["keep_counts"] | {"conv.weight": 10**4}},
+    "keep_counts    ": lambda row: {"sizes": row["keep_counts"] | {"conv.weight": 1}},
+    "empty_layers": lambda row: {"empty_layers": ["conv.weight"]},
+    "empty_layers ": lambda row: {"empty_layers": [1]},
+    "effective_sparsity": lambda row: {"effective_sparsity": row["achieved_sparsity"] - 1e-6},
+    "effective_sparsity ": lambda row: {"effective_sparsity": 1.001},
+    "achieved_sparsity": lambda row: {"achieved_sparsity": row["achieved_sparsity"] - 1e-6},
+}
+
+
+@pytest.mark.fault("a figure of a row is altered by hand and contradicts the others", REFUSED)
+@pytest.mark.parametrize("what", CONTRADICTIONS, ids=lambda what: str(len(what)) + what.strip())
+def test_a_row_that_contradicts_itself(made, what, tmp_path):
+    altered = Row(made | CONTRADICTIONS[what](made))
+    path = written(tmp_path, altered)
+    with pytest.raises(TicketError, match=f"{path.name}: it has {what.strip()}"):
+        read_row(path)
+    with pytest.raises(TicketError, match=what.strip()):
+        Ledger(tmp_path / "other").add(altered)
+
+
+def test_a_run_that_starts_from_none_has_no_parent(tmp_path):
+    with pytest.raises(TicketError, match="it has parent"):
+        read_row(written(tmp_path, row("smart@0.9", 0, 80.0, parent="a" * 16)))
+
+
+def test_what_rounding_did_is_no_contradiction(made, tmp_path):
+    rounded = {"accuracy": made["accuracy"] + 1e-13, "loss": made["loss"] + 1e-14}
+    assert read_row(written(tmp_path, made | rounded))["accuracy"] != made["accuracy"]
+    absent = ("accuracy", "best_accuracy", "loss", "correct")
+    diverged = {key: value for key, value in made.items() if key not in absent}
+    assert read_row(written(tmp_path, diverged | {"diverged": True, "curve": []}))["diverged"]
+
+
+def test_a_probe_that_contradicts_itself(tmp_path):
+    config = {"ticket": "snip", "sparsity": "0.9", "seed": 0}
+    counts, sizes = {"a": 1, "b": 0}, {"a": 6, "b": 4}
+    whole = Row(kind="probe", name=name_of(config), config=config, keep_counts=counts, sizes=sizes, empty_layers=["b"])
+    assert read_row(written(tmp_path, whole)) == whole
+    for said in ({"empty_layers": []}, {"keep_counts": {"a": 2, "b": 0}}, {"keep_counts": {"a": 7, "b": 0}},
+                 {"sizes": {"a": 6, "b": 24}}, {"effective_sparsity": 0.89}):  # fmt: skip
+        with pytest.raises(TicketError, match=f"{whole['name']}.json: it has"):
+            read_row(written(tmp_path, whole | {"achieved_sparsity": 0.9} | said))
+
+
+@pytest.mark.fault("figures of a row are altered by hand, and all agree", "the audit, which makes it again, finds it")
+def test_an_altered_row_that_agrees_with_itself(made, tmp_path, cache, tried):
+    digits, ledger, better = data.load("digits"), Ledger(tmp_path), made["accuracy"] + 100 / 360
+    alterations = (
+        {"keep_counts": moved(made["keep_counts"])}, {"mask_digest": "0" * 64}, {"effective_sparsity": 1.0},
+        {"loss": 0.25, "curve": [[1.0, made["accuracy"], 0.25]]},
+        {"accuracy": round(better, 4), "best_accuracy": round(better, 4), "correct": flipped(made),
+         "curve": [[1.0, round(better, 4), made["curve"][-1][2]]]},
+    )  # fmt: skip
+    for number, altered in enumerate(alterations):
+        path = ledger.path(made["name"])
         path.unlink(missing_ok=True)
-        ledger.add(Row(whole | {figure: {"accuracy": 99.0, "loss": 0.0, "curve": [], "keep_counts": {}}[figure]}))
-        again = audit.Again(ledger, digits, audit.Draw("code", figure, (config.name,))).row(config)
-        assert (again["outcome"], again["differs"]) == (audit.DIFFERS, [figure])
-    tried(len(figures))
+        ledger.add(Row(made | altered))
+        again = audit.Again(ledger, digits, audit.Draw("code", str(number), (made["name"],))).row(made.config)
+        assert (again["outcome"], again["differs"]) == (audit.DIFFERS, sorted(altered))
+    tried(len(alterations))
 
 
 @pytest.mark.fault("a merge conflict is left in a row", REFUSED)
@@ -151,7 +240,7 @@ def test_text_that_is_no_row(text, tmp_path):
 
 def many(count, folder):
     """So many sound rows, written without syncing each."""
-    dense = row("dense", 0, 80.0, correct="A" * 1668)
+    dense = row("smart@0.9", 0, 80.0, correct=pack_bits(np.arange(10_000) < 8000))
     for seed in range(count):
         config = grids.arm("laptop", "smart@0.9", seed, CIFAR)
         written(folder, dense | {"name": config.name, "config": config.as_dict(), "arm": config.arm})

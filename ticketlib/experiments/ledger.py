@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from ticketlib.errors import TicketError
-from ticketlib.experiments.config import DEFAULTS, Config
+from ticketlib.experiments.config import DEFAULTS, Config, parent
+from ticketlib.masks import asked_total
 
 NAME = re.compile(r"[0-9a-f]{16}")
 KINDS = ("run", "probe", "audit")
@@ -28,6 +29,9 @@ ALONE = lambda path, flags: os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 MARKUP = re.compile(r"[<>&'`$|\\\[\]{}\x00-\x1f\x7f-\U0010ffff]")  # what could mean something to a page
 PLAIN = bytes(code for code in range(128) if not MARKUP.match(chr(code)))
 BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+# How far two fields may lie apart that say the same: accuracies have 4 decimals, losses 6, the rest all of a float's.
+CLOSE = {"accuracy": 5e-5, "best_accuracy": 5e-5, "loss": 5e-7 + 1e-12, "achieved_sparsity": 1e-12}
 SEED = "\0"  # stands where a seed will stand in what is hashed; no sound text has it
 ABANDONED = 3600  # seconds after which a file that was never moved into place is swept away
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
@@ -131,6 +135,9 @@ def _checked(values, text, stem):
             raise TicketError(f"it has {field} {row[field]!r:.40}; it must be {FIELDS[field]}.")
     if row["kind"] == "run":
         _check_result(row)
+    if row["kind"] != "audit":
+        _check_counts(row)
+        _check_agreement(row)
     return row
 
 
@@ -159,6 +166,91 @@ def _check_result(row):  # a run says whether it diverged, and how good it is if
         wanted = 4 * -(-octets // 3)
         if not BASE64.fullmatch(row["correct"]) or len(row["correct"]) != wanted:
             raise TicketError(f"it has correct of {len(row['correct'])} letters; it must be base64 of {octets} bytes.")
+    if row.get("curve") == [] and not row["diverged"]:
+        raise TicketError("it has curve without a point; a run that did not diverge has its last epoch's.")
+    for point in row.get("curve", ()):
+        if not (isinstance(point, list) and len(point) == 3 and all(map(SOUND[NUMBER], point))):
+            raise TicketError(f"it has curve with {point!r:.40}; a point is epochs, accuracy and loss.")
+
+
+def _check_counts(row):
+    """Numbers of weights by layer are whole, and none keeps more than it has."""
+    counts, sizes = row.get("keep_counts", {}), row.get("sizes", {})
+    if row.get("keep_counts") == {}:
+        raise TicketError("it has keep_counts of no layer.")
+    for field in ("keep_counts", "sizes"):
+        for layer, number in row.get(field, {}).items():
+            if not SOUND[COUNT](number):
+                raise TicketError(f"it has {field} with {number!r:.40} in {layer}; it must be {COUNT}.")
+    for layer in sizes.keys() & counts.keys():
+        if counts[layer] > sizes[layer]:
+            raise TicketError(f"it has keep_counts with {counts[layer]} of {sizes[layer]} weights in {layer}.")
+    for field in ("mask_digest", "checkpoint", "parent_checkpoint"):
+        if field in row and not row["kind"] == "audit" and not DIGEST.fullmatch(row[field]):
+            raise TicketError(f"it has {field} {row[field]!r:.20}; it must be 64 hexadecimal digits.")
+
+
+def _implied(row):
+    """What some fields of a row say that others must be: a generator of (field, value)."""
+    if row["kind"] == "run":
+        yield from _implied_by_run(row)
+    if counts := row.get("keep_counts"):
+        yield from _implied_by_counts(row, counts, sum(counts.values()))
+
+
+def _implied_by_run(row):
+    config = row.config
+    before = parent(config)
+    yield "arm", config.arm
+    yield "parent", before and before.name
+    if row["diverged"]:
+        return
+    if "correct" in row:  # what pads the last byte is 0
+        bits = np.frombuffer(base64.b64decode(row["correct"]), np.uint8)
+        yield "accuracy", _percent(int(np.bitwise_count(bits).sum()), row["num_test"])
+    if curve := row.get("curve"):
+        yield "accuracy", curve[-1][1]
+        yield "best_accuracy", max(point[1] for point in curve)
+        yield "loss", curve[-1][2]
+
+
+def _implied_by_counts(row, counts, kept):
+    yield "empty_layers", [layer for layer in counts if not counts[layer]]
+    sparsity = row["config"]["sparsity"] if isinstance(row["config"].get("sparsity"), str) else None
+    size = sum(row["sizes"].values()) if "sizes" in row else _size(kept, row.get("achieved_sparsity"))
+    if size and sparsity is not None:
+        yield "keep_counts", asked_total(size, sparsity)
+        yield "achieved_sparsity", (size - kept) / size
+
+
+def _size(kept, achieved):
+    """How many weights a network has of which so many are `kept` at a sparsity; None where that is not known."""
+    return None if achieved is None or not 0 <= achieved < 1 else round(kept / (1 - achieved))
+
+
+def _percent(count, whole):
+    return round(100 * count / whole, 4) if whole else 0.0
+
+
+def _agrees(field, value, said):
+    """Whether a field is what others say; fractions within what a float's last digits and rounding allow."""
+    if field == "empty_layers":
+        return sorted(value) == sorted(said) if all(isinstance(name, str) for name in value) else False
+    if field == "keep_counts":
+        return sum(value.values()) == said
+    if isinstance(said, float) and SOUND[NUMBER](value):
+        return abs(value - said) <= CLOSE[field]
+    return value == said
+
+
+def _check_agreement(row):
+    """No field of a row may contradict the others, or the configuration that names it."""
+    for field, said in _implied(row):
+        if field in row and not _agrees(field, row[field], said):
+            raise TicketError(f"it has {field} that contradicts its other fields, which say {str(said)!r:.60}.")
+    share, achieved = row.get("effective_sparsity"), row.get("achieved_sparsity", 0)
+    if share is not None and not achieved - CLOSE["achieved_sparsity"] <= share <= 1:
+        raise TicketError(f"it has effective_sparsity {share}; it must be at least {achieved}, and at most 1.")
 
 
 def _check_text(text):
