@@ -233,7 +233,7 @@ def made_up(plan, means, seeds=8, **facts):
         accuracy = means.get(arm, 80) + noise(arm + sparsity, seed)
         digest = hashlib.sha256(f"{arm}{seed}".encode()).hexdigest()
         row = row_of(config, accuracy, mask_digest=digest, classifier_share=0.1, effective_sparsity=0.9,
-                     keep_counts={"fc.weight": 3}, **facts)  # fmt: skip
+                     **{"keep_counts": {"fc.weight": 3}} | facts)  # fmt: skip
         plan.ledger.add(row | {"own": plan.label(arm)})
 
 
@@ -304,7 +304,7 @@ def test_a_control_that_did_nothing_gives_no_word(plan):
 
 def test_layers_that_its_masks_leave_empty_are_named(plan):
     plan = plan()
-    made_up(plan, {}, empty_layers=["fc.weight"])
+    made_up(plan, {}, empty_layers=["fc.weight"], keep_counts={"conv.weight": 3, "fc.weight": 0})
     assert any("fc.weight" in line and "8 of 8" in line for line in sanity._read(plan).scope)
 
 
