@@ -62,8 +62,8 @@ def main(arguments=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed at the end
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
-        lost = ", runs that were on are lost" if options.command is run else ""
-        print(f"ticketlib: ended at once; rows made so far are safe{lost}.", file=sys.stderr)
+        on = ", and runs that were on go on from their last state" if options.command is run else ""
+        print(f"ticketlib: ended at once; rows made so far are safe{on}.", file=sys.stderr)
         return 130
 
 
@@ -208,6 +208,7 @@ def _run_options(sub):
     sub.add_argument("--workers", type=int, help="runs at once (default: one a core, or all that fit the GPUs)")
     sub.add_argument("--device", default="cpu", help="cpu or cuda")
     sub.add_argument("--per-gpu", type=int, default=1, help="runs that share one GPU")
+    sub.add_argument("--save-every", type=float, default=180, help="seconds between two states of a run on its way")
     sub.add_argument("--backend", default="pool", help=", ".join(BACKENDS))
     sub.add_argument("--address", default="local", help="of a Ray cluster, such as 10.0.0.1:6379; local starts one")
 
@@ -218,6 +219,8 @@ def run(options):
     from ticketlib.experiments import grids, journal
     from ticketlib.experiments.run import Work, check_device
 
+    if not 0 <= options.save_every <= 86400:
+        raise TicketError(f"save-every {options.save_every:g} is not allowed; it must be from 0 to 86400 seconds.")
     backend = _backend(options)
     stop = journal.Stop(journal.stop_time(options.until, options.hours))
     _refuse_dirty(options)
@@ -237,7 +240,7 @@ def run(options):
         print(f"not tried: {config.arm} ({where}): {said}", flush=True)
     if not to_do:
         return 1 if lost else 0
-    work = Work(dataset.name, options.data_root, options.device)
+    work = Work(dataset.name, options.data_root, options.device, options.save_every)
     running = backend()
     with stop:  # after the back end: Ray puts in signal handlers of its own
         end = journal.conduct(ledger, work, to_do, running, stop)

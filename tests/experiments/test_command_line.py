@@ -16,6 +16,7 @@ from ticketlib import __main__ as command_line
 from ticketlib import data
 from ticketlib.experiments import campaign, grids, journal, machine, places, profiles, workers
 from ticketlib.experiments.ledger import Ledger, name_of
+from ticketlib.experiments.run import SAVE_EVERY
 
 
 def call(*arguments, cwd=None, env=None):
@@ -95,6 +96,8 @@ def test_data_says_what_is_found(tmp_path):
         (["run", "--profile", "smoke", "--until", "25:00"], "'25:00'"),
         (["run", "--profile", "smoke", "--hours", "-1"], "hours -1"),
         (["run", "--profile", "smoke", "--hours", "nan"], "hours nan"),
+        *((["run", "--profile", "smoke", "--save-every", value], f"save-every {value}") for value in ("nan", "-1")),
+        (["run", "--profile", "smoke", "--save-every", "86401"], "save-every 86401"),
         (["run", "--profile", "smoke", "--device", "gpu"], "'gpu'"),
         (["run", "--profile", "smoke", "--backend", "dask"], "'dask'"),
         (["watch", "--profile", "smoky"], "'smoky'"),
@@ -151,6 +154,15 @@ def test_run_resumes_and_plan_counts(tmp_path, monkeypatch):
     assert f"4 rows in {tmp_path / 'rows'}" in call("watch", *options[:2], *options[-2:]).stdout
     row = Ledger(tmp_path / "rows")[names[0]]
     assert json.loads(call("show", names[0], "--ledger", tmp_path / "rows", "--json").stdout) == row
+
+
+def test_a_run_keeps_states_as_often_as_was_asked(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(journal, "conduct", lambda ledger, work, *_: asked.append(work.save_every) or sys.exit())
+    for options in ([], ["--save-every", "0"]):
+        with pytest.raises(SystemExit):
+            command_line.main(["run", "--profile", "smoke", "--ledger", str(tmp_path), *options])
+    assert asked == [SAVE_EVERY, 0]
 
 
 def test_plan_says_what_is_missing_and_what_it_cannot_estimate(tmp_path, capsys):

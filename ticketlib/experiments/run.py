@@ -138,10 +138,12 @@ class Work:
     dataset: str
     data_root: str | None
     device: str
+    save_every: float = SAVE_EVERY
 
     def __call__(self, config):
         """Carry out one run quietly; returns its row."""
-        return execute(config, _loaded(self.dataset, self.data_root), device=self.device, progress=False)
+        dataset = _loaded(self.dataset, self.data_root)
+        return execute(config, dataset, device=self.device, progress=False, save_every=self.save_every)
 
 
 _loaded = functools.cache(data.load)
