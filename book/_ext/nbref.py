@@ -163,8 +163,12 @@ def main(arguments):
         os.environ["TICKETLIB_LEDGER"] = ledger
         for path in paths if arguments[0] == "refresh" else []:
             refresh(path)
-    found = [f"{path.name}: {problem}" for path in paths for problem in problems(nbformat.read(path, as_version=4))]
-    print(*found, f"{len(paths)} notebooks, {len(found)} problems.", sep="\n")
+    notebooks = {path.name: nbformat.read(path, as_version=4) for path in paths}
+    found = [f"{name}: {problem}" for name, notebook in notebooks.items() for problem in problems(notebook)]
+    code = [cell for notebook in notebooks.values() for cell in code_cells(notebook)]
+    compared = sum(TAG in tags(cell) for cell in code)
+    print(*found, f"{len(paths)} notebooks, {len(found)} problems; {compared} of {len(code)} code cells are compared.",
+          sep="\n")  # fmt: skip
     return bool(found)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pandas as pd
 
-from ticketbook import board
+from ticketbook import board, notebook
 from ticketlib.analysis import pairs, stats, verdicts
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import span, title
@@ -15,6 +15,7 @@ from ticketlib.experiments.profiles import NO_IMAGES, PROFILES
 
 WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 2}  # no line of a panel runs through words on it
 DIGITS = ("0.9",)  # the sparsity at which the tiny network of `smoke` is tried; it has no room for more
+OTHER_ROWS = "This page was made from other rows than the book's. Here they are, the book's beside them."
 BOOK = "the book's, seeds 0 to 9, exploratory"
 COLUMNS = ["key", "label", "a", "b", "sparsity", "n", "points", "mean", "low", "high", "accuracy_a", "accuracy_b",
            "why"]  # fmt: skip
@@ -57,9 +58,9 @@ def is_book(run):
     return own and (run.profile, run.source, run.seeds) == ("laptop", "stored", 0)
 
 
-def exploratory(runs, claim, key):
+def exploratory(claim, key):
     """One comparison as version 1's runs have it: its lines of verdicts.board, one a sparsity, mildest first."""
-    _, comparisons = verdicts.board(runs, claims.EXPLORATORY)
+    comparisons = board.judged("exploratory")[1]
     return list(comparisons[(comparisons.claim == claim) & (comparisons.key == key)].itertuples())
 
 
@@ -68,11 +69,15 @@ def beside_book(comparisons):
 
     Arguments: comparisons, as verdicts.board gives them, of one page.
     """
-    _, book = verdicts.board(frame(Ledger(book_ledger("laptop")).rows()), claims.EXPLORATORY)
     shown = ["difference", "removed", "word", "points (interval)", "n"]
-    here, there = (board.comparisons_table(of)[shown] for of in (comparisons, book))
-    there = there.assign(**{BOOK: there["word"] + ", " + there["points (interval)"]})
+    here, there = (board.comparisons_table(of)[shown] for of in (comparisons, board.judged("exploratory")[1]))
+    there = there.assign(**{BOOK: (there["word"] + ", " + there["points (interval)"]).str.removesuffix(", ")})
     return here.merge(there[["difference", "removed", BOOK]], how="left").fillna("")
+
+
+def other_rows(comparisons):
+    """What a page says in place of its finding where it reads other rows than the book's: Markdown."""
+    return f"{OTHER_ROWS}\n\n{notebook.markdown(beside_book(comparisons))}"
 
 
 def beside(runs, couples):
@@ -121,7 +126,7 @@ def behind(runs, *tables):
     """
     named = {arm for table in tables for arm in (*table.a, *table.b)}
     counted = runs[(runs.recipe > 0) & (runs.held_out == 0)]
-    return counted[counted.arm.str.partition("@")[0].isin(named) | counted.ticket.eq("dense")]
+    return counted[counted.arm.str.split("@").str[0].isin(named) | counted.ticket.eq("dense")]
 
 
 def scope(profile, plan):

@@ -29,7 +29,8 @@ SHADES = "<style>svg{color:#24292f}@media(prefers-color-scheme:dark){svg{color:#
 def substitutions(runs):
     """Names that the front page writes as {{ name }}: dict from name to Markdown. Arguments: runs, of ledger.frame."""
     scope = notebook.markdown(claim_page.scope("laptop", shown_plan(runs)))
-    return {"claims_board": claims_board(runs), "board_scope": scope, "accuracy_picture": picture(runs)}
+    board = f":::{{table}}\n:class: board\n\n{claims_board(runs)}\n:::"
+    return {"claims_board": board, "board_scope": scope, "accuracy_picture": picture(runs)}
 
 
 def findings():
