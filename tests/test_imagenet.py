@@ -19,7 +19,7 @@ STORED = probe.imagenet_rows(Ledger(book_ledger("paper")).rows())
 def fake(network, method, sparsity, **facts):
     """A row as `measure` makes it, of a mask that keeps the same share of every layer."""
     config, layers = probe.imagenet_configuration(network, method, sparsity), probe.imagenet_layers(network)
-    counts = {layer.name: max(1, round(layer.size * (1 - float(sparsity)))) for layer in layers}
+    counts = ratios.keep_counts(layers, "uniform", sparsity)
     sizes = {layer.name: layer.size for layer in layers}
     kept = sum(counts.values()) / sum(sizes.values())
     row = dict(keep_counts=counts, sizes=sizes, empty_layers=[], effective_sparsity=1 - 0.95 * kept,

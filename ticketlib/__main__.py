@@ -31,6 +31,13 @@ GRIDS = {
     "step6": "other images, at 90 %, with iterative pruning",
     "step7": "what reviewer 2 asked beside the claims",
     "v2": "what version 2 of the protocol judges",
+    "league": "random places under every rule's keep-counts: which are best?",
+    "order": "LT's mask from a net trained in another data order",
+    "imp": "iterative pruning at 90 %, with the checks",
+    "signs": "what of a ticket is in its signs, what in its magnitudes?",
+    "rates": "claim C at a third and at three times the learning rate",
+    "fair": "hybrid and LRR with equal guards and classifiers, at 98 %",
+    "fair100": "the same classifiers on other images, at 90 %",
 }
 BACKENDS = ("pool", "ray")
 DEVICES = ("cpu", "cuda")

@@ -51,7 +51,8 @@ class Toy:
             if checkpoints.load(before.name) is None:
                 self(before)
             facts = {"parent": before.name, "parent_checkpoint": checkpoints.load(before.name)[2]}
-        return row(config.arm, config.seed, 50.0, "smoke", loss=net.weight[0, 0].item(), **facts)
+        loss = net.weight[0, 0].item()
+        return row(config.arm, config.seed, 50.0, "smoke", loss=loss, curve=[[1.0, 50.0, round(loss, 6)]], **facts)
 
 
 class Here(InProcess):
