@@ -8,7 +8,7 @@ import figures
 import polish
 import rowdata
 from sphinx.errors import ExtensionError
-from ticketbook import first_screen, numbers, pages
+from ticketbook import first_screen, front, numbers
 
 BRANCH = "main"
 NOT_NEEDED = ("*.map", "*.ttf")  # for the theme's own developers, and for browsers that no longer exist
@@ -18,7 +18,7 @@ BUTTONS = ("use_repository_button", "use_source_button", "use_edit_page_button",
 
 def substitutions(app, config):
     """Compute {{ board }}, and the tables and sentences of prose pages, from the book's code and rows now."""
-    found = {**pages.substitutions(), **first_screen.substitutions(numbers.ledger_frame())}
+    found = {**front.substitutions(), **first_screen.substitutions(numbers.ledger_frame())}
     config.myst_substitutions = {**(config.myst_substitutions or {}), **found}
 
 

@@ -30,7 +30,8 @@ def _line(row):
     changes = asked["changes"]
     return facts | {
         "run": asked["audit"], "date": asked["date"], "code": asked["code"], "changes": changes,
-        "before": before.get("accuracy"), "after": after.get("accuracy"), "elsewhere": row["elsewhere"],
+        "before": None if before["diverged"] else before["accuracy"], "elsewhere": row["elsewhere"],
+        "after": None if after["diverged"] else after["accuracy"],
         "turned": row.get("answers"), "images": row["num_test"],
         "machine": f"{after['device']}, torch {after['versions']['torch']}",
         "kind": "again" if not changes else "dense" if changes == DENSE else "spread",

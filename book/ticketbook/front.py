@@ -8,7 +8,7 @@ from importlib.metadata import distribution, version
 import pandas as pd
 import pybtex.database
 
-from ticketbook import audits, board, more
+from ticketbook import audits, board, more, speed
 from ticketbook.notebook import markdown
 from ticketbook.numbers import Rows, ledger_frame, ledger_rows, paired, runs
 from ticketlib.analysis import stats
@@ -42,7 +42,7 @@ OVERHEAD = 1.5  # a computing centre's draw over that of its machines; assumed
 
 def substitutions():
     """Names that pages may write as {{ name }}: dict from name to Markdown, or to an object whose methods give it."""
-    return {
+    return speed.substitutions() | {
         "rows": Rows(), "audits": audits.Audits(), "boards": board.Boards(), "version": version("ticketlib"),
         "audit_table": audits.audit_table(), "spread_table": audits.spread_table(), "dense_table": audits.dense_table(),
         "recipe_differences": recipe_differences(), "grids_table": grids_table(), "levels_table": levels_table(),

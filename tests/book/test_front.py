@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 from synthetic import row
-from ticketbook import audits, board, front, numbers, pages
+from ticketbook import audits, board, front, numbers, speed
 
 from ticketlib.analysis import stats
 from ticketlib.errors import TicketError
@@ -28,8 +28,8 @@ def lines(table):
 def test_pages_ask_for_nothing_that_is_not_computed_and_all_that_is_computed_is_asked_for():
     names = {name for text in TEXTS.values() for name in re.findall(r"\{\{ *(\w+)", text)}
     first = {"claims_board", "board_scope", "accuracy_picture"}  # of ticketbook.first_screen
-    assert first <= names <= first | set(pages.substitutions())
-    assert set(front.substitutions()) <= names
+    assert first <= names <= first | set(front.substitutions())
+    assert set(front.substitutions()) - set(speed.substitutions()) <= names
 
 
 def test_profiles_differ_in_what_the_table_says_and_in_nothing_else():
@@ -121,6 +121,26 @@ def test_what_the_dense_engine_changes_is_the_difference_of_two_paired_differenc
     assert line["each"] == ["+2.00", "+1.00", "0.00"] and audits.Audits().moved(0.5, 1.5) == "1.00"
     with pytest.raises(TicketError, match="1.00"):
         audits.Audits().moved(0, 0.9)
+    elsewhere = pd.concat([frame, frame.assign(machine="there", after=frame.after - 3)], ignore_index=True)
+    elsewhere.loc[(elsewhere.machine == "there") & (elsewhere.seed == 2), "after"] = None  # a run that diverged
+    monkeypatch.setattr(audits, "audit_frame", lambda: elsewhere)
+    assert audits.shifts()[["machine", "n", "change"]].to_numpy().tolist() == [["here", 3, 1.0], ["there", 2, 1.5]]
+
+
+def test_a_diverged_run_has_no_accuracy_and_a_net_that_is_not_the_one_on_record_is_refused(monkeypatch):
+    facts = dict(accuracy=50.0, diverged=False, device="a", versions={"torch": "1"})
+    made = dict(arm="lt@0.9", network="n", seed=0, epochs=1, engine="dense", outcome="", differs=[], elsewhere=[],
+                num_test=1, config=dict(audit="x", date="d", code="c", changes={}))  # fmt: skip
+    line = audits._line(made | {"recorded": facts, "again": facts | {"diverged": True}})
+    assert line["before"] == 50.0 and line["after"] is None and line["kind"] == "again"
+    dense = row("dense", 0, 90.0, checkpoint="a" * 64)
+    good, bad = (row(key, 0, 80.0, parent=dense["name"], parent_checkpoint=digest * 64)
+                 for key, digest in (("lt@0.9", "a"), ("lrr@0.9", "b")))  # fmt: skip
+    monkeypatch.setattr(audits, "ledger_rows", lambda: [dense, good])
+    assert audits.Audits().inherited() == "1"
+    monkeypatch.setattr(audits, "ledger_rows", lambda: [dense, good, bad])
+    with pytest.raises(TicketError, match="differs: bbbb"):
+        audits.Audits().inherited()
 
 
 def test_only_what_was_changed_stands_among_the_changes():

@@ -108,3 +108,31 @@ def test_a_run_that_failed_or_never_ended_is_no_page(facts):
     source = [json.dumps({"cells": [], "metadata": {"papermill": facts}})]
     with pytest.raises(ExtensionError, match="claims/x: the papermill run failed or never finished"):
         book_pages.source_read(app, "claims/x", source)
+
+
+def test_docstrings_become_fields_and_keep_their_text():
+    lines = ["Do *this* with `x_y`: a|b_, lt@0.9.", "", "Arguments:", "    x_y: first,", "        still first."]
+    lines += ["    z: second.", "Returns: nothing.", "", "More."]
+    wording.rewrite(None, None, None, None, None, lines)
+    assert lines == [r"Do *this* with ``x_y``: a\|b\_, lt\@0.9.", "", "", ":Arguments: ", "", r"   * x\_y: first,",
+                     "     still first.", "   * z: second.", ":Returns: nothing.", "", "More."]  # fmt: skip
+
+
+def test_maths_in_docstrings_becomes_maths():
+    assert wording.literal("ratio `$(L-i+1)^2$`, a^2") == "ratio :math:`(L-i+1)^2`, a^2"
+
+
+def test_links_to_the_glossary_carry_its_words_and_others_do_not():
+    term, meaning = nodes.term("", "mask", ids=["term-mask"]), nodes.definition("", nodes.paragraph("", "Which stay."))
+    words = nodes.bullet_list("", nodes.definition_list("", nodes.definition_list_item("", term, meaning)))
+    env = SimpleNamespace(all_docs={"glossary": 0}, get_doctree=lambda name: words)
+    links = [nodes.reference(refuri=f"../glossary.html#{anchor}") for anchor in ("term-mask", "training")]
+    page = nodes.paragraph("", "", *links)
+    wording.explain(SimpleNamespace(env=env), page, "claims/02")
+    assert links[0]["reftitle"] == "Which stay." and "reftitle" not in links[1]
+
+
+def test_arguments_in_one_line_stay_a_sentence():
+    lines = ["Say.", "", "Arguments: a, one; b,", "    two.", "Raises: never."]
+    wording.rewrite(None, None, None, None, None, lines)
+    assert lines[2:] == ["", ":Arguments: a, one; b,", "   two.", ":Raises: never."]
