@@ -37,7 +37,6 @@ class Flow:
         self.task, self.like = task, task.weights
         self.others = {name: _linear(name, tensor) for name, tensor in task.others.items()}
         self.input = _ones(task)
-        self.log_flow = 0.0
         self._lay_out(torch.float64)
         self.log_flow = self._measure()
         if abs(self.log_flow) < FLOAT32_SPAN * math.log(10):

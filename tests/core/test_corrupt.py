@@ -115,3 +115,9 @@ def test_what_is_drawn_is_frozen():
     assert corrupt.random_pixels(images, rng()).ravel().tolist()[:9] == [6, 20, 21, 1, 22, 17, 9, 16, 10]
     assert corrupt.random_labels([0] * 8, 10, rng()).tolist() == [4, 9, 3, 0, 3, 9, 7, 3]
     assert corrupt.half(Split(images[[0, 1] * 3], np.arange(6)), rng()).labels.tolist() == [2, 3, 5]
+
+
+def test_faint_images_are_correlated_as_any_other():
+    a = np.eye(4, dtype=np.uint8).reshape(4, 1, 2, 2)
+    assert corrupt.pixel_correlation(a, a) == pytest.approx(1)
+    assert corrupt.pixel_correlation(a, 1 - a) == pytest.approx(-1)

@@ -79,13 +79,14 @@ def test_a_window_is_live_if_any_value_of_it_is(pool):
 
 
 @pytest.mark.parametrize(("conv", "pool"), [
-    (nn.Conv1d, nn.MaxPool1d(2)), (nn.Conv3d, nn.MaxPool3d(2)), (nn.Conv1d, nn.AdaptiveMaxPool1d(2)),
+    (nn.Conv1d, nn.MaxPool1d(2, dilation=(1,))), (nn.Conv3d, nn.MaxPool3d(2, dilation=(1, 1, 1))),
+    (nn.Conv2d, nn.MaxPool2d(2, dilation=(1, 1))), (nn.Conv1d, nn.AdaptiveMaxPool1d(2)),
     (nn.Conv3d, nn.AdaptiveMaxPool3d(1)),
 ])  # fmt: skip
-def test_windows_of_one_and_of_three_dimensions(conv, pool):
+def test_windows_of_any_dimension(conv, pool):
     """Of two channels the second is cut: what follows it is dead, what follows the first in the same window is not."""
     net = nn.Sequential(conv(1, 2, 1), pool, conv(2, 3, 1))
-    shape = (1, 4) if conv is nn.Conv1d else (1, 2, 2, 2)
+    shape = {nn.Conv1d: (1, 4), nn.Conv2d: (1, 2, 2), nn.Conv3d: (1, 2, 2, 2)}[conv]
     bits = {name: torch.ones(w.shape, dtype=torch.bool) for name, w in prunable(net).items()}
     bits["0.weight"][1] = False
     assert effective_sparsity(net, Mask(bits), shape) == pytest.approx(1 - (1 + 3) / 8)

@@ -191,3 +191,9 @@ def test_what_is_no_ticket_of_this_network_is_refused(tmp_path):
     save_file(net.norm.state_dict(), path)
     with pytest.raises(TicketError, match="no layers"):
         tickets.load(path, nn.BatchNorm2d(4))
+
+
+def test_only_what_chooses_by_score_is_scored(net, batch):
+    assert [tickets.find_scores(t, net, "0.8", streams) for t in ("dense", "smart", "erk")] == [None] * 3
+    for ticket in ("random", "magnitude", "snip"):
+        assert set(tickets.find_scores(ticket, net, "0.8", streams, batch=batch)) == set(models.prunable(net))

@@ -49,6 +49,7 @@ def test_rates_fall_at_the_drops_in_update_steps():
 def test_what_was_not_measured_is_nothing():
     result = train.Result()
     assert (result.images, result.train_seconds, result.eval_seconds, result.accuracy) == (0, 0, 0, None)
+    assert train.Result(correct=np.array([True, False, True, True])).accuracy == 75
 
 
 def test_rewinding_starts_at_a_quarter():
