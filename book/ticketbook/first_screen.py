@@ -20,8 +20,12 @@ DRAWN = ("dense", "lrr", "hybrid", "lt", "snip", "smart", "uniform")
 INK = "#010203"  # stands for the page's own text colour while matplotlib draws
 APART = 1.9  # points of accuracy between two names at the right end, at least
 SIZE = (
-    'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 460.8 288" width="640" '
+    'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 345.6 288" width="480" '
     'height="400" style="max-width:100%;height:auto"'
+)
+CAPTION = (
+    "<em>Dense</em> keeps all weights, <em>uniform</em> the same share of every layer. Means over seeds, with 95 % "
+    "intervals."
 )
 SHADES = "<style>svg{color:#24292f}@media(prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
 
@@ -30,7 +34,9 @@ def substitutions(runs):
     """Names that the front page writes as {{ name }}: dict from name to Markdown. Arguments: runs, of ledger.frame."""
     scope = notebook.markdown(claim_page.scope("laptop", shown_plan(runs)))
     board = f":::{{table}}\n:class: board\n\n{claims_board(runs)}\n:::"
-    return {"claims_board": board, "board_scope": scope, "accuracy_picture": picture(runs)}
+    # A block of HTML: within a paragraph the site would mark up the words of the picture, and break it.
+    drawn = f'<figure class="drawn">{picture(runs)}<figcaption>{CAPTION}</figcaption></figure>'
+    return {"claims_board": board, "board_scope": scope, "accuracy_picture": drawn}
 
 
 def findings():
@@ -75,7 +81,7 @@ def picture(runs, style=""):
     found = accuracies(runs)
     inked = dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
     with plt.rc_context(inked | {"svg.fonttype": "none", "svg.hashsalt": "accuracy", "font.size": 11}):
-        figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
+        figure, ax = plt.subplots(figsize=(4.8, 4), layout="constrained")
         draw(ax, found)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})

@@ -54,6 +54,7 @@ def test_sentences_that_the_rows_no_longer_bear_stop_the_build(monkeypatch):
 
 def test_the_picture_is_sound_and_has_the_pages_own_colour(runs):
     drawn = first_screen.picture(runs)
+    assert first_screen.substitutions(runs)["accuracy_picture"].startswith('<figure class="drawn"><svg ')  # a block
     assert "\n" not in drawn and first_screen.INK not in drawn and "currentColor" in drawn
     names = {text.text for text in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")}
     assert {"dense", "LRR", "hybrid", "LT", "SNIP", "smart ratio", "uniform"} <= names
