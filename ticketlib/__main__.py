@@ -480,7 +480,8 @@ def _source_option(sub):
 
 @command("commit-rows", _source_option)
 def commit_rows(options):
-    """Copy finished rows into the book's ledger, refresh README's table, and commit both."""
+    """Copy finished rows into the book's ledger, refresh runs.csv and README's table, and commit all."""
+    from ticketlib.experiments import tidy
     from ticketlib.experiments.ledger import Ledger, read_row
 
     root, found = places.book_ledger().parent.parent, {}
@@ -492,20 +493,27 @@ def commit_rows(options):
         found[path] = place, read_row(path)  # an unsound one is refused before anything is copied
     for place, row in found.values():
         _add(Ledger(places.book_ledger() / place), row)
-    rows = f"{places.book_ledger().relative_to(root)}/*.json"  # git's own star, which crosses folders
-    status = ["git", "status", "--porcelain", "--untracked-files=all", "--", rows]  # those of a call cut short as well
-    added = len(subprocess.run(status, cwd=root, check=True, capture_output=True, text=True).stdout.splitlines())
-    if not added:
+    table, rows = tidy.write(places.book_ledger()), f"{places.book_ledger().relative_to(root)}/*.json"
+    added, of_table = _changed(root, rows), _changed(root, str(table.relative_to(root)))
+    if not added + of_table:
         print("no new rows")
         return
     readme(options)
     from ticketbook import board, first_screen
 
-    paths = [rows, "README.md"] + [first_screen.PICTURE] * (root / first_screen.PICTURE).is_file()
+    paths = [*added, *of_table, "README.md"] + [first_screen.PICTURE] * (root / first_screen.PICTURE).is_file()
     paths += [str(board.history().relative_to(root))] * board.history().is_file()
-    subprocess.run(["git", "add", *paths], cwd=root, check=True)
-    subprocess.run(["git", "commit", "-q", "-m", f"Ledger: {added} rows", "--", *paths], cwd=root, check=True)
-    print(f"{added} new rows committed")
+    said = f"{len(added)} new row{'s' * (len(added) != 1)}"
+    for call in (["add"], ["commit", "-q", "-m", f"Ledger: {said}"]):
+        subprocess.run(["git", *call, "--pathspec-from-file=-"], cwd=root, check=True, input="\n".join(paths).encode())
+    print(f"{said} committed")
+
+
+def _changed(root, paths):
+    """Files that git sees as new or changed below `paths`, those of a call cut short as well: list of text."""
+    status = ["git", "status", "--porcelain", "--untracked-files=all", "--", paths]
+    found = subprocess.run(status, cwd=root, check=True, capture_output=True, text=True).stdout
+    return [line[3:] for line in found.splitlines()]
 
 
 def _add(ledger, row):

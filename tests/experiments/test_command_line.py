@@ -260,18 +260,18 @@ def test_commit_rows_takes_rows_and_nothing_else(tmp_path, monkeypatch, capsys):
     assert command_line.main(["commit-rows", str(made)]) == 0
     listed = subprocess.run([*git, "ls-files"], cwd=book.parent.parent, capture_output=True, text=True, check=True)
     [name] = Ledger(made / "laptop").names()
-    assert listed.stdout.split() == ["README.md", f"book/ledger/laptop/{name}.json"]
+    assert listed.stdout.split() == ["README.md", f"book/ledger/laptop/{name}.json", "book/ledger/runs.csv"]
     assert command_line.main(["commit-rows", str(made)]) == 0 and "no new rows" in capsys.readouterr().out
     facts = {"audit": name, "code": "c", "date": "d", "changes": {}}
     Ledger(made / "laptop" / "audits").add({"kind": "audit", "name": name_of(facts), "config": facts})
-    assert command_line.main(["commit-rows", str(made)]) == 0 and "1 new rows" in capsys.readouterr().out
+    assert command_line.main(["commit-rows", str(made)]) == 0 and "1 new row " in capsys.readouterr().out
     assert Ledger(book / "laptop" / "audits").names() == [name_of(facts)] and Ledger(book / "laptop").names() == [name]
     Ledger(tmp_path / "again" / "laptop").add(row("smart@0.9", 0, 70.0))
     assert command_line.main(["commit-rows", str(tmp_path / "again")]) == 0
     assert f"not copied: {name}" in capsys.readouterr().err
     other = row("smart@0.9", 1, 80.0)
     Ledger(book / "laptop").add(other)  # of a call that was cut short before it committed
-    assert command_line.main(["commit-rows", str(made)]) == 0 and "1 new rows" in capsys.readouterr().out
+    assert command_line.main(["commit-rows", str(made)]) == 0 and "1 new row " in capsys.readouterr().out
     (made / "elsewhere").mkdir()
     (made / "laptop" / f"{name}.json").rename(made / "elsewhere" / f"{name}.json")
     assert command_line.main(["commit-rows", str(made)]) == 2 and "'elsewhere'" in capsys.readouterr().err
