@@ -5,8 +5,9 @@ from collections import Counter
 import pandas as pd
 from IPython.display import Markdown, display
 
-from ticketlib.analysis import evidence, words
+from ticketlib.analysis import words
 from ticketlib.experiments import session
+from ticketlib.experiments.profiles import PROFILES
 
 
 def markdown(table):
@@ -45,7 +46,10 @@ def _counted(values):
 
 def no_claim(run):
     """What a page that judges no claim can show, as Markdown: what it trains, how often, and how little that proves."""
-    trained = f"{evidence.scope(run.profile)}, with {session.seeds(run)} seeds"
+    profile = PROFILES[run.profile]
+    name, width, stride = profile.networks["resnet"]
+    network = f"{words.title(name)} (width {width}, stem stride {stride}), {words.title(profile.dataset)}"
+    trained = f"{network}, {profile.training['epochs']} epochs, with {session.seeds(run)} seeds"
     said = f"**No claim is judged on this page.** It trains {trained}."
     if run.profile == "smoke":
         said += " Seconds of training on tiny images show how things work. They prove nothing about the paper."

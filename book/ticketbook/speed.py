@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as t_distribution
 
-from ticketbook.claims_1 import CLAIMS
 from ticketlib.analysis import pairs, plots, stats
 from ticketlib.analysis.words import title
 from ticketlib.errors import TicketError
 from ticketlib.experiments import campaign, grids, ledger
+from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.config import lineage
 from ticketlib.experiments.machine import SAME_IN_A_PAIR
 from ticketlib.experiments.places import ROOT

@@ -9,10 +9,10 @@ import pytest
 from scipy.stats import pearsonr
 from synthetic import CIFAR, row, row_of
 from ticketbook import speed
-from ticketbook.claims_1 import CLAIMS
 
 from ticketlib.errors import TicketError
 from ticketlib.experiments import grids
+from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.config import parent
 from ticketlib.experiments.profiles import PROFILES
 

@@ -12,10 +12,10 @@ from workshop import bytes_of, kept
 
 from ticketlib import __main__ as command_line
 from ticketlib import data
-from ticketlib.analysis import evidence
+from ticketlib.analysis import pairs
 from ticketlib.errors import TicketError
 from ticketlib.experiments import audit, campaign, grids, machine
-from ticketlib.experiments.ledger import Ledger, Row, name_of, pack_bits, read_row
+from ticketlib.experiments.ledger import Ledger, Row, frame, name_of, pack_bits, read_row
 from ticketlib.experiments.run import execute
 
 CHECKED = ("kind", "name", "config")  # without these a file is no row
@@ -42,7 +42,7 @@ def test_other_recipe_versions(tmp_path):
         with kept(ledger, added=1):
             ledger.add(other)
     assert len(ledger.rows()) == 4
-    assert evidence.select(ledger.rows(), "laptop")["smart@0.9"][0]["accuracy"] == 80.0
+    assert pairs.select(frame(ledger.rows()), "laptop").accuracy.tolist() == [80.0]
 
 
 @pytest.mark.fault("a row has fields that this version does not know", "read; a field of the configuration: refused")
@@ -65,7 +65,7 @@ def test_missing_fields(tmp_path, tried):
             assert read_row(path)[field] is None, "never a value that nobody measured"
         try:
             campaign.speeds([read_row(path)])
-            evidence.collapsed(read_row(path))
+            pairs.select(frame([read_row(path)]), "laptop")
         except TicketError as error:
             assert whole["name"] in str(error) and "\n" not in str(error)
     tried(len(whole))

@@ -7,11 +7,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import seaborn
 from matplotlib.ticker import NullLocator
 from matplotlib.transforms import offset_copy
 
-from ticketlib.analysis import stats
 from ticketlib.analysis import words as prose
 from ticketlib.errors import TicketError
 
@@ -130,15 +130,13 @@ def _plot(ax, x, y, aside, **look):
         ax.update_datalim(np.column_stack([x, y]))  # autoscaling overlooks what has a transform of its own
 
 
-def _cell(ax, x, cell, key, aside):
-    """Draw one cell at x: each seed a dot, beside it the interval a line, the estimate the method's marker."""
-    points, estimate = cell
+def _cell(ax, x, points, mean, ends, key, aside):
+    """Draw one cell at x: each seed a dot, beside it the interval a line, the mean the method's marker."""
     colour = style(key).colour
     _plot(ax, [x] * len(points), points, aside + 5, color=colour, marker=".", linestyle="none", markersize=4)
-    if estimate.low is not None:
-        _plot(ax, [x, x], [estimate.low, estimate.high], aside, color=colour, linewidth=1.5)
-    if estimate.point is not None:
-        _plot(ax, [x], [estimate.point], aside, linestyle="none", zorder=3, **_look(key))
+    if not pd.isna(ends[0]):  # of one seed there is no interval
+        _plot(ax, [x, x], ends, aside, color=colour, linewidth=1.5)
+    _plot(ax, [x], [mean], aside, linestyle="none", zorder=3, **_look(key))
 
 
 def _places(keys, most):
@@ -192,30 +190,15 @@ def layer_axis(ax, num_layers):
 def differences(ax, comparisons, margin=None):
     """Draw paired differences over density: each seed a dot, the mean with its interval, the margin a band.
 
-    Arguments: comparisons, as verdicts.board gives them, of one arm a comparison; margin, points, or None.
-    """
-    read = comparisons[comparisons.n > 0]
-    cells = {
-        key: {
-            line.sparsity: (list(line.points), stats.Estimate(line.mean, line.low, line.high, line.n, None, 0))
-            for line in of.itertuples()
-        }
-        for key, of in read.groupby("key", sort=False)
-    }
-    return differences_1(ax, cells, margin)
-
-
-def differences_1(ax, cells, margin=None):
-    """Draw paired differences over density: each seed a dot, the estimate with its interval, the margin a band.
-
-    Arguments: cells, {key: {sparsity (text or float): (points a seed, Estimate)}}, in points; margin, points, or None
-        where the claim has none (superiority).
+    Arguments: comparisons, as verdicts.board gives them: a line a key and sparsity, those without seeds left out;
+        margin, points, or None where there is none.
     """
     margin_band(ax, margin)
-    densities = _shown_on(ax, {_density(sparsity) for of in cells.values() for sparsity in of})
-    for key, aside in _places(cells, 12):
-        for sparsity, cell in cells[key].items():
-            _cell(ax, _density(sparsity), cell, key, aside)
+    known = comparisons[comparisons.n > 0]
+    densities = _shown_on(ax, set(known.sparsity.map(_density)))
+    for key, aside in _places(known.key.unique(), 12):
+        for line in known[known.key == key].itertuples():
+            _cell(ax, _density(line.sparsity), line.points, line.mean, (line.low, line.high), key, aside)
         _key_line(ax, key, "none")
     if ax.get_xscale() != "log":  # to set it again would undo the ticks of an axis that panels share
         ax.set_xscale("log")
@@ -262,8 +245,8 @@ def curves(ax, cells, xlabel="epochs"):
         known = {x: cell for x, cell in sorted(cells[key].items()) if cell[1].point is not None}
         _plot(ax, list(known), [cell[1].point for cell in known.values()], aside, color=style(key).colour, linewidth=1,
               linestyle=style(key).linestyle, zorder=1)
-        for x, cell in known.items():
-            _cell(ax, x, cell, key, aside)
+        for x, (values, mean) in known.items():
+            _cell(ax, x, values, mean.point, (mean.low, mean.high), key, aside)
         _key_line(ax, key, style(key).linestyle if len(known) > 1 else "none")
     ax.set_xticks(sorted({x for of in cells.values() for x in of}))
     ax.set(xlabel=xlabel, ylabel="test accuracy, %")

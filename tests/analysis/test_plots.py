@@ -6,14 +6,15 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imread
-from ticketbook.claims_1 import CLAIMS
 
 from ticketlib.analysis import plots
 from ticketlib.analysis.stats import Estimate
 from ticketlib.errors import TicketError
+from ticketlib.experiments.claims import CLAIMS
 
 SEEDS = [-0.4, 0.1, 0.6]
 CELL = SEEDS, Estimate(0.1, -0.9, 1.1, 3, 0.5, 0.95)
@@ -30,6 +31,15 @@ def ax():
         yield axes
         figure.canvas.draw()  # whatever was asked for can be drawn
         plt.close(figure)
+
+
+def compared(**cells):
+    """Comparisons as verdicts.board gives them: a line a key and sparsity, of cells as CELL is one."""
+    return pd.DataFrame(
+        [(key, sparsity, points, of.point, of.low, of.high, of.n)
+         for key, at in cells.items() for sparsity, (points, of) in at.items()],
+        columns=["key", "sparsity", "points", "mean", "low", "high", "n"],
+    )  # fmt: skip
 
 
 def lines(ax, marker):
@@ -93,8 +103,8 @@ def test_figures_are_opaque_white_and_readable(tmp_path):
 
 
 def test_differences_draw_every_seed_interval_and_margin(ax):
-    cells = {"snip": {"0.90": CELL, "0.98": CELL}, "lt": {0.9: CELL, 0.98: CELL}}
-    assert plots.differences_1(ax, cells, margin=1.0) is ax
+    cells = compared(snip={"0.90": CELL, "0.98": CELL}, lt={"0.9": CELL, "0.98": CELL})
+    assert plots.differences(ax, cells, margin=1.0) is ax
     dots, marks = lines(ax, "."), lines(ax, "o")
     assert [line.get_ydata().tolist() for line in dots] == [SEEDS] * 4 and len(intervals(ax)) == 4
     assert [line.get_ydata().tolist() for line in intervals(ax)] == [[-0.9, 1.1]] * 4
@@ -105,19 +115,19 @@ def test_differences_draw_every_seed_interval_and_margin(ax):
 
 
 def test_differences_of_few_seeds_have_no_interval(ax):
-    plots.differences_1(ax, {"hybrid": {"0.90": ONE, "0.98": NONE}})
+    plots.differences(ax, compared(hybrid={"0.90": ONE, "0.98": NONE}))
     assert intervals(ax) == [] and len(lines(ax, ".")) == len(lines(ax, "h")) == 1 and not ax.patches
 
 
 def test_differences_without_cells_are_an_empty_figure(ax):
-    assert plots.differences_1(ax, {}, margin=1.0) is ax and not lines(ax, ".")
+    assert plots.differences(ax, compared(), margin=1.0) is ax and not lines(ax, ".")
 
 
 def test_a_panel_of_fewer_sparsities_hides_no_point_of_those_that_share_its_axis():
     figure, (first, second, third) = plt.subplots(1, 3, sharex=True)
-    plots.differences_1(first, {"snip": {"0.9": CELL, "0.98": CELL, "0.995": CELL}})
-    plots.differences_1(second, {"snip": {"0.98": CELL}})
-    plots.differences_1(third, {})
+    plots.differences(first, compared(snip={"0.9": CELL, "0.98": CELL, "0.995": CELL}))
+    plots.differences(second, compared(snip={"0.98": CELL}))
+    plots.differences(third, compared())
     for panel in (first, second, third):
         left, right = panel.get_xlim()
         assert left > 10 > 0.5 > right and panel.get_xticks().tolist() == [10, 2, 0.5]
@@ -129,7 +139,7 @@ def test_arms_with_a_check_are_hollow(ax):
     assert [mark.get_markerfacecolor() for mark in lines(ax, "s")] == [plots.STYLE["lt"].colour, "white"]
 
 
-@pytest.mark.parametrize("draw", [plots.differences_1, plots.curves])
+@pytest.mark.parametrize("draw", [lambda ax, cells: plots.differences(ax, compared(**cells)), plots.curves])
 def test_every_point_is_in_view(ax, draw):
     draw(ax, {"lt": {0.9: CELL, 0.98: CELL}, "smart": {0.9: ([9.0], ONE[1])}, "erk": {0.98: ([-9.0], ONE[1])}})
     low, high = ax.get_ylim()
