@@ -11,9 +11,8 @@ from synthetic import CIFAR
 
 from ticketlib import data, masks, models, ratios, train
 from ticketlib.__main__ import main
-from ticketlib.experiments import config as runs
-from ticketlib.experiments import grids, session
-from ticketlib.experiments import run as experiment
+from ticketlib.experiments import grids, run, session
+from ticketlib.experiments.config import streams
 from ticketlib.experiments.ledger import Ledger
 
 TIMED = {"seconds", "train_seconds", "eval_seconds", "images_per_second"}
@@ -100,10 +99,10 @@ def fitted(network, precision):
     shape = dict(network=network, width=8 if network.startswith("resnet") else 0.125, stem_stride=1)
     recipe = dict(epochs=5, batch=32, eval_every=1, engine="dense", precision=precision)
     config = dataclasses.replace(grids.arm("laptop", "uniform@0.9", 0, some), **shape, **recipe)
-    model = experiment.build(config, some)
-    mask, _ = experiment.ticket_mask(config, some, model)
+    model = run.build(config, some)
+    mask, _ = run.ticket_mask(config, some, model)
     net = train.DenseNet(model, mask, device="cuda", precision=precision)
-    result = train.fit(net, config, some, runs.streams(config), progress=False)
+    result = train.fit(net, config, some, streams(config), progress=False)
     net.write_back(model)
     return result, copy.deepcopy(model.state_dict())
 
@@ -111,7 +110,7 @@ def fitted(network, precision):
 def test_a_run_repeats_itself_and_names_the_gpu(tmp_path):
     digits = data.load("digits")
     config = grids.arm("smoke", "lt@0.9", 0, digits, epochs=2)
-    rows = [experiment.execute(config, digits, device="cuda", cache=tmp_path / str(i), progress=False) for i in (1, 2)]
+    rows = [run.execute(config, digits, device="cuda", cache=tmp_path / str(i), progress=False) for i in (1, 2)]
     first, second = ({k: v for k, v in row.items() if k not in TIMED} for row in rows)
     assert first == second and first["device"] == torch.cuda.get_device_name() and first["accuracy"] > 30
 
@@ -120,7 +119,7 @@ def test_a_run_repeats_itself_and_names_the_gpu(tmp_path):
 def test_arms_of_the_paper_profile_run_two_steps(network):
     some = images()
     rows = list(
-        experiment.rehearse([grids.arm("paper", arm, 0, some, network=network) for arm in ARMS], some, device="cuda")
+        run.rehearse([grids.arm("paper", arm, 0, some, network=network) for arm in ARMS], some, device="cuda")
     )
     assert [row["arm"] for row in rows] == list(ARMS) and not any(row["diverged"] for row in rows)
 
@@ -136,8 +135,8 @@ def test_a_campaign_shares_the_gpu(tmp_path, monkeypatch):
 
 def test_a_chapter_takes_the_gpu_by_itself(tmp_path, monkeypatch):
     monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "cache"))
-    run = session.check(
+    asked = session.check(
         dict(profile="smoke", source="run", seeds=1, device="auto", data_root="", ledger=str(tmp_path / "rows"))
     )
-    found = session.ticket_rows(run, ("dense@0", "smart@0.9"))
+    found = session.ticket_rows(asked, ("dense@0", "smart@0.9"))
     assert found["smart@0.9"][0]["device"] == torch.cuda.get_device_name()

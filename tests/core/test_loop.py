@@ -10,8 +10,7 @@ from synthetic import CIFAR
 
 from ticketlib import data, train
 from ticketlib.errors import TicketError
-from ticketlib.experiments import grids
-from ticketlib.experiments import run as experiment
+from ticketlib.experiments import grids, run
 from ticketlib.experiments.config import streams
 
 DRAW = np.random.default_rng(0)
@@ -33,11 +32,11 @@ def config_of(engine="dense", **changes):
 
 def begin(config, **how):
     """A network as a run begins with it, and its engine."""
-    model = experiment.build(config, SOME)
-    mask, _ = experiment.ticket_mask(config, SOME, model)
+    model = run.build(config, SOME)
+    mask, _ = run.ticket_mask(config, SOME, model)
     mask.apply(model)
     if config.engine == "sparse":
-        return model, experiment.engine(config, model, mask, SOME, "cpu")
+        return model, run.engine(config, model, mask, SOME, "cpu")
     return model, train.DenseNet(model, mask, precision=config.precision, **how)
 
 
@@ -145,7 +144,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_last_bit(engine, options, steps):
 
 def test_a_precision_that_a_device_has_not_is_refused():
     config = config_of()
-    model = experiment.build(config, SOME)
-    mask, _ = experiment.ticket_mask(config, SOME, model)
+    model = run.build(config, SOME)
+    mask, _ = run.ticket_mask(config, SOME, model)
     with pytest.raises(TicketError, match="'tf32'.*cpu"):
         train.DenseNet(model, mask, precision="tf32")

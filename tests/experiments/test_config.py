@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from synthetic import make
+from synthetic import CIFAR, make
 
 from ticketlib import data
 from ticketlib.errors import TicketError
-from ticketlib.experiments import profiles
-from ticketlib.experiments.config import Config, parent, streams
+from ticketlib.experiments import grids, profiles
+from ticketlib.experiments.config import Config, cost_alone, parent, streams
 from ticketlib.experiments.profiles import config
 
 
@@ -133,3 +133,10 @@ def test_the_recipe_of_the_profile_paper_is_that_of_the_papers_code():
     )  # fmt: skip
     tiny = profiles.Images("tiny_imagenet")
     assert [profiles.config(p, "smart", "0.9", 0, dataset=tiny).epochs for p in ("paper", "laptop")] == [300, 20]
+
+
+@pytest.mark.parametrize(("ticket", "epochs"), [
+    ("dense", 20), ("smart@0.9", 20), ("lt@0.9", 40), ("lrr@0.9", 35), ("hybrid@0.9", 35), ("omp@0.9", 35),
+])  # fmt: skip
+def test_epochs_in_all_count_the_dense_net(ticket, epochs):
+    assert cost_alone(grids.arm("laptop", ticket, 0, CIFAR)) == epochs

@@ -11,11 +11,10 @@ from synthetic import CIFAR, make
 
 from ticketlib import data
 from ticketlib.errors import TicketError
-from ticketlib.experiments import checkpoints, grids
-from ticketlib.experiments import config as runs
-from ticketlib.experiments import probe as probes
-from ticketlib.experiments import run as experiment
+from ticketlib.experiments import checkpoints, grids, run
+from ticketlib.experiments.config import Config
 from ticketlib.experiments.ledger import Ledger
+from ticketlib.experiments.probe import Prober
 from ticketlib.tickets import TICKETS
 
 
@@ -34,7 +33,7 @@ def arm(key, digits, **changes):
 
 
 def execute(key, digits, cache, **changes):
-    return experiment.execute(arm(key, digits, **changes), digits, cache=cache, progress=False)
+    return run.execute(arm(key, digits, **changes), digits, cache=cache, progress=False)
 
 
 def test_a_row_says_everything(digits, cache):
@@ -60,8 +59,8 @@ def test_the_same_configuration_gives_the_same_row(digits, cache):
 def test_a_rehearsal_never_leaves_a_net_among_trained_ones(digits, tmp_path, monkeypatch):
     monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path))
     with pytest.raises(TicketError, match="a cache of its own"):
-        experiment.execute(arm("lt@0.9", digits), digits, steps=2)
-    assert len(list(experiment.rehearse([arm("lt@0.9", digits)], digits))) == 1 and list(tmp_path.iterdir()) == []
+        run.execute(arm("lt@0.9", digits), digits, steps=2)
+    assert len(list(run.rehearse([arm("lt@0.9", digits)], digits))) == 1 and list(tmp_path.iterdir()) == []
 
 
 def test_arms_of_a_seed_share_the_pretrained_net(digits, cache):
@@ -107,12 +106,12 @@ def test_held_out_images_replace_the_test_set(digits, cache):
 def test_other_images_are_refused(digits):
     config = grids.arm("smoke", "smart@0.9", 0, CIFAR)
     with pytest.raises(TicketError, match="fingerprint"):
-        experiment.execute(config, digits)
+        run.execute(config, digits)
 
 
 def test_the_sparse_engine_runs_on_the_cpu_only(digits, cache):
     with pytest.raises(TicketError, match="sparse engine"):
-        experiment.execute(arm("smart@0.9", digits, engine="sparse"), digits, device="cuda", cache=cache)
+        run.execute(arm("smart@0.9", digits, engine="sparse"), digits, device="cuda", cache=cache)
 
 
 @pytest.mark.parametrize("ticket", sorted(set(TICKETS) - {"dense", "table"}))
@@ -123,20 +122,20 @@ def test_every_ticket_runs(ticket, digits, cache):
 
 def test_a_probe_is_the_mask_of_the_run(digits, cache):
     config = arm("snip+both@0.9", digits)
-    row, probe = experiment.execute(config, digits, cache=cache), probes.Prober(digits, cache).measure(config)
+    row, probe = run.execute(config, digits, cache=cache), Prober(digits, cache).measure(config)
     assert probe["mask_digest"] == row["mask_digest"] and probe["keep_counts"] == row["keep_counts"]
     assert probe["chance"] < probe["overlap"] <= 1 and probe["chance"] < probe["ceiling"] < 1
-    clean = probes.Prober(digits, cache).measure(arm("snip@0.9", digits))
+    clean = Prober(digits, cache).measure(arm("snip@0.9", digits))
     assert clean["overlap"] == 1 and "second_keep_counts" not in probe
     assert sum(clean["second_keep_counts"].values()) == sum(clean["keep_counts"].values())
     assert clean["second_keep_counts"] != clean["keep_counts"]
     assert 0.899 < clean["rearranged_effective_sparsity"] <= 1
-    assert "rearranged_effective_sparsity" not in probes.Prober(digits, cache).measure(arm("smart@0.9", digits))
+    assert "rearranged_effective_sparsity" not in Prober(digits, cache).measure(arm("smart@0.9", digits))
 
 
 def test_kept_scores_change_no_probe(digits, cache):
-    fresh = lambda config: probes.Prober(digits, cache).measure(config)  # noqa: E731
-    prober = probes.Prober(digits, cache)
+    fresh = lambda config: Prober(digits, cache).measure(config)  # noqa: E731
+    prober = Prober(digits, cache)
     keys = ("snip@0.9", "snip+both@0.9", "snip+both@0.5", "grasp@0.9", "synflow@0.9", "synflow@0.5", "smart@0.9")
     for config in [arm(key, digits) for key in keys]:
         again, once = prober.measure(config), fresh(config)
@@ -145,16 +144,16 @@ def test_kept_scores_change_no_probe(digits, cache):
 
 def test_an_iterative_ticket_has_no_probe(digits, cache):
     with pytest.raises(TicketError, match="'imp' is not allowed in a probe"):
-        probes.Prober(digits, cache).measure(arm("imp@0.36", digits))
+        Prober(digits, cache).measure(arm("imp@0.36", digits))
 
 
 def test_a_probe_of_trained_weights_needs_the_checkpoint(digits, tmp_path):
     with pytest.raises(TicketError, match="not in the cache"):
-        probes.Prober(digits, tmp_path).measure(arm("lt@0.9", digits))
+        Prober(digits, tmp_path).measure(arm("lt@0.9", digits))
 
 
 def test_the_mask_of_a_net_trained_on_noise_lies_between_chance_and_a_second_data_order(digits, tmp_path):
-    prober, config = probes.Prober(digits, tmp_path), arm("lt+both@0.9", digits)
+    prober, config = Prober(digits, tmp_path), arm("lt+both@0.9", digits)
     for key in ("dense+both", "dense", "dense+order=order2"):
         assert not prober.ready(config)
         execute(key, digits, tmp_path)
@@ -170,11 +169,11 @@ def test_every_arm_of_the_paper_profile_is_a_configuration():
     for key in ("dense", "lt@0.9", "lrr+half@0.98", "hybrid@0.98", "smart@0.98"):
         config = grids.arm("paper", key, 0, CIFAR)
         assert (config.network, config.epochs, config.batch, config.weight_decay) == ("resnet32", 160, 64, 1e-4)
-        assert runs.Config.from_dict(config.as_dict()) == config
+        assert Config.from_dict(config.as_dict()) == config
 
 
 def test_a_rehearsal_is_for_no_ledger(digits, tmp_path):
-    [row] = experiment.rehearse([arm("lrr@0.9", digits)], digits)
+    [row] = run.rehearse([arm("lrr@0.9", digits)], digits)
     assert row["kind"] == "rehearsal" and row["images"] == 2 * 64
     with pytest.raises(TicketError, match="rehearsal"):
         Ledger(tmp_path).add(row)
@@ -184,11 +183,11 @@ def test_the_papers_scoring_sorts_by_class_and_augments(digits):
     config = grids.arm("paper", "snip@0.9", 0, CIFAR)
     assert (config.variant, config.scoring, config.arm) == ("authors", "authors", "snip@0.9")
     plain, paper = arm("grasp@0.9", digits), arm("grasp@0.9", digits, variant="authors", scoring="authors")
-    (_, labels), _ = experiment.scoring_batch(digits, plain, "batch")
-    (_, in_order), _ = experiment.scoring_batch(digits, paper, "batch")
+    (_, labels), _ = run.scoring_batch(digits, plain, "batch")
+    (_, in_order), _ = run.scoring_batch(digits, paper, "batch")
     assert in_order.tolist() == sorted(labels.tolist()) != labels.tolist()
-    model = experiment.build(plain, digits)
-    assert experiment.ticket_mask(plain, digits, model)[0] != experiment.ticket_mask(paper, digits, model)[0]
+    model = run.build(plain, digits)
+    assert run.ticket_mask(plain, digits, model)[0] != run.ticket_mask(paper, digits, model)[0]
 
 
 def small_cifar():
@@ -204,7 +203,7 @@ def test_every_arm_of_the_paper_profile_runs_two_steps(network):
     images = small_cifar()
     keys = [*grids.claim_arms(), "erk@0.98", "omp@0.98", "magnitude@0.98"] if network == "vgg" else QUICK
     configs = [grids.arm("paper", key, 0, images, network=network) for key in keys]
-    rows = list(experiment.rehearse(configs, images))
+    rows = list(run.rehearse(configs, images))
     assert [row["arm"] for row in rows] == [config.arm for config in configs]
     assert all(row["images"] == 2 * 64 and not row["diverged"] for row in rows)
 
@@ -215,30 +214,30 @@ QUICK = ("snip+both@0.98", "grasp@0.98", "lrr+rearranged@0.9", "hybrid@0.98")
 def test_the_papers_scoring_augments_and_draws_the_classifier_afresh(digits, monkeypatch):
     changes = dict(variant="authors", scoring="authors")
     plain, paper = (grids.arm("smoke", "grasp@0.9", 0, digits, **more) for more in ({}, changes))
-    (as_given, labels), _ = experiment.scoring_batch(digits, plain, "batch")
-    (seen, _), _ = experiment.scoring_batch(digits, paper, "batch")
+    (as_given, labels), _ = run.scoring_batch(digits, plain, "batch")
+    (seen, _), _ = run.scoring_batch(digits, paper, "batch")
     in_order = as_given[labels.argsort(stable=True)]
     assert seen.shape == in_order.shape and not torch.equal(seen, in_order)
     asked = []
-    monkeypatch.setattr(experiment.tickets, "find_mask", lambda *_, **given: asked.append(given["redraw"]))
+    monkeypatch.setattr(run.tickets, "find_mask", lambda *_, **given: asked.append(given["redraw"]))
     for config in (plain, paper):
-        experiment.ticket_mask(config, digits, None)
+        run.ticket_mask(config, digits, None)
     assert asked == [False, True]
 
 
 def test_a_dense_net_trains_in_the_precision_of_its_configuration():
-    nets = [experiment.engine(make(precision=p), *ticket(), None, "cpu") for p in ("float32", "bf16")]
+    nets = [run.engine(make(precision=p), *ticket(), None, "cpu") for p in ("float32", "bf16")]
     assert [getattr(net.autocast, "fast_dtype", None) for net in nets] == [None, torch.bfloat16]
 
 
 def test_the_classifier_share_is_of_the_kept_weights(digits):
     net, mask = ticket()
-    assert experiment._ticket_facts(net, mask, digits)["classifier_share"] == mask.counts["fc.weight"] / mask.kept < 0.1
+    assert run._ticket_facts(net, mask, digits)["classifier_share"] == mask.counts["fc.weight"] / mask.kept < 0.1
 
 
 def test_the_held_out_images_are_the_same_in_every_run_and_none_is_trained_on(digits):
     configs = [grids.arm("smoke", "smart@0.9", seed, digits, held_out=100) for seed in (0, 1)]
-    first, second = (experiment.evaluated_on(digits, config) for config in configs)
+    first, second = (run.evaluated_on(digits, config) for config in configs)
     assert np.array_equal(first.test.images, second.test.images) and len(first.train.labels) == 1337
     assert first.test.labels[:10].tolist() == [5, 6, 1, 4, 7, 0, 4, 7, 8, 3]  # as in every row of a pilot
     seen = {image.tobytes() for image in first.train.images}
@@ -247,5 +246,5 @@ def test_the_held_out_images_are_the_same_in_every_run_and_none_is_trained_on(di
 
 def test_a_scoring_batch_has_as_many_of_each_class_as_the_scorer_sees_them(digits):
     config = arm("snip+labels@0.9", digits)
-    (images, labels), control = experiment.scoring_batch(digits, config, "batch")
+    (images, labels), control = run.scoring_batch(digits, config, "batch")
     assert torch.bincount(labels).tolist() == [config.per_class] * 10 and control["label_agreement"] < 0.5

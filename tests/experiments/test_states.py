@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 
 from ticketlib import data
-from ticketlib.experiments import checkpoints, grids
-from ticketlib.experiments import run as experiment
+from ticketlib.experiments import checkpoints, grids, run
 
 TIMES = ("seconds", "train_seconds", "eval_seconds", "images_per_second")
 
@@ -33,7 +32,7 @@ def stopped(config, digits, cache, monkeypatch, after):
     with monkeypatch.context() as patched:
         patched.setattr(checkpoints.Keeper, "save", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
-            experiment.execute(config, digits, cache=cache, progress=False, save_every=0)
+            run.execute(config, digits, cache=cache, progress=False, save_every=0)
     return next((cache / "states").glob("*.safetensors"))
 
 
@@ -45,9 +44,9 @@ def untimed(row):
 @pytest.mark.parametrize("engine", ["dense", "sparse"])
 def test_stopped_and_resumed_is_uninterrupted_to_the_last_digit(key, engine, digits, tmp_path, monkeypatch):
     config = arm(key, digits, engine=engine)
-    whole = experiment.execute(config, digits, cache=tmp_path / "whole", progress=False)
+    whole = run.execute(config, digits, cache=tmp_path / "whole", progress=False)
     stopped(config, digits, tmp_path / "cut", monkeypatch, 5)
-    row = experiment.execute(config, digits, cache=tmp_path / "cut", progress=False)
+    row = run.execute(config, digits, cache=tmp_path / "cut", progress=False)
     own = row.pop("went_on", 0)
     assert untimed(row) == untimed(whole) and own == (0 if key == "lrr@0.9" else 1)  # LRR's dense net was stopped
     assert not list((tmp_path / "cut" / "states").iterdir())
@@ -57,7 +56,7 @@ def test_stopped_and_resumed_is_uninterrupted_to_the_last_digit(key, engine, dig
 def test_a_damaged_or_foreign_state_is_none(spoilt, digits, tmp_path, monkeypatch):
     config = arm("smart@0.9", digits)
     path = stopped(config, digits, tmp_path, monkeypatch, 5)
-    whole = experiment.execute(config, digits, cache=tmp_path / "whole", progress=False)
+    whole = run.execute(config, digits, cache=tmp_path / "whole", progress=False)
     octets = bytearray(path.read_bytes())
     if spoilt == "cut short":
         path.write_bytes(octets[: len(octets) // 2])
@@ -66,12 +65,12 @@ def test_a_damaged_or_foreign_state_is_none(spoilt, digits, tmp_path, monkeypatc
         path.write_bytes(octets)
     elif spoilt == "another run's":
         config = dataclasses.replace(config, seed=1)
-        whole = experiment.execute(config, digits, cache=tmp_path / "whole", progress=False)
+        whole = run.execute(config, digits, cache=tmp_path / "whole", progress=False)
         path.rename(path.with_name(f"{config.name}.safetensors"))
     else:
-        facts = experiment.machine.facts
-        monkeypatch.setattr(experiment.machine, "facts", lambda device: facts(device) | {"threads": 99})
-    row = experiment.execute(config, digits, cache=tmp_path, progress=False)
+        facts = run.machine.facts
+        monkeypatch.setattr(run.machine, "facts", lambda device: facts(device) | {"threads": 99})
+    row = run.execute(config, digits, cache=tmp_path, progress=False)
     assert "went_on" not in row and row["accuracy"] == whole["accuracy"] and row["correct"] == whole["correct"]
 
 
@@ -79,9 +78,9 @@ def test_a_row_counts_how_often_it_went_on(digits, tmp_path, monkeypatch):
     config = arm("smart@0.9", digits)
     for _ in range(3):
         stopped(config, digits, tmp_path, monkeypatch, 2)
-    assert experiment.execute(config, digits, cache=tmp_path, progress=False)["went_on"] == 3
+    assert run.execute(config, digits, cache=tmp_path, progress=False)["went_on"] == 3
 
 
 def test_a_rehearsal_keeps_no_state(digits, tmp_path):
-    experiment.execute(arm("smart@0.9", digits), digits, cache=tmp_path, progress=False, steps=2, save_every=0)
+    run.execute(arm("smart@0.9", digits), digits, cache=tmp_path, progress=False, steps=2, save_every=0)
     assert not (tmp_path / "states").exists()

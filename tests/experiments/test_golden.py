@@ -1,6 +1,6 @@
 """A few steps of every kind of run against stored figures: a change here raises the recipe version.
 
-`python tests/test_golden.py` stores them afresh; do that only together with a new recipe version.
+`python tests/experiments/test_golden.py` stores them afresh; do that only together with a new recipe version.
 """
 
 import json
@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from ticketlib import data
-from ticketlib.experiments import grids
-from ticketlib.experiments import run as experiment
+from ticketlib.experiments import grids, run
 
-STORED = Path(__file__).parent / "golden" / "steps.json"
+STORED = Path(__file__).parents[1] / "golden" / "steps.json"
 ARMS = {
     "dense": {},
     "smart@0.9": {},
@@ -30,7 +29,7 @@ ARMS = {
 def measure(key, digits):
     """The loss of five updates, the mask and its keep counts."""
     arm, changes = key.removesuffix(", sparse"), ARMS[key]
-    [row] = experiment.rehearse([grids.arm("smoke", arm, 0, digits, **changes)], digits, steps=5)
+    [row] = run.rehearse([grids.arm("smoke", arm, 0, digits, **changes)], digits, steps=5)
     return {what: row[what] for what in ("name", "loss", "mask_digest", "keep_counts")}
 
 
