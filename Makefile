@@ -1,5 +1,5 @@
 # make book       run every notebook, build the site into _build/html
-# make test       lint, unit tests, every notebook, the site (what .ci/run calls)
+# make test       lint, directions of imports, unit tests, every notebook, the site (what .ci/run calls)
 # make test-all   the same with the slow tests, and those of the Ray engine
 # make site-test  open every page of the site in headless Chromium (part of test-all)
 # make pdf        the whole book as _build/book.pdf
@@ -25,10 +25,12 @@ book: .venv/ready
 
 test: .venv/ready
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -m "not slow"
 
 test-all: .venv/site .venv/ray
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest $(TWO_NODES)
 
