@@ -19,6 +19,29 @@ Beside it:
 - `sparse`: the engine that skips zeros
 - `experiments`: what a run is, carrying runs out, the rows
 - `analysis`: from rows to words with intervals; a pruner of your own
+
+A pruner, a rule and a check are one function each, below one line that names it:
+
+    import torch
+    from ticketlib import models, pruners, ratios, tickets
+
+    @pruners.pruner("gradient", needs_batch=True)  # scores, bigger = keep, for one threshold over all layers
+    def gradient(task):
+        slopes = torch.autograd.grad(task.loss(), list(task.weights.values()))
+        return {name: slope.abs() for name, slope in zip(task.weights, slopes)}
+
+    @ratios.rule("root")  # keep-counts up to a common factor, for weights drawn at random
+    def root(layers, total, family):
+        return [layer.size**0.5 for layer in layers]
+
+    @tickets.check("negated")  # changes weights in place; with moves=True it gives another mask
+    def negated(model, mask, streams, draw):
+        for weight in models.prunable(model).values():
+            weight.data.neg_()
+        return mask
+
+They are tickets and arms from then on, as `gradient@0.9`, `root+rearranged@0.98` and `lt+negated@0.9`: everything that
+finds masks, trains, judges and draws takes them by name.
 """
 
 import importlib.abc

@@ -1,6 +1,7 @@
 """The table of tickets as code: score, keep counts, the weights a ticket trains from, and its schedule."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -12,9 +13,8 @@ from ticketlib import masks, pruners, ratios
 from ticketlib.errors import TicketError, one_of
 from ticketlib.models import initialise, prunable
 
-CHECKS = (
-    "none", "rearranged", "shuffled", "shuffled_all", "reinitialised", "random_signs", "fresh_magnitudes",
-)  # fmt: skip
+CHECKS = {}  # name -> function (model, mask, streams, draw) -> Mask; see `check`
+MOVES = set()  # the checks that give another mask; the others change values
 ROUND_KEEPS = Decimal("0.8")  # iterative pruning removes 20 % of the survivors a round
 REWIND_TO = Decimal("0.25")  # learning-rate rewinding restarts the schedule here
 MASK = "mask/"  # prefix of the mask's tensors in a stored ticket
@@ -41,15 +41,9 @@ class Recipe:
         return self.score in pruners.NEEDS_BATCH
 
 
-TICKETS = {
+COMPOSED = {
     "dense": Recipe("random", "global"),  # at sparsity 0: the mask keeps everything
-    "snip": Recipe("snip", "global"),
-    "grasp": Recipe("grasp", "global"),
-    "synflow": Recipe("synflow", "global"),
-    "magnitude": Recipe("magnitude", "global"),
-    "random": Recipe("random", "global"),
     "lt": Recipe("trained", "global"),
-    **{rule: Recipe("random", rule) for rule in ratios.RULES},
     "table": Recipe("random", "table"),
     "lrr": Recipe("trained", "global", "trained", "rewound"),
     "omp": Recipe("trained", "global", "trained", "last"),
@@ -57,6 +51,24 @@ TICKETS = {
     "imp": Recipe("trained", "global", rounds=True),
     "imp_lrr": Recipe("trained", "global", "trained", "rewound", rounds=True),
 }
+
+
+class Tickets(Mapping):
+    """Every ticket's Recipe by its name: those of COMPOSED, and one for each pruner and each rule, also a new one."""
+
+    def __getitem__(self, ticket):
+        if ticket in pruners.METHODS:
+            return Recipe(ticket, "global")
+        return Recipe("random", ticket) if ticket in ratios.RULES else COMPOSED[ticket]
+
+    def __iter__(self):
+        return iter((*COMPOSED, *pruners.METHODS, *ratios.RULES))
+
+    def __len__(self):
+        return len(list(iter(self)))
+
+
+TICKETS = Tickets()
 
 
 def previous_round(sparsity):
@@ -155,30 +167,79 @@ def _linear(recipe, linear):
     return linear if linear in ("kept", "global") else float(linear)
 
 
+def check(name, *, moves=False):
+    """Register an architecture check: a function (model, mask, streams, draw) -> the mask the ticket trains with.
+
+    It changes the weights of the model in place, or, with `moves`, gives another mask. Arguments as `apply_check`;
+    draw, a function from a generator to a network like the model, its weights drawn afresh.
+    """
+
+    def register(function):
+        CHECKS[name] = function
+        if moves:
+            MOVES.add(name)
+        return function
+
+    return register
+
+
 def apply_check(check, model, mask, streams, network=None):
     """Carry out an architecture check on a ticket, in place, and return the mask it trains with.
 
-    Arguments: check, one of CHECKS; model, holding the weights the ticket trains from; mask; streams as `find_mask`;
+    Arguments: check, a name of CHECKS; model, holding the weights the ticket trains from; mask; streams as `find_mask`;
         network, a function from a generator to a freshly drawn network, where the model is none of models.build.
-    Returns: the mask, rearranged if that is the check. The model's pruned weights are zero afterwards.
+    Returns: the mask, another one if the check moves it. The model's pruned weights are zero afterwards.
     """
-    one_of("check", check, CHECKS)
-    if check == "rearranged":
-        mask = masks.rearrange(mask, streams("rearrange"))
-    elif check == "reinitialised":
-        if network:
-            model.load_state_dict(network(streams("reinit")).state_dict())
-        else:
-            initialise(model, streams("reinit"))
-    elif check == "shuffled":
-        masks.shuffle_survivors(model, mask, streams("shuffle"))
-    elif check == "shuffled_all":
-        masks.shuffle_all(model, streams("shuffle"), list(mask))
-    elif check == "random_signs":
-        masks.random_signs(model, mask, streams("signs"))
-    elif check == "fresh_magnitudes":
-        masks.fresh_magnitudes(model, mask, prunable(initialise(copy.deepcopy(model), streams("fresh"))))
+    draw = network or (lambda generator: initialise(copy.deepcopy(model), generator))
+    mask = CHECKS[one_of("check", check, CHECKS)](model, mask, streams, draw)
     mask.apply(model)
+    return mask
+
+
+@check("none")
+def as_found(model, mask, streams, draw):
+    """The ticket as it was found."""
+    return mask
+
+
+@check("rearranged", moves=True)
+def rearranged(model, mask, streams, draw):
+    """As many places in each layer, drawn by lot."""
+    return masks.rearrange(mask, streams("rearrange"))
+
+
+@check("shuffled")
+def shuffled(model, mask, streams, draw):
+    """The kept weights of each layer in another order."""
+    masks.shuffle_survivors(model, mask, streams("shuffle"))
+    return mask
+
+
+@check("shuffled_all")
+def shuffled_all(model, mask, streams, draw):
+    """All weights of each layer in another order, the removed ones among them."""
+    masks.shuffle_all(model, streams("shuffle"), list(mask))
+    return mask
+
+
+@check("reinitialised")
+def reinitialised(model, mask, streams, draw):
+    """All weights drawn afresh."""
+    model.load_state_dict(draw(streams("reinit")).state_dict())
+    return mask
+
+
+@check("random_signs")
+def random_signs(model, mask, streams, draw):
+    """The signs of the kept weights drawn afresh."""
+    masks.random_signs(model, mask, streams("signs"))
+    return mask
+
+
+@check("fresh_magnitudes")
+def fresh_magnitudes(model, mask, streams, draw):
+    """The magnitudes of the kept weights drawn afresh, their signs as they were."""
+    masks.fresh_magnitudes(model, mask, prunable(draw(streams("fresh"))))
     return mask
 
 

@@ -15,7 +15,7 @@ from ticketlib.experiments import grids
 from ticketlib.experiments.config import lineage, recipe_of
 from ticketlib.experiments.machine import SAME_IN_A_PAIR
 from ticketlib.experiments.profiles import fields
-from ticketlib.tickets import TICKETS
+from ticketlib.tickets import MOVES, TICKETS
 
 MOVED_FLOOR = 0.10  # a rearrangement or shuffle must touch at least this share of the kept weights
 LABELS_SLACK = 0.05  # corrupted labels agree with the true ones at 1 / classes, half the images are half, give or take
@@ -155,9 +155,9 @@ class Check(NamedTuple):
 _NOISE = ("labels", "pixels", "both")
 CHECKS = (
     Check("moved_share", "kept places that changed", f"at least {MOVED_FLOOR:g}", "no weights moved",
-          lambda check, kind, trained: check == "rearranged", lambda v, classes: v >= MOVED_FLOOR, False),
+          lambda check, kind, trained: check in MOVES, lambda v, classes: v >= MOVED_FLOOR, False),
     Check("changed_share", "kept values that changed", f"at least {MOVED_FLOOR:g}", "no values changed",
-          lambda check, kind, trained: check not in ("none", "rearranged"), lambda v, classes: v >= MOVED_FLOOR, False),
+          lambda check, kind, trained: check not in {"none", *MOVES}, lambda v, classes: v >= MOVED_FLOOR, False),
     Check("signs_kept", "signs that stayed", "0.4 to 0.6", "signs were not drawn anew",
           lambda check, kind, trained: check == "random_signs", lambda v, classes: abs(v - 0.5) <= SIGNS_SLACK, False),
     Check("signs_kept", "signs that stayed", "all", "signs changed",

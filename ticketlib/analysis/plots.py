@@ -14,6 +14,7 @@ from matplotlib.transforms import offset_copy
 
 from ticketlib.analysis import words as prose
 from ticketlib.errors import TicketError
+from ticketlib.tickets import CHECKS, TICKETS
 
 BLUE, _, GREEN, RED, PINK, _, _, GREY, _, _ = seaborn.color_palette("colorblind").as_hex()
 ORANGE, BROWN, SKY = "#b8860b", "#8c5a2b", "#3a94cf"  # the palette's own are too light on white
@@ -76,18 +77,23 @@ def style(key):
 
     Arguments: key, a key of STYLE ('lt'), or an arm ('lt+rearranged@0.90': colour and marker of the ticket, line of
         its last check, the sparsity left to the axis; 'lt+linear=global': an option, its text as label).
-    Returns: Style.
+    Returns: Style; one in black for a ticket or a check that was registered without one.
     Raises: TicketError for a name without style, naming it.
     """
     method, *changes = key.partition("@")[0].split("+")
-    for name in (method, *(change for change in changes if "=" not in change)):
-        if name not in STYLE:
-            raise TicketError(f"No style for {name!r} in {key!r}; known: {', '.join(STYLE)} (or 'own' for yours).")
-    found = STYLE[method]
+    look = _style_of(method, key)
     for change in changes:
-        known = STYLE.get(change, Style(change, "", "", (0, (2, 2))))
-        found = found._replace(label=f"{found.label}, {known.label}", linestyle=known.linestyle)
-    return found
+        known = Style(change, "", "", (0, (2, 2))) if "=" in change else _style_of(change, key)
+        look = look._replace(label=f"{look.label}, {known.label}", linestyle=known.linestyle)
+    return look
+
+
+def _style_of(name, key):
+    if name in STYLE:
+        return STYLE[name]
+    if name in TICKETS or name in CHECKS:
+        return Style(name.replace("_", " "), BLACK, "d", "-.")
+    raise TicketError(f"No style for {name!r} in {key!r}; known: {', '.join(STYLE)} (or 'own' for yours).")
 
 
 def set_style():

@@ -15,6 +15,7 @@ PILOT_ARMS = ("dense", "lt@0.9", "lt+rearranged@0.9", "snip@0.9", "snip+rearrang
 JUDGED = ("0.9", "0.98")  # sparsities of the grids beside the protocol's
 PROBED, SPARSE_END = ("0.9", "0.95", "0.98"), ("0.99", "0.995", "0.999")  # sparsities of the probes
 METHODS = ("snip", "grasp", "magnitude", "synflow")
+LEAGUE = ("smart", "linear", "cubic", "uniform", "uniform_plus", "er", "erk", "igq", "balanced", "pyramidal")
 OWN_SCORES = {"variant": "default", "scoring": "book"}  # for every profile; the runs of `paper` take the authors'
 SHAPES = {"vgg16_equal": 0.5, "vgg16_reversed": 0.25}  # networks in which place and size part, with their widths
 OPTION = re.compile(r"(linear|variant|order|parent_order|count_table)=(\w+(?:\.\d+)?)|(min_per_layer)=(\d+)")
@@ -34,7 +35,8 @@ def arm(profile, key, seed, dataset, *, network="resnet", **changes):
         if found:
             changes |= {found[1]: found[2]} if found[1] else {found[3]: int(found[4])}
         else:
-            one_of("option of an arm", option, [*CHECKS[1:], *KINDS[1:], "linear=...", "variant=...", "order=..."])
+            named = [name for name in (*CHECKS, *KINDS) if name != "none"]
+            one_of("option of an arm", option, [*named, "linear=...", "variant=...", "order=..."])
             changes["check" if option in CHECKS else "corruption"] = option
     return config(profile, ticket, sparsity or "0", seed, dataset=dataset, network=network, **changes)
 
@@ -148,8 +150,8 @@ def v2(profile, dataset):
 
 
 def league(profile, dataset):
-    """Random places under every rule's keep-counts, and under those that SNIP and SynFlow find: which are best?"""
-    arms = ["snip", "snip+rearranged", "synflow+rearranged", *(rule for rule in ratios.RULES if rule != "ascending")]
+    """Random places under the rules' keep-counts, and under those that SNIP and SynFlow find: which are best?"""
+    arms = ["snip", "snip+rearranged", "synflow+rearranged", *LEAGUE]
     if PROFILES[profile].networks["resnet"] == PROFILES["laptop"].networks["resnet"]:  # that the table is of
         arms.append(f"table+count_table={MEAN_SNIP}")
     return _seed_by_seed(profile, dataset, range(30, 35), [f"{name}@{s}" for s in JUDGED for name in arms])

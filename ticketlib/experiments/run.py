@@ -238,7 +238,7 @@ def _moved(check, as_found, mask, before, model):
     """How much an architecture check changed: the share of kept positions, or of kept weights' values."""
     if check == "none":
         return {}
-    if check == "rearranged":
+    if check in tickets.MOVES:
         return {"moved_share": masks.moved_share(as_found, mask)}
     after = models.prunable(model)
     found = {"changed_share": sum(int((before[name] != after[name])[mask[name]].sum()) for name in after) / mask.kept}
