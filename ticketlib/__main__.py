@@ -481,29 +481,33 @@ def _source_option(sub):
 @command("commit-rows", _source_option)
 def commit_rows(options):
     """Copy finished rows into the book's ledger, refresh runs.csv and README's table, and commit all."""
-    from ticketlib.experiments import tidy
-    from ticketlib.experiments.ledger import Ledger, read_row
+    from ticketlib.experiments import probe, tidy
+    from ticketlib.experiments.ledger import Ledger
 
-    root, found = places.book_ledger().parent.parent, {}
+    root = places.book_ledger().parent.parent
     if not options.source.is_dir():
         raise TicketError(f"folder {str(options.source)!r} is not there; it holds a folder of rows for each profile.")
-    for path in sorted([*options.source.glob("*/*.json"), *options.source.glob("*/audits/*.json")]):
-        place = path.relative_to(options.source).parent
+    folders = [path for path in (*options.source.glob("*"), *options.source.glob("*/audits")) if Ledger(path).names()]
+    made = {path.relative_to(options.source): Ledger(path).rows() for path in sorted(folders)}
+    for place in made:  # what is unsound is refused before anything is copied
         one_of("profile (the folder's name)", place.parts[0], PROFILES)
-        found[path] = place, read_row(path)  # an unsound one is refused before anything is copied
-    for place, row in found.values():
-        _add(Ledger(places.book_ledger() / place), row)
-    table, rows = tidy.write(places.book_ledger()), f"{places.book_ledger().relative_to(root)}/*.json"
-    added, of_table = _changed(root, rows), _changed(root, str(table.relative_to(root)))
-    if not added + of_table:
+    for place, rows in made.items():
+        for row in rows:
+            _add(Ledger(places.book_ledger() / place), row)
+    probes = sum(Ledger(places.book_ledger(profile)).gather(probe.grid_of) for profile in PROFILES)
+    table, rows = tidy.write(places.book_ledger()), places.book_ledger().relative_to(root)
+    own = _changed(root, f"{rows}/*.json")  # git's own star, which crosses folders
+    changed = [*own, *_changed(root, f"{rows}/*.jsonl"), *_changed(root, table.relative_to(root))]
+    if not changed:
         print("no new rows")
         return
     readme(options)
     from ticketbook import board, first_screen
 
-    paths = [*added, *of_table, "README.md"] + [first_screen.PICTURE] * (root / first_screen.PICTURE).is_file()
+    paths = [*changed, "README.md"] + [first_screen.PICTURE] * (root / first_screen.PICTURE).is_file()
     paths += [str(board.history().relative_to(root))] * board.history().is_file()
-    said = f"{len(added)} new row{'s' * (len(added) != 1)}"
+    count = len(own) + probes
+    said = f"{count} new row{'s' * (count != 1)}"
     for call in (["add"], ["commit", "-q", "-m", f"Ledger: {said}"]):
         subprocess.run(["git", *call, "--pathspec-from-file=-"], cwd=root, check=True, input="\n".join(paths).encode())
     print(f"{said} committed")

@@ -18,14 +18,13 @@ import numpy as np
 import pandas as pd
 
 from ticketlib.errors import TicketError
+from ticketlib.experiments import bundles
 from ticketlib.experiments.config import DEFAULTS, Config, parent
 from ticketlib.masks import asked_total
 
 NAME = re.compile(r"[0-9a-f]{16}")
 KINDS = ("run", "probe", "audit")
 LONGEST = 2**22  # bytes of a row's file
-# How a row's file is opened: a link could lead out of the folder, and a pipe would be waited for.
-ALONE = lambda path, flags: os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # noqa: E731
 MARKUP = re.compile(r"[<>&'`$|\\\[\]{}\x00-\x1f\x7f-\U0010ffff]")  # what could mean something to a page
 PLAIN = bytes(code for code in range(128) if not MARKUP.match(chr(code)))
 BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
@@ -100,10 +99,7 @@ def read_row(path):
     """
     file_name = os.path.basename(path)
     try:
-        with open(path, "rb", buffering=0, opener=ALONE) as file:
-            octets = file.read(min(os.fstat(file.fileno()).st_size, LONGEST + 1))
-        text = octets.decode()
-        values = DECODER.decode(text) if len(octets) <= LONGEST else _refuse("so long a text")
+        values = bundles.DECODER.decode(text := bundles.read_text(path, LONGEST))
     except (ValueError, OSError, RecursionError) as error:
         raise TicketError(
             f"ledger row {file_name} cannot be read ({type(error).__name__}); it must be JSON, {LONGEST} bytes at most."
@@ -114,11 +110,18 @@ def read_row(path):
         raise TicketError(f"ledger row {file_name}: {error}") from None
 
 
-def _refuse(text):
-    raise ValueError(text)
-
-
-DECODER = json.JSONDecoder(parse_constant=_refuse)
+def _read_line(name, line, networks, file_name):
+    """Read and check one row of a file of many."""
+    try:
+        values = bundles.unpacked(line, networks)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise TicketError(f"ledger row {name} of {file_name} cannot be read ({type(error).__name__}).") from None
+    try:
+        if values.get("kind") != "probe":
+            raise TicketError("it is no probe; every other row has a file of its own.")
+        return _checked(values, line, name)
+    except TicketError as error:
+        raise TicketError(f"ledger row {name} of {file_name}: {error}") from None
 
 
 def _checked(values, text, stem):
@@ -268,7 +271,11 @@ def _file(name):
 
 
 class Ledger:
-    """A folder of rows. Rows are only ever added; a row that exists is never written again."""
+    """A folder of rows. Rows are only ever added; a row that exists is never written again.
+
+    Every row is added as a file of its own. Probes of which much is the same may be gathered into files of many, in the
+    folder `probes`.
+    """
 
     def __init__(self, folder):
         self.folder = Path(folder)
@@ -278,25 +285,66 @@ class Ledger:
         return self.folder / _file(name)
 
     def __contains__(self, name):
-        return self.path(name).is_file()
+        return self.path(name).is_file() or any(name in bundles.lines(path)[0] for path in bundles.paths(self.folder))
 
     def __getitem__(self, name):
+        if not self.path(name).is_file():
+            for path in bundles.paths(self.folder):
+                lines, networks = bundles.lines(path)
+                if name in lines:
+                    return _read_line(name, lines[name], networks, path.name)
+        return self._read(name)
+
+    def _read(self, name):
         return read_row(os.path.join(self.folder, _file(name)))
+
+    def _bundle(self, path):
+        """The rows of a file of many: dict name -> Row."""
+        lines, networks = bundles.lines(path)
+        return {name: _read_line(name, line, networks, path.name) for name, line in lines.items()}
+
+    def _alone(self):
+        """Names of the rows that have a file of their own."""
+        files = os.listdir(self.folder) if self.folder.is_dir() else []
+        return {name.removesuffix(".json") for name in files if name.endswith(".json")}
 
     def names(self):
         """Names of all rows, sorted."""
-        files = os.listdir(self.folder) if self.folder.is_dir() else []
-        return sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
+        return sorted(self._alone().union(*(bundles.lines(path)[0] for path in bundles.paths(self.folder))))
 
     def rows(self):
         """All rows, sorted by name; TicketError names the first that is unsound."""
         on = gc.isenabled()
         gc.disable()  # all that is made here is kept, and each collection would walk through all of it
         try:
-            return [self[name] for name in self.names()]
+            found = {name: self._read(name) for name in sorted(self._alone())}
+            for path in bundles.paths(self.folder):
+                found = self._bundle(path) | found
+            return [found[name] for name in sorted(found)]
         finally:
             if on:
                 gc.enable()
+
+    def gather(self, file_of):
+        """Move probes that have files of their own into files of many, which are sorted.
+
+        Arguments: file_of, a function of a row, the name of its file, such as "masks".
+        Returns: how many were moved.
+        Raises: TicketError for a probe that is in such a file already, with other results.
+        """
+        alone = [row for row in map(self._read, sorted(self._alone())) if row["kind"] == "probe"]
+        found = {path: [] for path in bundles.paths(self.folder)}
+        for row in alone:
+            found.setdefault(self.folder / bundles.FOLDER / f"{file_of(row)}.jsonl", []).append(row)
+        for path, rows in found.items():
+            there = self._bundle(path) if path.is_file() else {}
+            for row in rows:
+                if there.setdefault(row["name"], row) != row:
+                    raise TicketError(f"ledger row {row['name']} is in {path.name} too, and differs; keep one of both.")
+            bundles.write(path, there.values())
+        for row in alone:
+            self.path(row["name"]).unlink()
+        return len(alone)
 
     def add(self, row):
         """Write a row to a temporary name and move it into place; keep the row that is there already.
@@ -311,6 +359,8 @@ class Ledger:
         except ValueError:
             raise TicketError(f"row {row['name']} holds nan or infinity; leave out what is not a number.") from None
         _checked(json.loads(text), text, row["name"])  # what could not be read again is never written
+        if row["name"] in self:
+            return False
         self.folder.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")
         try:

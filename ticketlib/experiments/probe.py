@@ -11,6 +11,7 @@ from ticketlib.effective import effective_sparsity
 from ticketlib.errors import TicketError, one_of
 from ticketlib.experiments import checkpoints, machine
 from ticketlib.experiments.config import DEFAULTS, RECIPE, parent, streams
+from ticketlib.experiments.grids import SHAPES, SPARSE_END
 from ticketlib.experiments.journal import duration
 from ticketlib.experiments.ledger import Row, name_of
 from ticketlib.experiments.run import build, find_batch
@@ -48,6 +49,18 @@ def is_plain(row):
     """Whether a row is a probe of this recipe and of the book's own scores, with no option."""
     own = row["kind"] == "probe" and all(row["config"][what] == value for what, value in PLAIN.items())
     return own and "scoring" not in row["config"]
+
+
+def grid_of(row):
+    """The name of the grid that a probe belongs to, which is the file that it is gathered into: text."""
+    config = row["config"]
+    if config["dataset"] == IMAGENET:
+        return IMAGENET
+    if "parent" in config:
+        return "trained"
+    if config["network"] in SHAPES:
+        return "shapes"
+    return "sparse" if config["ticket"] in ratios.RULES or config["sparsity"] in SPARSE_END else "masks"
 
 
 class Prober:
