@@ -15,6 +15,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c "$(NEW_ENOUGH)" 2>/dev/null && echo "$$python" && break; done)
 BIN := .venv/bin
 TWO_NODES := tests/faults/two_nodes.py
+BOTH_CORES := -n 2 --dist loadfile --no-loadscope-reorder  # each file whole, in conftest.py's order
 export TQDM_DISABLE := 1
 export OMP_NUM_THREADS ?= 1
 
@@ -26,12 +27,12 @@ book: .venv/ready
 test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(BOTH_CORES) -m "not slow"
 
 test-all: .venv/site .venv/ray
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(BOTH_CORES)
 	$(BIN)/python -m pytest $(TWO_NODES)
 
 site-test: .venv/site

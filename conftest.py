@@ -1,4 +1,4 @@
-"""Settings of the whole test run: unit tests, notebooks (nbval), the site."""
+"""Settings of the whole test run: unit tests, notebooks (nbval), the site; on two cores or one."""
 
 import os
 import tempfile
@@ -12,10 +12,19 @@ NOT_COMPARED = ("stderr", "text/html")
 def pytest_configure(config):
     """Name the marker, and keep the rows and trained nets of tests and notebooks away from the user's own."""
     config.addinivalue_line("markers", "slow: long; left out by `make test`, run by `make test-all`")
-    for what in ("LEDGER", "CACHE"):
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # the folders are those of the process that began this one: what one has trained or built, all read
+    for what in ("LEDGER", "CACHE", "BOOK"):
         folder = tempfile.TemporaryDirectory(prefix=f"ticketlib-{what.lower()}-")
-        os.environ[f"TICKETLIB_{what}"] = folder.name
         config.add_cleanup(folder.cleanup)
+        if what != "BOOK" or "TICKETLIB_BOOK" not in os.environ:  # one that was built before may be named
+            os.environ[f"TICKETLIB_{what}"] = folder.name
+
+
+def pytest_collection_modifyitems(items):
+    """The longest first: what builds the book, then notebooks; what only opens the built book in a browser, last."""
+    items.sort(key=lambda item: (item.path.name != "test_book.py", item.path.suffix != ".ipynb",
+                                 item.path.parent.name == "site"))  # fmt: skip
 
 
 def pytest_collectstart(collector):
