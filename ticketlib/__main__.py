@@ -531,7 +531,6 @@ def readme(options):
     """Refresh the verdict table and the benchmarks in README.md, and note verdicts that have changed."""
     from ticketbook import board, first_screen, speed
 
-    from ticketlib.analysis import words as prose
     from ticketlib.experiments.audit import today
     from ticketlib.experiments.ledger import Ledger, frame
 
@@ -541,7 +540,7 @@ def readme(options):
         first_screen.write(root, frame(rows))
     except TicketError as error:  # a ledger of one's own, of which the book's sentences do not speak
         print(f"README's first screen is left as it was: {error}", file=sys.stderr)
-    prose.write_between(root / "README.md", "bench", speed.in_short(speed.load()))
+    first_screen.write_between(root / "README.md", "bench", speed.in_short(speed.load()))
 
 
 if __name__ == "__main__":

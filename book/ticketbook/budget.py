@@ -18,7 +18,8 @@ COUNTS = (("smart", "lt"), ("smart", "snip"), ("smart", "uniform"))  # what clai
 FLAT = 1.0  # points: a smaller step to a longer training counts as flat; the margin from which the protocol started
 PILOT, EXPLORATORY, FRESH, COUNTING = "pilot", "seeds 0 to 9", "version 2", "test images"
 IMAGES = {"cifar10": 50_000, "digits": 1_437}  # training images of the profiles' data
-WATTS, OVERHEAD = (5, 15), 1.5  # of a busy core; a computing centre's draw over its machines'; assumed, not measured
+WATTS = (5, 15)  # of one busy core of a server, its share of memory and power supply included; assumed, not measured
+OVERHEAD = 1.5  # a computing centre's draw over that of its machines; assumed
 
 
 def load(run):
@@ -133,24 +134,19 @@ def accuracy_table(runs):
 
 def curves(runs, kind=PILOT):
     """Accuracy of each arm over the length of training, for `plots.curves`."""
-    found = {}
+    cells = {}
     for (arm, epochs), of in runs[runs.set == kind].groupby(["arm", "epochs"]):
-        found.setdefault(arm.partition("@")[0], {})[epochs] = of.accuracy.tolist(), _drawn(of.accuracy)
-    return found
+        cells.setdefault(arm.partition("@")[0], {})[epochs] = stats.drawn(of.accuracy)
+    return cells
 
 
 def drawn(runs, couples, kind=PILOT):
     """Paired differences over the length of training, for `plots.curves`, named by the second ticket of each."""
-    found = {}
+    cells = {}
     for a, b in couples:
         by_length = points(runs, a, b, kind)
-        found[b] = {e: (by_length[e].dropna().tolist(), _drawn(by_length[e].dropna())) for e in by_length}
-    return found
-
-
-def _drawn(values):
-    mean = stats.t_interval(values.tolist())  # the interval of two seeds is wider than any figure
-    return mean if mean.n > 2 else dataclasses.replace(mean, low=None, high=None)
+        cells[b] = {epochs: stats.drawn(by_length[epochs].dropna()) for epochs in by_length}
+    return cells
 
 
 def cost_table(runs):
@@ -158,8 +154,12 @@ def cost_table(runs):
     lines = []
     for (kind, epochs), of in runs.groupby(["set", "epochs"], sort=False):
         hours = (of.seconds * of.threads).sum() / 3600
-        energy = " to ".join(f"{hours * watts * OVERHEAD / 1000:.2g}" for watts in WATTS)
         lines.append({"runs": kind, "length": f"{epochs} epochs", "how many": len(of),
                       "epochs in all": epochs * len(of), "a run, seconds": f"{of.seconds.median():.0f}",
-                      "core-hours": f"{hours:.1f}", "kWh, estimated": energy})  # fmt: skip
+                      "core-hours": f"{hours:.1f}", "kWh, estimated": energy(hours)})  # fmt: skip
     return pd.DataFrame(lines)
+
+
+def energy(hours):
+    """What core-hours take in kWh, a range: text."""
+    return " to ".join(f"{hours * watts * OVERHEAD / 1000:.2g}" for watts in WATTS)

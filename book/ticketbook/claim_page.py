@@ -174,13 +174,10 @@ def curves(runs, budget):
     Arguments: runs, a line a run; budget, the column that says what was spent.
     Returns: dict ticket -> {budget: (accuracy a seed, Estimate)}; intervals from three seeds on.
     """
-    found = {}
+    cells = {}
     for (ticket, spent), of in runs.groupby(["ticket", budget], sort=False):
-        values = of.sort_values("seed").accuracy.to_list()
-        mean = stats.t_interval(values)
-        few = dataclasses.replace(mean, low=None, high=None)  # the interval of two seeds is wider than any figure
-        found.setdefault(ticket, {})[spent] = values, mean if mean.n > 2 else few
-    return found
+        cells.setdefault(ticket, {})[spent] = stats.drawn(of.sort_values("seed").accuracy)
+    return cells
 
 
 def classifier_share(runs):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 import textwrap
 from itertools import pairwise
 
@@ -10,7 +11,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ticketbook import board, claim_page, notebook, numbers
-from ticketlib.analysis import pairs, plots, stats, verdicts, words
+from ticketlib.analysis import pairs, plots, stats, verdicts
+from ticketlib.errors import TicketError
 from ticketlib.experiments import claims
 from ticketlib.experiments.places import ROOT
 
@@ -125,6 +127,18 @@ def write(root, runs):
 
     Arguments: root, the repository's folder; runs, as ledger.frame gives.
     """
-    words.write_between(root / "README.md", "board", f"{findings()}\n\n{claims_board(runs, link='')}")
+    write_between(root / "README.md", "board", f"{findings()}\n\n{claims_board(runs, link='')}")
     (root / PICTURE).parent.mkdir(parents=True, exist_ok=True)
     (root / PICTURE).write_text(picture(runs, SHADES) + "\n", encoding="utf-8")
+
+
+def write_between(path, name, section):
+    """Write a section between its markers in a Markdown file, <!-- name --> and <!-- /name -->; nothing else changes.
+
+    Raises: TicketError for a file without the markers.
+    """
+    marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
+    text = path.read_text(encoding="utf-8")
+    if not marked.search(text):
+        raise TicketError(f"{path.name} has no lines <!-- {name} --> and <!-- /{name} -->; they mark its {name}.")
+    path.write_text(marked.sub(lambda found: f"{found[1]}{section}\n{found[2]}", text), encoding="utf-8")

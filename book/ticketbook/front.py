@@ -8,7 +8,7 @@ from importlib.metadata import distribution, version
 import pandas as pd
 import pybtex.database
 
-from ticketbook import audits, board, more, speed
+from ticketbook import audits, board, budget, more, speed
 from ticketbook.notebook import markdown
 from ticketbook.numbers import Rows, ledger_frame, ledger_rows, paired, runs
 from ticketlib.analysis import stats
@@ -36,8 +36,6 @@ BASELINES = {  # what to train beside a pruner -> (what it says if it does as we
     "random ticket with uniform ratios": ("the set-up is too weak to tell tickets apart", ("smart", "uniform")),
 }  # fmt: skip
 REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)==(\S+)")
-WATTS = (5, 15)  # of one busy core of a server, its share of memory and power supply included; assumed, not measured
-OVERHEAD = 1.5  # a computing centre's draw over that of its machines; assumed
 
 
 def substitutions():
@@ -175,10 +173,9 @@ def outlay_table():
     """Core-hours and a range of energy for each kind of row made on processors, and in all."""
     of = outlay().query("processor").groupby("kind").hours.agg(["size", "sum"])
     of.loc["**all**"] = of.sum()
-    energy = [" to ".join(f"{hours * watts * OVERHEAD / 1000:.2g}" for watts in WATTS) for hours in of["sum"]]
     return markdown(pd.DataFrame({
         "rows in the ledger": of.index, "rows": of["size"].astype(int), "core-hours": of["sum"].map("{:.1f}".format),
-        "kWh, estimated": energy,
+        "kWh, estimated": of["sum"].map(budget.energy),
     }))  # fmt: skip
 
 

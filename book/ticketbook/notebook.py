@@ -12,7 +12,9 @@ from ticketlib.experiments.profiles import PROFILES
 
 def markdown(table):
     """A DataFrame as a Markdown table, its index left out; what is missing is an empty cell."""
-    return words.table(table.columns, table.astype(object).where(table.notna(), "").to_numpy())
+    lines = table.astype(object).where(table.notna(), "").to_numpy()
+    rows = [table.columns, ["---"] * len(table.columns), *lines]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in rows)
 
 
 def show(content):

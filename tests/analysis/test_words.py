@@ -1,28 +1,21 @@
-"""Words, numbers and tables of pages, and sections of files."""
-
-import pytest
+"""Names, numbers and signs in words."""
 
 from ticketlib.analysis import words
-from ticketlib.errors import TicketError
 
 
-def test_a_section_is_written_between_its_markers_and_nothing_else_changes(tmp_path):
-    page = tmp_path / "page.md"
-    around = "before\n<!-- a -->\n{}<!-- /a -->\nµ\n<!-- b -->\nkept\n<!-- /b -->\nafter\n"
-    page.write_text(around.format("stale\n"), encoding="utf-8")
-    for _ in range(2):  # a second time changes nothing
-        words.write_between(page, "a", r"new\1 µ")
-        assert page.read_text(encoding="utf-8") == around.format("new\\1 µ\n")
+def test_names_are_those_of_the_field():
+    assert words.title("vgg16 on cifar100") == "slim VGG-16, CIFAR-100" and words.title("mine") == "mine"
 
 
-@pytest.mark.parametrize("text", ["no markers", "<!-- a -->\n", "<!-- /a -->\n<!-- a -->\n"])
-def test_a_file_without_the_markers_is_an_error_and_stays(tmp_path, text):
-    page = tmp_path / "page.md"
-    page.write_text(text)
-    with pytest.raises(TicketError, match="page.md has no lines <!-- a -->"):
-        words.write_between(page, "a", "new")
-    assert page.read_text() == text
+def test_a_difference_has_a_sign_unless_it_rounds_to_nothing():
+    assert [words.signed(x) for x in (0.117, -0.676, -0.004, 0.0)] == ["+0.12", "−0.68", "0.00", "0.00"]
+    assert words.decimal(-1.25, 1) == "−1.2" and words.decimal(3) == "3.00"
 
 
-def test_a_cell_cannot_end_its_column():
-    assert words.table(["a", "b"], [["x|y", 1]]) == "| a | b |\n| --- | --- |\n| x/y | 1 |"
+def test_a_span_of_numbers_written_alike_is_one_number():
+    assert words.span([3, 1, 2], 0) == "1 to 3" and words.span([0.101, 0.099], 2) == "0.10"
+    assert words.span([-1.0, 2.0], 1, words.signed) == "−1.0 to +2.0"
+
+
+def test_one_point_has_no_s():
+    assert words.points(1.0) == "1 point" and words.points(0.5) == "0.5 points"

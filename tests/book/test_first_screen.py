@@ -79,3 +79,21 @@ def test_readme_is_written_between_its_marks(tmp_path, runs):
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "old" not in text and re.match(r"before\n<!-- board -->\n.*<!-- /board -->\nafter\n", text, re.S)
     assert "prefers-color-scheme" in (tmp_path / first_screen.PICTURE).read_text(encoding="utf-8")
+
+
+def test_a_section_is_written_between_its_markers_and_nothing_else_changes(tmp_path):
+    page = tmp_path / "page.md"
+    around = "before\n<!-- a -->\n{}<!-- /a -->\nµ\n<!-- b -->\nkept\n<!-- /b -->\nafter\n"
+    page.write_text(around.format("stale\n"), encoding="utf-8")
+    for _ in range(2):  # a second time changes nothing
+        first_screen.write_between(page, "a", r"new\1 µ")
+        assert page.read_text(encoding="utf-8") == around.format("new\\1 µ\n")
+
+
+@pytest.mark.parametrize("text", ["no markers", "<!-- a -->\n", "<!-- /a -->\n<!-- a -->\n"])
+def test_a_file_without_the_markers_is_an_error_and_stays(tmp_path, text):
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    with pytest.raises(TicketError, match="page.md has no lines <!-- a -->"):
+        first_screen.write_between(page, "a", "new")
+    assert page.read_text() == text

@@ -1,5 +1,6 @@
 """What every page shows: Markdown, and where its numbers came from."""
 
+import pandas as pd
 from ticketbook import notebook
 
 from ticketlib.experiments import places, session
@@ -10,9 +11,14 @@ GIVEN = {"profile": "smoke", "source": "stored", "ledger": "", "seeds": 0, "devi
 def test_what_is_shown(monkeypatch):
     shown = []
     monkeypatch.setattr(notebook, "display", lambda *values, **options: shown.append((values, options)))
-    notebook.show_markdown("**holds**")
-    notebook.show_markdown("")
+    notebook.show("**holds**")
+    notebook.show("")
     assert [values[0].data for values, _ in shown] == ["**holds**"]
+
+
+def test_a_cell_cannot_end_its_column_and_what_is_missing_is_empty():
+    table = pd.DataFrame({"a": ["x|y", None], "b": [1, 2]})
+    assert notebook.markdown(table) == "| a | b |\n| --- | --- |\n| x/y | 1 |\n|  | 2 |"
 
 
 def test_provenance_counts_devices_and_names_rows(monkeypatch):

@@ -140,7 +140,7 @@ def _lost_counts(a, b):
     return [f"rearranging changed keep-counts (seed {seed})" for seed in a.index[lost]]
 
 
-class Check(NamedTuple):
+class Manipulation(NamedTuple):
     """One measurement that shows whether a control did its work."""
 
     column: str  # of ledger.frame
@@ -153,25 +153,25 @@ class Check(NamedTuple):
 
 
 _NOISE = ("labels", "pixels", "both")
-CHECKS = (
-    Check("moved_share", "kept places that changed", f"at least {MOVED_FLOOR:g}", "no weights moved",
+MANIPULATIONS = (
+    Manipulation("moved_share", "kept places that changed", f"at least {MOVED_FLOOR:g}", "no weights moved",
           lambda check, kind, trained: check in MOVES, lambda v, classes: v >= MOVED_FLOOR, False),
-    Check("changed_share", "kept values that changed", f"at least {MOVED_FLOOR:g}", "no values changed",
+    Manipulation("changed_share", "kept values that changed", f"at least {MOVED_FLOOR:g}", "no values changed",
           lambda check, kind, trained: check not in {"none", *MOVES}, lambda v, classes: v >= MOVED_FLOOR, False),
-    Check("signs_kept", "signs that stayed", "0.4 to 0.6", "signs were not drawn anew",
+    Manipulation("signs_kept", "signs that stayed", "0.4 to 0.6", "signs were not drawn anew",
           lambda check, kind, trained: check == "random_signs", lambda v, classes: abs(v - 0.5) <= SIGNS_SLACK, False),
-    Check("signs_kept", "signs that stayed", "all", "signs changed",
+    Manipulation("signs_kept", "signs that stayed", "all", "signs changed",
           lambda check, kind, trained: check == "fresh_magnitudes", lambda v, classes: v == 1, False),
-    Check("label_agreement", "labels that are still right", f"1 / classes, give or take {LABELS_SLACK:g}",
+    Manipulation("label_agreement", "labels that are still right", f"1 / classes, give or take {LABELS_SLACK:g}",
           "labels were not random", lambda check, kind, trained: kind in ("labels", "both"),
           lambda v, classes: abs(v - 1 / classes) <= LABELS_SLACK),
-    Check("pixel_correlation", "correlation with the true image", f"at most {PIXELS_CEILING:g}",
+    Manipulation("pixel_correlation", "correlation with the true image", f"at most {PIXELS_CEILING:g}",
           "pixels were not shuffled", lambda check, kind, trained: kind in ("pixels", "both"),
           lambda v, classes: abs(v) <= PIXELS_CEILING),
-    Check("images_kept", "share of the images", f"a half, give or take {LABELS_SLACK:g}",
+    Manipulation("images_kept", "share of the images", f"a half, give or take {LABELS_SLACK:g}",
           "half the images were not half", lambda check, kind, trained: kind == "half",
           lambda v, classes: abs(v - 0.5) <= LABELS_SLACK),
-    Check("loss", "last training loss on noise", f"below {LEARNT:g} × ln(classes)",
+    Manipulation("loss", "last training loss on noise", f"below {LEARNT:g} × ln(classes)",
           "the network learnt nothing from noise", lambda check, kind, trained: trained and kind in _NOISE,
           lambda v, classes: v < LEARNT * np.log(classes)),
 )  # fmt: skip
@@ -193,7 +193,7 @@ def measurements(runs, arm):
     if trained and kind != "none":
         nets = runs[runs.ticket == "dense"].set_index("name").reindex([lineage(one)[0].name for one in of.config])
     tables = []
-    for one in CHECKS:
+    for one in MANIPULATIONS:
         if one.applies(check, kind, trained):
             values = (nets if one.of_net else of)[one.column].to_numpy(float)
             sound = one.sound(values, of.num_classes.to_numpy(float))

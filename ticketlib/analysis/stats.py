@@ -2,6 +2,7 @@
 
 The unit is the seed. Intervals cover seeds, neither test images nor recipes.
 """
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -65,6 +66,16 @@ def t_interval(values, confidence=0.95):
         return Estimate(point, None, None, n, None, confidence)
     half = half_width(n, sd, confidence)
     return Estimate(point, point - half, point + half, n, sd, confidence)
+
+
+def drawn(values):
+    """Values a seed and their mean, as figures show them: the interval of two seeds, wider than any figure, left out.
+
+    Returns: (list of float, Estimate).
+    """
+    values = list(values)
+    mean = t_interval(values)
+    return values, mean if mean.n > 2 else dataclasses.replace(mean, low=None, high=None)
 
 
 def half_width(n, sd, confidence):

@@ -1,8 +1,4 @@
-"""How prose writes names, numbers, tables and what is folded up, and how a section of a file is written anew."""
-
-import re
-
-from ticketlib.errors import TicketError
+"""How prose writes names and numbers, and what is folded up."""
 
 NETWORKS = {"vgg11": "VGG-11", "vgg16": "VGG-16", "vgg19": "VGG-19", "resnet8": "ResNet-8",
             "resnet18": "ResNet-18", "resnet20": "ResNet-20", "resnet32": "ResNet-32", "resnet50": "ResNet-50",
@@ -45,24 +41,6 @@ def points(value):
     return f"{value:g} point{'s' * (value != 1)}"
 
 
-def table(titles, lines):
-    """A Markdown table from column titles and lines of cells."""
-    rows = [titles, ["---"] * len(titles), *lines]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in rows)
-
-
 def folded(summary, text):
     """Markdown that a page shows once its summary is clicked."""
     return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
-
-
-def write_between(path, name, section):
-    """Write a section between its markers in a Markdown file, <!-- name --> and <!-- /name -->; nothing else changes.
-
-    Raises: TicketError for a file without the markers.
-    """
-    marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
-    text = path.read_text(encoding="utf-8")
-    if not marked.search(text):
-        raise TicketError(f"{path.name} has no lines <!-- {name} --> and <!-- /{name} -->; they mark its {name}.")
-    path.write_text(marked.sub(lambda found: f"{found[1]}{section}\n{found[2]}", text), encoding="utf-8")
