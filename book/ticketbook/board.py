@@ -78,7 +78,7 @@ def _cell(word, lines):
         return f"{read.n.min()} of {read.asked.max()} seeds"
     said = [f"**{word}**"]
     if word == verdicts.IN_PART:
-        said = [f"**{word}**, for {', '.join(map(short, read.key[read.as_claimed]))}"]
+        said = [f"**{word}**, as claimed for {', '.join(map(short, read.key[read.as_claimed]))}"]
     deciding = decides(read)
     if deciding is not None:
         numbers = [interval(deciding)] * (deciding.word in SHOWN)
