@@ -4,6 +4,7 @@ import dataclasses
 
 import pandas as pd
 
+from ticketbook import board
 from ticketlib.analysis import pairs, stats
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import signed
@@ -25,6 +26,7 @@ OVERHEAD = 1.5  # a computing centre's draw over that of its machines; assumed
 def load(run):
     """The pilot's runs, and those that count at the profile's length and at twice it, at 90 %.
 
+    Those of the protocol's plan are left out until all are there, so that nobody reads them before.
     With source "run" the pilot's missing runs are carried out first.
     Arguments: run, session.NotebookRun. Returns: DataFrame, as pairs.select gives, with the column `set`.
     """
@@ -35,6 +37,7 @@ def load(run):
         session.make_runs(run, missing, dataset)
     arms = [arm if "@" in arm else f"{arm}@0" for arm in grids.PILOT_ARMS]
     table, usual = frame(session.rows_of(run)), PROFILES[run.profile].training["epochs"]
+    hidden = () if board.complete(table, claims.protocol()) else (FRESH,)
     table = table[table.arm.isin(arms)]
     pilot = [pairs.select(table, run.profile, recipe=0, held_out=plan["held_out"], epochs=e) for e in plan["epochs"]]
     counting = [pairs.select(table, run.profile, epochs=epochs) for epochs in (usual, 2 * usual)]
@@ -42,7 +45,8 @@ def load(run):
     pilot = pilot[pilot.seed.isin(_seeds(run))].assign(set=PILOT)
     counting = counting[counting.seed < run.seeds] if run.seeds else counting
     sets = [_set(run.profile, seed) for seed in counting.seed]
-    return pd.concat([pilot, counting.assign(set=sets)], ignore_index=True)
+    counting = counting.assign(set=sets)
+    return pd.concat([pilot, counting[~counting.set.isin(hidden)]], ignore_index=True)
 
 
 def _set(profile, seed):

@@ -13,6 +13,7 @@ from ticketlib import data, models, ratios
 from ticketlib.analysis import layerwise, pairs
 from ticketlib.analysis.plots import kept_axis, layer_axis, style
 from ticketlib.analysis.verdicts import NOT_DEFINED, NOT_RUN
+from ticketlib.analysis.words import folded
 from ticketlib.experiments import checkpoints, config, grids, ledger, probe, session
 from ticketlib.experiments.places import book_ledger
 from ticketlib.experiments.profiles import PROFILES
@@ -230,9 +231,10 @@ def by_sparsity(cells, network, quantity, methods=METHODS):
 
 
 def by_network(cells, quantity, methods=METHODS):
-    """One quantity of every network as Markdown, a heading and a table each."""
+    """One quantity of every network as Markdown, a table each, which shows once its name is clicked."""
     tables = {network: by_sparsity(cells, network, quantity, methods) for network in networks_of(cells)}
-    return "\n\n".join(f"**{network}**\n\n{notebook.markdown(table)}" for network, table in tables.items()) or NONE
+    shown = [folded(f"{network}: {quantity}", notebook.markdown(table)) for network, table in tables.items()]
+    return "\n\n".join(shown) or NONE
 
 
 def _sparsities(cells):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ticketbook.notebook import markdown
-from ticketlib.analysis.words import DATASETS, NETWORKS, signed
+from ticketlib.analysis.words import DATASETS, NETWORKS, folded, signed
 from ticketlib.data import CLASSES
 from ticketlib.errors import one_of
 from ticketlib.experiments.claims import CLAIMS
@@ -19,6 +19,7 @@ NUM_CLASSES = CLASSES | {"tiny-imagenet": 200, "imagenet": 1000}
 TITLES = NETWORKS | DATASETS | {"conv6": "CONV-6", "mobilenetv2": "MobileNetV2", "wrn28_2": "WRN-28-2",
                                 "resnet110": "ResNet-110"}  # fmt: skip
 CELL = ["network", "dataset", "sparsity"]  # what the two sides of a difference share
+LONG = 16  # lines of a table that a claim's page shows whole
 DAGGER = "† One of the two networks is below twice chance."
 
 
@@ -135,10 +136,13 @@ def difference_table(of):
     return pd.DataFrame(lines, columns=["difference", "source", "network, data", "points (fraction removed)"])
 
 
-def span_table():
-    """How each kind of difference comes out from about 90 % on: smallest, median, largest, how many lie where."""
-    of = differences()
-    of = of[of.sparsity.astype(float) >= COUNTING]
+def counting(of):
+    """The differences from about 90 % removed on, where the claims are made."""
+    return of[of.sparsity.astype(float) >= COUNTING]
+
+
+def span_table(of):
+    """How each kind of difference comes out: smallest, median, largest, how many lie where."""
     lines = []
     for (panel, label), cells in of.groupby(["panel", "label"], sort=False):
         points = cells.points
@@ -155,15 +159,18 @@ def full_scale(claim_id):
 
     Raises: TicketError for a claim that is not known.
     """
-    of = differences()
-    of = of[(of.claim == one_of("claim", claim_id, CLAIMS)) & (of.sparsity.astype(float) >= COUNTING)]
+    of = counting(differences())
+    of = of[of.claim == one_of("claim", claim_id, CLAIMS)]
     runs = " or ".join(sorted(set(of.runs)))
     said = f"Differences within one source; runs behind each accuracy: {runs}; described, not judged."
     dagger = f" {DAGGER}" if of.collapsed.any() else ""
     mind = [f"- **{one.label}.** Epoch: {one.epoch}. {one.caveat[0].upper()}{one.caveat[1:]}."
             for one in sources().loc[list(dict.fromkeys(of.source))].itertuples()]  # fmt: skip
     said = f"{said}{dagger} {SILENT[claim_id]} What to mind:"
-    return "\n\n".join([markdown(difference_table(of)), said, "\n".join(mind)])
+    shown = markdown(difference_table(of))
+    if len(shown.splitlines()) > LONG:
+        shown = f"{markdown(span_table(of))}\n\n{folded('Every difference', shown)}"
+    return "\n\n".join([shown, said, "\n".join(mind)])
 
 
 def random_tickets():

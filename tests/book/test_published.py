@@ -77,7 +77,7 @@ def test_every_panel_can_be_drawn_and_every_source_is_known(differences):
 
 
 def test_spans_count_every_cell_of_the_sparser_half():
-    spans = published.span_table().set_index(["difference", "method"])
+    spans = published.span_table(published.counting(published.differences())).set_index(["difference", "method"])
     line = spans.loc[(published.CORRUPTED, "SNIP")]
     assert (line.cells, line.smallest, line["within 1 point"], line.below) == (6, "−40.43", 5, 1)
     assert (spans[["within 1 point", "above", "below"]].sum(axis=1) == spans.cells).all()
