@@ -10,7 +10,7 @@ import re
 import socket
 import sys
 import types
-from importlib.metadata import packages_distributions
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -169,6 +169,36 @@ def test_every_dependency_is_pinned_and_states_its_licence():
     assert len(pinned) == len(lines) > 20
     assert all(front.licence(name) for name in pinned)
     assert list(front.requirements("requirements-ray.txt")) == ["ray"]
+
+
+def plain(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed(name):
+    """Names of what an installed package needs here, without its options; None if it is not installed."""
+    try:
+        needed = distribution(name).requires or ()
+    except PackageNotFoundError:  # for other systems
+        return None
+    return {plain(re.match(r"[\w.-]+", line)[0]) for line in needed if "extra" not in line}
+
+
+def test_constraints_pin_all_that_is_installed_with_the_pinned_packages():
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.strip().startswith("#")]
+    found = [re.fullmatch(r"([\w.-]+)==([\w.+]+)( ; .+)?", line) for line in lines]
+    assert all(found)  # no place, no option
+    pinned = {plain(one[1]): one[2] for one in found}
+    files = [front.requirements(path.name) for path in ROOT.glob("requirements*.txt")]
+    direct = {plain(name): version for file in files for name, version in file.items()}
+    assert direct.items() <= pinned.items()
+    needs, left = {}, set(map(plain, front.requirements()))
+    while left - needs.keys():
+        name = min(left - needs.keys())
+        needs[name] = installed(name)
+        left |= needs[name] or set()
+    assert {name for name in needs if needs[name] is not None} <= pinned.keys() and len(needs) > 100
 
 
 def imported(path):
