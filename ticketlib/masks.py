@@ -237,6 +237,8 @@ def fresh_magnitudes(model, mask, fresh):
     Arguments: model; mask, a Mask of it (TicketError if it is not); fresh, dict name -> tensor, weights drawn anew.
     """
     mask.check(model)
+    if empty := [name for name in mask if mask.counts[name] and not fresh[name].cpu()[mask[name]].any()]:
+        raise TicketError(f"The fresh weights of {', '.join(empty)} are all 0; allowed: some that have a magnitude.")
     for name, weight in prunable(model).items():
         kept = mask[name].to(weight.device)
         size = fresh[name].to(weight)[kept].abs()

@@ -266,6 +266,8 @@ def prunable(model):
                 elsewhere[_place(parameter)] = f"{name}.{which}".lstrip(".")
         if is_prunable(module):
             found[f"{name}.weight".lstrip(".")] = _own_weight(name, module)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TicketError(f"{type(model).__name__} is TorchScript, which shows no layers; allowed: what it was made of.")
     if not found:
         raise TicketError(f"{type(model).__name__} has no convolution or linear layer, so nothing to prune.")
     once = {}
@@ -300,6 +302,10 @@ def _trouble(module):
         return ""
     if getattr(module, "parametrizations", None):
         return "is computed from others; call torch.nn.utils.parametrize.remove_parametrizations first"
+    if "weight" in module._buffers:
+        return "is a buffer; make it a torch.nn.Parameter"
+    if "weight" in module._parameters:
+        return "is not there"
     if "weight_orig" in module._parameters:
         return "is computed from weight_orig; call torch.nn.utils.prune.remove (or remove_spectral_norm) first"
     return "is computed from others; call torch.nn.utils.remove_weight_norm, or what made it so, first"

@@ -259,17 +259,23 @@ def _copies(model):
     return weights, parameters | {name: wide(buffer.detach().clone()) for name, buffer in model.named_buffers()}
 
 
+def _holds_numbers(tensor):
+    """Whether this is a dense tensor whose numbers are at hand: not sparse, not quantised, not on the meta device."""
+    known = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
+    return known and not (tensor.is_quantized or tensor.is_meta or tensor.is_complex())
+
+
 def _checked_batch(model, method, images, labels):
     if method in NEEDS_BATCH and (images is None or labels is None):
         raise TicketError(f"{method} needs images and labels; both must be given.")
     weight = next(iter(prunable(model).values()))
-    if not isinstance(images, torch.Tensor) or not images.is_floating_point() or not len(images):
+    if not _holds_numbers(images) or not images.is_floating_point() or images.ndim < 2 or not len(images):
         kind = f"{images.dtype} of shape {tuple(images.shape)}" if isinstance(images, torch.Tensor) else type(images)
         raise TicketError(f"images are {kind}; they must be normalised floats of shape (B, C, H, W), B at least 1.")
     images = images.detach().to(weight.device, torch.float64 if weight.dtype == torch.float64 else torch.float32)
     if method not in NEEDS_BATCH:
         return images, None
-    if not isinstance(labels, torch.Tensor) or labels.is_floating_point() or labels.shape != images.shape[:1]:
+    if not _holds_numbers(labels) or labels.is_floating_point() or labels.shape != images.shape[:1]:
         kind = f"{labels.dtype} of shape {tuple(labels.shape)}" if isinstance(labels, torch.Tensor) else type(labels)
         raise TicketError(f"labels are {kind}; they must be integers of shape ({len(images)},), one for each image.")
     if int(labels.min()) < 0:
@@ -291,9 +297,14 @@ def _checked_scores(method, scores, weights):
 
 def _gradients(loss, weights, create_graph=False):
     """The loss's gradient by each weight; zeros, with a warning, for those that take no part in the forward pass."""
-    grads = torch.autograd.grad(loss, list(weights.values()), allow_unused=True, create_graph=create_graph)
+    grads = [None] * len(weights)
+    if loss.requires_grad:
+        grads = torch.autograd.grad(loss, list(weights.values()), allow_unused=True, create_graph=create_graph)
     found = dict(zip(weights, grads, strict=True))
     unused = [name for name, grad in found.items() if grad is None]
+    if len(unused) == len(found):
+        raise TicketError("No gradient arrives at any weight: the network works without (no_grad, detach, quantised "
+                          "layers); allowed: one that can be differentiated.")  # fmt: skip
     if unused:
         share = sum(weights[name].numel() for name in unused) / sum(weight.numel() for weight in weights.values())
         text = f"{', '.join(unused)} take no part in the forward pass: {share:.1%} of the weights, of score 0."

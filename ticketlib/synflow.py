@@ -136,7 +136,7 @@ class _Rectified(TorchFunctionMode):
     """Run with the identity in place of what comes close to it on positive numbers, as the method's net is linear."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if getattr(func, "__name__", "").removesuffix("_") in RECTIFIERS:
+        if getattr(func, "__name__", "").strip("_") in RECTIFIERS:
             return args[0] if args else kwargs["input"]
         return func(*args, **(kwargs or {}))
 

@@ -163,7 +163,7 @@ class DenseNet:
         loss.backward()
         if self.masked:
             found = [(w.grad, keep) for w, keep in zip(self.weights, self.keep, strict=True) if w.grad is not None]
-            torch._foreach_mul_(*map(list, zip(*found, strict=True)))
+            torch._foreach_mul_(*map(list, zip(*found, strict=True))) if found else None
         return loss.detach()
 
     def _set_rate(self, lr, momentum, weight_decay):

@@ -97,26 +97,30 @@ def test_every_check_on_a_network_and_images_from_outside_killed_and_resumed(tmp
     runs.counted.most = 1000
     result = check(snip, tmp_path, family="resnet", model=Cnn)
     assert runs == {("own", "none", "none"): 6, ("own", "none", "both"): 2, ("own", "rearranged", "none"): 2,
-                    ("own", "shuffled", "none"): 2, ("own", "reinitialised", "none"): 2, ("uni", "none", "none"): 2,
-                    ("erk", "none", "none"): 2}  # fmt: skip
+                    ("own", "shuffled", "none"): 2, ("own", "reinitialised", "none"): 2,
+                    ("own", "random_signs", "none"): 2, ("own", "fresh_magnitudes", "none"): 2,
+                    ("uni", "none", "none"): 2, ("erk", "none", "none"): 2}  # fmt: skip
     again, stored = (check(snip, tmp_path, family="resnet", model=Cnn, source=source) for source in ("run", "stored"))
-    assert runs.total() == 18 and facts(again) == facts(stored) == facts(result)
+    assert runs.total() == 22 and facts(again) == facts(stored) == facts(result)
 
     rows = {key[0]: row for key, row in result.rows.items() if key[2] == 0}
     assert set(rows) == set(arms.ARMS) - {"synflow"}
     assert {sum(row["keep_counts"].values()) for row in rows.values()} == {masks.asked_total(36 + 288 + 24, "0.9")}
     digests = {name: row["mask_digest"] for name, row in rows.items()}
-    assert digests["own"] == digests["own+shuffled"] == digests["own+reinitialised"]
-    assert len(set(digests.values())) == len(rows) - 2
+    same_places = ("shuffled", "reinitialised", "random_signs", "fresh_magnitudes")
+    assert {digests[f"own+{check}"] for check in same_places} == {digests["own"]}
+    assert len(set(digests.values())) == len(rows) - 4
     assert rows["own"]["keep_counts"] == rows["own+rearranged"]["keep_counts"] != rows["mean"]["keep_counts"]
     for rule in ("smart", "erk", "uniform"):
         assert rows[rule]["keep_counts"] == ratios.keep_counts(Cnn(), rule, "0.9", family="resnet")
     assert all(0 < row["control"]["changed_share"] <= 1 for name, row in rows.items() if name.endswith(("led", "sed")))
     assert rows["own+rearranged"]["control"]["moved_share"] > 0.5
+    assert rows["own+fresh_magnitudes"]["control"]["signs_kept"] == 1
+    assert 0.1 < rows["own+random_signs"]["control"]["signs_kept"] < 0.9  # of 34 weights
     assert abs(rows["own+both"]["control"]["pixel_correlation"]) < 0.1
 
     words = dict(zip(result.readings.key, result.readings.word, strict=True))
-    assert words.pop("synflow") == verdicts.NOT_DEFINED and "norm" in result.readings.beside[5]
+    assert words.pop("synflow") == verdicts.NOT_DEFINED and "norm" in result.readings.set_index("key").beside["synflow"]
     assert set(words.values()) <= {verdicts.SEEDS_MISSING, verdicts.NOT_TESTABLE}
     assert set(words) == {one.key for one in sanity.CHECKS} - {"synflow"}
     line = result.readings.set_index("key").loc["rearranged"]
@@ -126,7 +130,7 @@ def test_every_check_on_a_network_and_images_from_outside_killed_and_resumed(tmp
     short = result.readings.word == verdicts.SEEDS_MISSING
     assert str(result).count("2 of 6 seeds") == short.sum() > 0
     assert any("348 of 371 " in line for line in result.scope)  # all but norm and biases
-    assert len(result.figure().axes) == 1 and repr(result) == "SanityCheck('snip', 18 runs)"
+    assert len(result.figure().axes) == 1 and repr(result) == "SanityCheck('snip', 22 runs)"
 
 
 def test_a_network_is_trained_as_its_own_loop_would(tmp_path, runs):
@@ -185,15 +189,15 @@ def test_rows_are_named_by_what_decides_them(tmp_path, runs):
     def other(model, images, labels):
         return {name: score**power for name, score in snip(model, images, labels).items()}
 
-    assert names() == 9 and names() == 0 and names(name="another") == 0
-    assert names(other) == 6  # the yardsticks are there
+    assert names() == 11 and names() == 0 and names(name="another") == 0
+    assert names(other) == 8  # the yardsticks are there
     power = 3
-    assert names(other) == 6
-    assert names(model=Cnn) == 8 and names(model=Cnn, family="vgg") == 1 == names(model=Cnn, family="resnet")
-    assert names(seeds=2) == 9 and names(sparsities=("0.9", "0.8")) == 9
+    assert names(other) == 8
+    assert names(model=Cnn) == 10 and names(model=Cnn, family="vgg") == 1 == names(model=Cnn, family="resnet")
+    assert names(seeds=2) == 11 and names(sparsities=("0.9", "0.8")) == 11
     for change in (dict(model=plain), dict(training=dict(epochs=2)), dict(training=dict(epochs=1, lr=0.2)),
                    dict(per_class=9), dict(data=(DATA[0] * 2, *DATA[1:]))):  # fmt: skip
-        assert names(**change) == 9
+        assert names(**change) == 11
     with pytest.raises(TicketError, match="'no/such'"):
         check(snip, "no/such", source="stored")
 
@@ -203,7 +207,7 @@ def test_rows_are_a_table_without_the_function_at_hand(tmp_path, runs):
     table = sanity.frame(Ledger(tmp_path / "own").rows())
     assert pd.testing.assert_frame_equal(table, result.frame()) is None
     assert table["mask"].tolist() == [name for arm, name in arms.ARMS.items() if arm != "smart"]
-    assert table.score.tolist() == ["magnitude"] * 6 + [""] * 3 and set(table.drawn) == {"mlp"}
+    assert table.score.tolist() == ["magnitude"] * 8 + [""] * 3 and set(table.drawn) == {"mlp"}
     assert table.accuracy.between(0, 100).all() and set(table.num_test) == {90}
     both = result.readings.set_index("key").loc["both"]
     assert both.word == verdicts.NOT_TESTABLE and both["mean"] == 0
@@ -220,9 +224,9 @@ def test_an_estimate_comes_first_on_stderr_and_the_seeds_that_a_word_takes(tmp_p
     done = subprocess.run([sys.executable, script, __file__.rpartition("/")[0]], cwd=tmp_path, capture_output=True,
                           text=True, check=True)  # fmt: skip
     lines = done.stderr.splitlines()
-    assert re.match(r"9 runs .* \d+ (s|min)\b.* 6 seeds .* 1 ", lines[0]) and len(lines) == 10
+    assert re.match(r"11 runs .* \d+ (s|min)\b.* 6 seeds .* 1 ", lines[0]) and len(lines) == 12
     assert "magnitude+rearranged@0.9" in done.stderr and "own-" not in done.stderr
-    assert done.stdout == "SanityCheck('magnitude', 9 runs)\n" and len(Ledger(tmp_path / "rows/own").names()) == 9
+    assert done.stdout == "SanityCheck('magnitude', 11 runs)\n" and len(Ledger(tmp_path / "rows/own").names()) == 9
 
 
 def made_up(plan, means, seeds=8, **facts):
@@ -262,18 +266,18 @@ def test_words_are_those_of_the_protocol_at_each_sparsity(plan):
         words = found.xs(sparsity, level="sparsity").word
         assert words.to_dict() == {
             "both": "same", "rearranged": "worse by more than the margin", "shuffled": "same", "reinitialised": "same",
-            "own": "same", "synflow": "same", "smart": "better by more than the margin", "erk": "same",
+            "random_signs": "same", "fresh_magnitudes": "same", "own": "same", "synflow": "same", "smart": "better by more than the margin", "erk": "same",
             "uniform": "worse by more than the margin", "control": "better by more than the margin",
         }  # fmt: skip
     assert (found.n == 8).all() and len(sanity._read(plan).figure().axes) == 2
 
 
-def test_nine_lines_share_holms_level_and_the_control_stands_apart(plan):
+def test_eleven_lines_share_holms_level_and_the_control_stands_apart(plan):
     plan = plan()
     made_up(plan, {})
     alphas = read(plan).droplevel("sparsity").alpha
     assert alphas["control"] == 0.05 and sorted(alphas.drop("control")) == pytest.approx(
-        [0.05 / m for m in range(9, 0, -1)]
+        [0.05 / m for m in range(11, 0, -1)]
     )
 
 
@@ -298,8 +302,8 @@ def test_a_control_that_did_nothing_gives_no_word(plan):
     plan = plan()
     made_up(plan, {}, control={"moved_share": 0.0, "label_agreement": 1.0, "changed_share": 0.0})
     found = read(plan).droplevel("sparsity").word
-    assert set(found[["both", "rearranged", "shuffled", "reinitialised"]]) == {verdicts.NOT_TESTABLE}
-    assert found["own"] == "same"
+    controls = [one.key for one in sanity.CHECKS if "+" in one.a]
+    assert len(controls) == 6 and set(found[controls]) == {verdicts.NOT_TESTABLE} and found["own"] == "same"
 
 
 def test_layers_that_its_masks_leave_empty_are_named(plan):
@@ -318,7 +322,7 @@ def test_what_cannot_be_met_says_why(tmp_path):
 def test_the_old_call_goes_through_every_check_with_the_rows_of_the_profile(tmp_path, runs, monkeypatch):
     monkeypatch.setattr(grids, "arm", functools.partial(grids.arm, epochs=1))
     result = ticketlib.sanity_check(snip, seeds=1, ledger=tmp_path, progress=False)
-    assert runs.total() == 10
+    assert runs.total() == 12
     config, dataset = result.rows["synflow", "0.9", 0].config, result.plan.dataset
     theirs = grids.arm("smoke", "synflow@0.9", 0, Images("digits", dataset.fingerprint))
     assert config == theirs

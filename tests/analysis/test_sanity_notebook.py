@@ -47,14 +47,14 @@ def test_a_score_it_has_never_seen_in_a_clean_notebook_in_another_folder(tmp_pat
     elsewhere.mkdir()
     first = carry_out(elsewhere, SCORER, CALL, "result.figure();", WRONG)
     table = shown(first.cells[1])
-    assert "**sign_agreement** on" in table and "decide nothing" in table and "random mask, smart ratios" in table
+    assert "**sign_agreement** on" in table and "2 of 6 seeds" not in table and "1 of 6 seeds" in table
     assert shown(first.cells[2], "image/png")
     ledger = Ledger(tmp_path / "rows" / "smoke" / "own")
-    assert len(ledger.names()) == 9 and not list(elsewhere.iterdir())  # nothing is left where the notebook lies
+    assert len(ledger.names()) == 12 and not list(elsewhere.iterdir())  # nothing is left where the notebook lies
     [error] = [o for o in first.cells[3].outputs if o.output_type == "error"]
     assert error.ename == "TicketError" and error.evalue.startswith("Pruner 'empty' returned no scores for ")
 
     again = carry_out(elsewhere, SCORER, CALL)
     assert shown(again.cells[1]).partition("**sign_agreement**")[2] == table.partition("**sign_agreement**")[2]
-    assert len(ledger.names()) == 9
+    assert len(ledger.names()) == 12
     assert not [o for o in again.cells[1].outputs if "runs to carry out" in str(o)]

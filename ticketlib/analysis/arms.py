@@ -23,6 +23,8 @@ ARMS = {  # every ticket of a check, and what it is called
     "own+rearranged": "rearranged",
     "own+shuffled": "weights shuffled",
     "own+reinitialised": "re-initialised",
+    "own+random_signs": "signs drawn anew",
+    "own+fresh_magnitudes": "magnitudes drawn anew",
     "mean": "random, its average keep-counts",
     "synflow": "SynFlow",
     "smart": "random, smart ratio",
@@ -92,6 +94,7 @@ class Plan:
             for rule in RULES:
                 found[rule, sparsity] = self._why_no_rule(model, rule, sparsity)
             found["synflow", sparsity] = self._why_no_synflow(model, sparsity)
+            found["own+fresh_magnitudes", sparsity] = _why_no_magnitudes(model)
         return {arm: why for arm, why in found.items() if why}
 
     def _why_no_rule(self, model, rule, sparsity):
@@ -188,6 +191,11 @@ class Plan:
         """Its rows in the ledger: dict (arm, sparsity, seed) -> Row."""
         seeds = max(session.seeds(self.asked), *map(self.seeds, self.sparsities))
         return {key: self.ledger[c.name] for key, c in self.configs(seeds).items() if c.name in self.ledger}
+
+
+def _why_no_magnitudes(model):
+    zeros = [name for name, weight in models.prunable(model).items() if not weight.any()]
+    return f"{', '.join(zeros)} are drawn as zeros" if zeros else ""
 
 
 def _mean_counts(counts, sizes):

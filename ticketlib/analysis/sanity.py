@@ -32,7 +32,9 @@ def _against(other, *demand):
 
 
 CHECKS = (
-    *(_against(f"own+{check}", SAME) for check in ("both", "rearranged", "shuffled", "reinitialised")),
+    *(_against(f"own+{check}", SAME) for check in (
+        "both", "rearranged", "shuffled", "reinitialised", "random_signs", "fresh_magnitudes",
+    )),
     *(_against(other, *AS_GOOD) for other in ("mean", "synflow", "smart", "erk")),
     _against("uniform", WORSE, FAR_WORSE),
     Comparison("control", f"{ARMS['smart']} − uniform", "smart", "uniform"),
