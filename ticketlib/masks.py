@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ticketlib.errors import TicketError, one_of
-from ticketlib.models import prunable, random_stream
+from ticketlib.models import check_values, prunable, random_stream
 
 SAMPLE, MARGIN = 4096, 256  # the bracket holds about an eighth of the values; a miss costs one more pass
 
@@ -95,9 +95,8 @@ class Mask(Mapping):
     def apply(self, model):
         """Set the pruned weights of a model to zero, in place, after `check`."""
         self.check(model)
+        check_values(model)
         for name, weight in prunable(model).items():
-            if weight.is_meta:
-                raise TicketError(f"{name} is on the meta device and has no values; allowed: weights that are drawn.")
             weight.masked_fill_(~self[name].to(weight.device), 0)  # unlike a product, clears NaN and never makes -0
 
 
@@ -208,6 +207,7 @@ def shuffle_survivors(model, mask, generator):
     Source: the paper's "shuffle unmasked weights" check.
     """
     mask.check(model)
+    check_values(model)
     generator = random_stream(generator)
     for name, weight in prunable(model).items():
         kept = mask[name].to(weight.device)
@@ -222,6 +222,7 @@ def random_signs(model, mask, generator):
     Arguments: as `shuffle_survivors`. Source: Zhou et al. (2019) ask what of a ticket is in its signs.
     """
     mask.check(model)
+    check_values(model)
     generator = random_stream(generator)
     for name, weight in prunable(model).items():
         kept = mask[name].to(weight.device)
@@ -237,6 +238,7 @@ def fresh_magnitudes(model, mask, fresh):
     Arguments: model; mask, a Mask of it (TicketError if it is not); fresh, dict name -> tensor, weights drawn anew.
     """
     mask.check(model)
+    check_values(model)
     if empty := [name for name in mask if mask.counts[name] and not fresh[name].cpu()[mask[name]].any()]:
         raise TicketError(f"The fresh weights of {', '.join(empty)} are all 0; allowed: some that have a magnitude.")
     for name, weight in prunable(model).items():
@@ -430,7 +432,8 @@ def _check_unequal(flat):
     if least == most:
         raise TicketError(
             f"All scores are {most:g}, so they choose no weight; scores must differ. Scores by gradient are all zero "
-            "where the last layer's weights are, as some networks are drawn: draw them otherwise, or train a little."
+            "where the last layer's weights are, as some networks are drawn, or where weights are so small that all "
+            "vanish: draw them otherwise, or train a little."
         )
 
 

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrize
+from torch.overrides import TorchFunctionMode
 
 from ticketlib.errors import TicketError, one_of
 
@@ -20,6 +22,7 @@ VGG_STAGES = {
     "vgg16_equal": ((128, 128), (128, 128), (128,) * 3, (128,) * 3, (128,) * 3),
     "vgg16_reversed": ((512, 512), (512, 512), (512, 512, 256), (256, 256, 128), (128, 64, 64)),
 }
+MULTIPLY = {"conv1d", "conv2d", "conv3d", "linear"}  # torch's functions of the prunable layers
 
 
 class Block(nn.Module):
@@ -259,30 +262,77 @@ def prunable(model):
     """
     if not isinstance(model, nn.Module):
         raise TicketError(f"The network is {type(model).__name__}; allowed: a torch.nn.Module.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TicketError(f"{type(model).__name__} is TorchScript and shows no layers; allowed: what it was made of.")
     found, elsewhere = {}, {}
     for name, module in unwrapped(model).named_modules():
         for which, parameter in module._parameters.items():
             if parameter is not None and not (is_prunable(module) and which == "weight"):
-                elsewhere[_place(parameter)] = f"{name}.{which}".lstrip(".")
+                elsewhere[id(parameter)] = f"{name}.{which}".lstrip(".")
         if is_prunable(module):
             found[f"{name}.weight".lstrip(".")] = _own_weight(name, module)
-    if isinstance(model, torch.jit.ScriptModule):
-        raise TicketError(f"{type(model).__name__} is TorchScript, which shows no layers; allowed: what it was made of.")
     if not found:
         raise TicketError(f"{type(model).__name__} has no convolution or linear layer, so nothing to prune.")
     once = {}
     for name, weight in found.items():
-        if _place(weight) in elsewhere:
-            other = elsewhere[_place(weight)]
+        if id(weight) in elsewhere:
+            other = elsewhere[id(weight)]
             raise TicketError(f"{name} is the same tensor as {other}, which is not prunable; allowed: its own copy.")
-        once.setdefault(_place(weight), (name, weight))
+        once.setdefault(id(weight), (name, weight))
+    for names in _overlapping(unwrapped(model)):
+        if once_there := [name for name in names if name in found]:
+            raise TicketError(f"{once_there[0]} shares memory with {names[names[0] == once_there[0]]}, though they are "
+                              "not one parameter; allowed: its own copy, or the same parameter in both.")  # fmt: skip
     return dict(once.values())
 
 
-def _place(parameter):
-    """What two names of one tensor have in common: where its numbers lie, or itself while it has none."""
-    has_numbers = not isinstance(parameter, nn.UninitializedParameter) and not parameter.is_meta
-    return parameter.data_ptr() or id(parameter) if has_numbers else id(parameter)
+def _overlapping(model):
+    """Pairs of names of parameters whose memory overlaps; a name twice where one number of it stands for several."""
+    spans = []
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, nn.UninitializedParameter) or parameter.is_meta or not parameter.numel():
+            continue
+        if any(size > 1 and not step for size, step in zip(parameter.shape, parameter.stride(), strict=True)):
+            yield name, name
+        reach = sum((size - 1) * step for size, step in zip(parameter.shape, parameter.stride(), strict=True))
+        spans.append((parameter.data_ptr(), parameter.data_ptr() + (reach + 1) * parameter.itemsize, name))
+    spans.sort()
+    yield from ((name, other) for (_, end, name), (start, _, other) in pairwise(spans) if start < end)
+
+
+def check_values(model):
+    """Refuse a network with a tensor that has no values: one on the meta device, or one that is not drawn yet."""
+    for name, tensor in (*unwrapped(model).named_parameters(), *unwrapped(model).named_buffers()):
+        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            raise TicketError(f"{name} is not drawn yet; run the network on one batch first.")
+        if tensor.is_meta:
+            raise TicketError(f"{name} is on the meta device and has no values; allowed: weights that are drawn.")
+
+
+def as_they_are(model, tensors, inside):
+    """A context for a forward pass; it refuses a layer that multiplies by another weight than its own parameter.
+
+    Arguments: model; tensors, what stands for its parameters, by name; inside, as `located` notes it.
+    """
+    modules = ((name, module) for name, module in model.named_modules() if is_prunable(module))
+    unusual = [name for name, module in modules if not type(module).__module__.startswith("torch.")]
+    keys = {name or "the network": f"{name}.weight".lstrip(".") for name in unusual}
+    weights = {name: tensors[key] for name, key in keys.items() if key in tensors}
+    return _AsTheyAre(weights, inside) if weights else nullcontext()
+
+
+class _AsTheyAre(TorchFunctionMode):
+    def __init__(self, weights, inside):
+        super().__init__()
+        self.weights, self.inside = weights, inside
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        given = [*args, *(kwargs or {}).values()]
+        name, weight = self.inside[-1] if self.inside else "", given[1] if len(given) > 1 else None
+        if name in self.weights and getattr(func, "__name__", "") in MULTIPLY and weight is not self.weights[name]:
+            raise TicketError(f"{name} computes the weight it multiplies by from its own, so zeros need not stay; "
+                              "allowed: layers that take their weight as it is.")  # fmt: skip
+        return func(*args, **(kwargs or {}))
 
 
 def _own_weight(name, module):
@@ -328,7 +378,7 @@ def report(model):
             if parameter is None:
                 continue
             drawn = not isinstance(parameter, nn.UninitializedParameter)
-            first = seen.setdefault(_place(parameter), name)
+            first = seen.setdefault(id(parameter), name)
             why = _why_not(module, which) if first == name else f"the same tensor as {first}"
             shape, size = (tuple(parameter.shape), parameter.numel()) if drawn else (None, 0)
             lines.append((name, type(module).__name__, shape, size if first == name else 0, why == "", why))

@@ -13,12 +13,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ticketlib.errors import TicketError, one_of
 from ticketlib.masks import asked_total
-from ticketlib.models import located, logits, prunable, random_stream, unwrapped
+from ticketlib.models import as_they_are, check_values, located, logits, prunable, random_stream, unwrapped
 from ticketlib.synflow import Flow
 
 METHODS = {}  # name -> function (Task) -> dict of score tensors
 NEEDS_BATCH = set()  # the methods that look at images and labels
 VARIANTS = ("default", "authors")
+FAINT = torch.finfo(torch.float32).smallest_normal / torch.finfo(torch.float32).eps
 TEMPERATURE = 200  # GraSP divides the logits by it
 
 
@@ -43,7 +44,7 @@ class Task:
         Arguments: images, (B, ...); tensors, dict from the name of each parameter and buffer to what stands for it.
         Returns: the logits.
         """
-        with located(self.model) as inside:
+        with located(self.model) as inside, as_they_are(self.model, tensors, inside):
             try:
                 return logits(functional_call(self.model, tensors, (images,)))
             except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
@@ -123,7 +124,7 @@ def score(
     Source: each method's in its own docstring.
     """
     function, model = METHODS[one_of("method", method, METHODS)], unwrapped(model)
-    _check_values(model)
+    _check_kind(model)
     one_of("variant", variant, VARIANTS)
     if sparsity is not None:
         asked_total(1, sparsity)
@@ -243,11 +244,12 @@ def _plainly():
         yield
 
 
-def _check_values(model):
+def _check_kind(model):
+    check_values(model)
     for name, weight in prunable(model).items():
-        if weight.is_meta or not weight.is_floating_point():
-            kind = "on the meta device, so it has no values" if weight.is_meta else f"{weight.dtype}"
-            raise TicketError(f"{name} is {kind}; only weights that are real floating-point numbers can be scored.")
+        if not weight.is_floating_point():
+            raise TicketError(f"{name} is {weight.dtype}; only weights that are real floating-point numbers can be "
+                              "scored.")  # fmt: skip
 
 
 def _copies(model):
@@ -291,7 +293,11 @@ def _checked_scores(method, scores, weights):
             seen, wanted = tuple(scores[name].shape), tuple(weight.shape)
             raise TicketError(f"{method} gave {name} scores of shape {seen}; the weight has {wanted}.")
         if not all(map(math.isfinite, scores[name].detach().aminmax())):
-            raise TicketError(f"{method} gave {name} a score that is not finite; weights and images must be finite.")
+            raise TicketError(f"{method} gave {name} a score that is not finite; weights and images must be finite and "
+                              "of a usual size.")  # fmt: skip
+    if method in NEEDS_BATCH and 0 < (largest := max(float(s.detach().abs().max()) for s in scores.values())) < FAINT:
+        raise TicketError(f"{method} gave scores of {largest:.1e} at most, which float32 cannot tell apart; allowed: "
+                          "weights of a usual size, or a network of float64 (model.double()).")  # fmt: skip
     return {name: scores[name].detach() for name in weights}
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from ticketlib import masks, pruners, ratios
 from ticketlib.errors import TicketError, one_of
-from ticketlib.models import initialise, prunable
+from ticketlib.models import check_values, initialise, prunable
 
 CHECKS = {}  # name -> function (model, mask, streams, draw) -> Mask; see `check`
 MOVES = set()  # the checks that give another mask; the others change values
@@ -262,7 +262,8 @@ def save(path, model, mask):
     Raises: TicketError for the mask of another network.
     """
     mask.check(model)
-    save_file(pack(model, mask), path)
+    check_values(model)
+    save_file(pack(model, mask) | {MASK + name: kept for name, kept in mask.items()}, path)
 
 
 def load(path, model):

@@ -152,7 +152,13 @@ def test_logits_are_found_in_what_a_network_returns(wrap):
     assert trained.evaluate(torch.randn(2, 3, 8, 8)).shape == (2, 3)
 
 
+class Standardised(nn.Linear):
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight - self.weight.mean(), self.bias)
+
+
 REFUSED = {
+    "1 computes": lambda: nn.Sequential(nn.Flatten(), Standardised(192, 3)),
     "str": lambda: "no module",
     "another 0.weight": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 3)).apply(unseeded),
     "same weights for every seed": lambda: (torch.manual_seed(0), tiny())[1],

@@ -266,8 +266,9 @@ def test_words_are_those_of_the_protocol_at_each_sparsity(plan):
         words = found.xs(sparsity, level="sparsity").word
         assert words.to_dict() == {
             "both": "same", "rearranged": "worse by more than the margin", "shuffled": "same", "reinitialised": "same",
-            "random_signs": "same", "fresh_magnitudes": "same", "own": "same", "synflow": "same", "smart": "better by more than the margin", "erk": "same",
-            "uniform": "worse by more than the margin", "control": "better by more than the margin",
+            "random_signs": "same", "fresh_magnitudes": "same", "own": "same", "synflow": "same", "erk": "same",
+            "smart": "better by more than the margin", "uniform": "worse by more than the margin",
+            "control": "better by more than the margin",
         }  # fmt: skip
     assert (found.n == 8).all() and len(sanity._read(plan).figure().axes) == 2
 
@@ -317,6 +318,18 @@ def test_what_cannot_be_met_says_why(tmp_path):
     words, why = (found.readings.set_index("key")[what] for what in ("word", "beside"))
     assert words["smart"] == verdicts.NOT_DEFINED and "budget" in why["smart"]
     assert words["both"] == verdicts.NOT_RUN
+
+
+def zero_headed():
+    net = plain()
+    nn.init.zeros_(net[3].weight)
+    return net
+
+
+def test_magnitudes_are_not_drawn_from_a_layer_of_zeros(tmp_path):
+    found = check(magnitude, make(tmp_path), source="stored", model=zero_headed)
+    line = found.readings.set_index("key").loc["fresh_magnitudes"]
+    assert line.word == verdicts.NOT_DEFINED and "3.weight" in line.beside
 
 
 def test_the_old_call_goes_through_every_check_with_the_rows_of_the_profile(tmp_path, runs, monkeypatch):

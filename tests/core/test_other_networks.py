@@ -133,6 +133,53 @@ def test_what_breaks_the_linearity_of_synflow_is_named(make, layer):
         pruners.score(drawn(make), "synflow", batch()[0], sparsity=0.5, rounds=2)
 
 
+@pytest.mark.parametrize("act", [
+    nn.SiLU, nn.ELU, nn.Hardswish, nn.Mish, nn.LeakyReLU, nn.PReLU, nn.GELU, nn.CELU, nn.SELU, nn.ReLU6, nn.Softplus,
+    lambda: nn.Threshold(0.1, 20), lambda: nn.Hardtanh(-1, 2),
+])  # fmt: skip
+def test_synflow_is_the_same_whatever_rectifies(act):
+    def net(act):
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), act(), nn.Conv2d(4, 4, 3, groups=2), act(),
+                             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES))  # fmt: skip
+
+    found, wanted = (flat(pruners.score(drawn(lambda a=a: net(a)), "synflow", batch()[0], sparsity=0.5, rounds=3))
+                     for a in (act, nn.ReLU))  # fmt: skip
+    torch.testing.assert_close(found, wanted)
+
+
+def deep(depth, scale, norm=False):
+    between = [layer for _ in range(depth) for layer in
+               (nn.Linear(8, 8, bias=False), *[nn.BatchNorm1d(8)] * norm, nn.ReLU())]  # fmt: skip
+    net = nn.Sequential(nn.Flatten(), nn.Linear(768, 8, bias=False), *between, nn.Linear(8, CLASSES, bias=False))
+    for weight in prunable(net).values():
+        weight.data.abs_().mul_(scale)
+    return net
+
+
+@pytest.mark.parametrize(("depth", "scale"), [(10, 1e-20), (10, 1e20), (100, 0.01), (100, 300)])
+@pytest.mark.parametrize("norm", [False, True])
+def test_synflow_ranks_the_weights_of_a_deep_or_badly_scaled_network(depth, scale, norm):
+    net = drawn(lambda: deep(depth, scale, norm))
+    found = pruners.score(net, "synflow", batch()[0], sparsity=0.5, rounds=1)
+    for name, scores in found.items():  # each layer's scores sum to one and the same
+        assert float(scores.double().sum()) == pytest.approx(1, rel=1e-4), name
+    usual = pruners.score(drawn(lambda: deep(depth, 1, norm)), "synflow", batch()[0], sparsity=0.5, rounds=1)
+    torch.testing.assert_close(flat(found), flat(usual), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+def test_a_flow_that_no_float_holds_is_refused(scale):
+    with pytest.raises(TicketError, match="flow"):
+        pruners.score(drawn(lambda: deep(100, scale)), "synflow", batch()[0], sparsity=0.5)
+
+
+@pytest.mark.parametrize("method", ["snip", "grasp"])
+@pytest.mark.parametrize("scale", [1e-20, 1e-4, 1e20])
+def test_gradients_that_no_float_holds_give_no_mask(method, scale):
+    with pytest.raises(TicketError, match="All scores are 0|not finite|tell apart"):
+        masks.global_mask(pruners.score(drawn(lambda: deep(10, scale)), method, *batch()), 0.5)
+
+
 def test_attention_that_no_kernel_differentiates_twice_is_scored_all_the_same():
     class Attending(nn.Module):
         def __init__(self):
@@ -234,6 +281,61 @@ def test_a_weight_that_cannot_be_set_is_refused_by_the_name_of_its_layer(net, na
         assert not models.report(net).prunable.all()  # which lists it all the same
 
 
+def remade(change):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(768, 8), nn.Linear(8, 8), nn.Linear(8, CLASSES))
+    change(net)
+    return net
+
+
+def with_a_buffer(net):
+    weight = net[2].weight.data
+    del net[2].weight
+    net[2].register_buffer("weight", weight)
+
+
+@pytest.mark.parametrize(("change", "named"), [
+    (with_a_buffer, "of 2 is a buffer"), (lambda net: net[2].register_parameter("weight", None), "of 2 is not there"),
+    (lambda net: setattr(net[3], "weight", nn.Parameter(net[2].weight.data[:CLASSES])), "3.weight shares.* 2.weight"),
+    (lambda net: setattr(net[2], "weight", nn.Parameter(net[1].weight.data[:, :8])), "2.weight shares.* 1.weight"),
+    (lambda net: setattr(net[2], "weight", nn.Parameter(net[2].weight.data.T)), None),
+    (lambda net: setattr(net[2], "weight", nn.Parameter(torch.ones(8, 1).expand(8, 8))), "2.weight"),
+    (lambda net: net.append(nn.LazyBatchNorm1d()), None),
+])  # fmt: skip
+def test_memory_that_two_weights_share_is_refused_by_both_names(change, named):
+    net = remade(change)
+    if named is None:
+        assert list(prunable(net)) == ["1.weight", "2.weight", "3.weight"]
+    else:
+        with pytest.raises(TicketError, match=named):
+            prunable(net)
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class Padded(nn.Conv2d):
+    """Of another class, but with its weight as it is."""
+
+    def forward(self, x):
+        return F.conv2d(F.pad(x, (1, 1, 1, 1)), self.weight, self.bias)
+
+
+def test_a_layer_that_computes_its_weight_on_the_way_is_refused_and_one_that_takes_it_is_not():
+    of = lambda kind: nn.Sequential(kind(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 5))  # noqa: E731
+    for method in ("snip", "grasp", "synflow"):
+        with pytest.raises(TicketError, match="^0 computes"):
+            pruners.score(of(Standardised), method, *batch(), sparsity=0.5)
+        padded = pruners.score(drawn(lambda: of(Padded)), method, *batch(), sparsity=0.5)
+        usual = drawn(lambda: of(lambda *given: nn.Conv2d(*given, padding=1)))
+        torch.testing.assert_close(flat(padded), flat(pruners.score(usual, method, *batch(), sparsity=0.5)))
+    with pytest.raises(TicketError, match="^0 computes"):
+        effective_sparsity(of(Standardised), Mask.dense(of(Standardised)), (3, 16, 16))
+    assert effective_sparsity(of(Padded), Mask.dense(of(Padded)), (3, 16, 16)) == 0
+
+
 def test_after_the_remedy_a_pruned_layer_is_one_like_any_other():
     net = parametrised(lambda c: prune.l1_unstructured(c, "weight", 0.5))
     prune.remove(net[0], "weight")
@@ -246,9 +348,16 @@ def test_weights_without_values():
     with torch.device("meta"):
         net = group_norm_cnn()
     assert sum(ratios.keep_counts(net, "erk", 0.5).values()) == masks.asked_total(Mask.dense(net).size, 0.5)
-    for call in (lambda: pruners.score(net, "magnitude"), lambda: Mask.dense(net).apply(net)):
+    mask = Mask.dense(net)
+    for call in (
+        lambda: pruners.score(net, "magnitude"), lambda: mask.apply(net), lambda: masks.random_signs(net, mask, 0),
+        lambda: masks.shuffle_survivors(net, mask, 0), lambda: effective_sparsity(net, mask, (3, 16, 16)),
+        lambda: tickets.save("nowhere", net, mask), lambda: masks.fresh_magnitudes(net, mask, prunable(net)),
+    ):  # fmt: skip
         with pytest.raises(TicketError, match="0.weight.*meta"):
             call()
+    with pytest.raises(TicketError, match=r"1\.weight.*run"):
+        pruners.score(nn.Sequential(nn.Conv2d(3, 4, 3), nn.LazyBatchNorm2d()), "synflow", batch()[0], sparsity=0.5)
     with pytest.raises(TicketError, match="0.weight.*complex"):
         pruners.score(nn.Sequential(nn.Linear(2, 2, dtype=torch.complex64)), "magnitude")
 
@@ -260,6 +369,13 @@ def test_weights_outside_the_forward_pass_are_said():
         with pytest.warns(UserWarning, match=r"aux\.weight.*20\.0%"):
             scores = pruners.score(net, method, *batch())
         assert not scores["aux.weight"].any() and scores["net.1.weight"].any()
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x.detach(), lambda x: (x > 0).float()])
+def test_a_network_without_a_gradient_is_refused(wrap):
+    for method in ("snip", "grasp"):
+        with pytest.raises(TicketError, match="gradient"):
+            pruners.score(Returning(wrap), method, *batch())
 
 
 def test_a_report_lists_every_parameter_once_and_says_why_not():
@@ -294,6 +410,31 @@ def test_a_report_lists_every_parameter_once_and_says_why_not():
 def test_images_of_another_kind_are_refused_by_the_layer_that_cannot_take_them(images, labels, named):
     with pytest.raises(TicketError, match=named):
         pruners.score(drawn(group_norm_cnn), "snip", images, labels)
+
+
+HEAD = lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, CLASSES))  # noqa: E731
+
+
+@pytest.mark.parametrize("change", [
+    lambda x, y: (x.double(), y), lambda x, y: (x, y.int()), lambda x, y: (x, y.to(torch.uint8)),
+    lambda x, y: (x.clone().requires_grad_(), y), lambda x, y: (x.contiguous(memory_format=torch.channels_last), y),
+])  # fmt: skip
+def test_the_kind_of_numbers_makes_no_difference(change):
+    found, wanted = (pruners.score(drawn(HEAD), "snip", *given) for given in (change(*batch()), batch()))
+    assert torch.equal(found["1.weight"], wanted["1.weight"]) and found["1.weight"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("change", [
+    lambda x, y: (x.to(torch.uint8), y), lambda x, y: (x.numpy(), y), lambda x, y: (x.to_sparse(), y),
+    lambda x, y: (x.to("meta"), y), lambda x, y: (x + 0j, y), lambda x, y: (x[:0], y[:0]), lambda x, y: (None, y),
+    lambda x, y: (x[0], y[:1]), lambda x, y: (x / 0, y), lambda x, y: (x * torch.nan, y),
+    lambda x, y: (x, F.one_hot(y, CLASSES)), lambda x, y: (x, y.float()), lambda x, y: (x, y[:, None]),
+    lambda x, y: (x, y.tolist()), lambda x, y: (x, y.to("meta")), lambda x, y: (x, y - 100), lambda x, y: (x, y[:3]),
+    lambda x, y: (x, y[0]), lambda x, y: (x, None),
+])  # fmt: skip
+def test_what_are_no_images_and_labels_is_refused(change):
+    with pytest.raises(TicketError, match="images|label"):
+        pruners.score(drawn(HEAD), "snip", *change(*batch()))
 
 
 def test_one_image_and_batch_norm():

@@ -4,7 +4,7 @@ import zlib
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ticketlib import masks, models, ratios, tickets
@@ -170,6 +170,9 @@ def test_a_stored_ticket_makes_another_network_the_same(tmp_path):
     mask = masks.global_mask({name: w.abs() for name, w in prunable(net).items()}, "0.5")
     tickets.save(tmp_path / "ticket", net, mask)
     assert tickets.load(tmp_path / "ticket", other) == mask
+    stored = load_file(tmp_path / "ticket")
+    assert all(torch.equal(stored[f"mask/{name}"], kept) and stored[f"mask/{name}"].dtype == torch.bool
+               for name, kept in mask.items())  # fmt: skip
     mask.apply(net)
     with torch.no_grad():
         assert torch.equal(net.eval()(images), other.eval()(images)) and net(images).any()

@@ -60,8 +60,12 @@ class Network:
         if all(torch.equal(weight, weights[2][name]) for name, weight in weights[0].items()):
             raise TicketError(f"Network {self.name!r} has the same weights for every seed; the function must draw "
                               "them afresh, without a seed of its own.")  # fmt: skip
-        with torch.no_grad():
-            logits = models.logits(first.eval()(images))
+        first = models.unwrapped(first).eval()
+        with (
+            torch.no_grad(), models.located(first) as inside,
+            models.as_they_are(first, dict(first.named_parameters()), inside),
+        ):  # fmt: skip
+            logits = models.logits(first(images))
         if logits.shape[0] != len(images) or logits.ndim != 2 or logits.shape[1] < classes:
             raise TicketError(f"Network {self.name!r} gives {tuple(logits.shape)} for {len(images)} images; allowed: "
                               f"logits ({len(images)}, {classes} or more).")  # fmt: skip
