@@ -79,8 +79,8 @@ class Flow:
         scale, flow = next((pair for pair in flows if pair[1]), (1.0, 0.0))
         ratio = flow / scale
         if not flow:
-            raise TicketError("synflow scores nothing: no flow arrives, as all weights or scales of a layer are zero or "
-                              "so small that no float holds the flow; allowed: weights of a usual size.")  # fmt: skip
+            raise TicketError("synflow scores nothing: no flow arrives: weights or scales of a layer are all 0, or so "
+                              "small that no float holds the flow; allowed: weights of a usual size.")  # fmt: skip
         if not math.isfinite(flow):
             raise TicketError(f"synflow overflows: the flow is {flow} for an input of {scale}; weights are too large.")
         if breaker := self._breaker(ratio):
