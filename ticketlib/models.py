@@ -290,7 +290,8 @@ def _overlapping(model):
     """Pairs of names of parameters whose memory overlaps; a name twice where one number of it stands for several."""
     spans = []
     for name, parameter in model.named_parameters():
-        if isinstance(parameter, nn.UninitializedParameter) or parameter.is_meta or not parameter.numel():
+        known = not isinstance(parameter, nn.UninitializedParameter) and not parameter.is_meta
+        if not known or parameter.layout != torch.strided or not parameter.numel():
             continue
         if any(size > 1 and not step for size, step in zip(parameter.shape, parameter.stride(), strict=True)):
             yield name, name
