@@ -49,6 +49,7 @@ def passed(config):
     found = {}
     if config.check != "none":
         found["moved_share" if config.check == "rearranged" else "changed_share"] = 0.8
+    found |= {"random_signs": {"signs_kept": 0.5}, "fresh_magnitudes": {"signs_kept": 1}}.get(config.check, {})
     if config.corruption in ("labels", "both"):
         found["label_agreement"] = 0.1
     if config.corruption in ("pixels", "both"):
