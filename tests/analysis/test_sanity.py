@@ -226,7 +226,7 @@ def test_an_estimate_comes_first_on_stderr_and_the_seeds_that_a_word_takes(tmp_p
     lines = done.stderr.splitlines()
     assert re.match(r"11 runs .* \d+ (s|min)\b.* 6 seeds .* 1 ", lines[0]) and len(lines) == 12
     assert "magnitude+rearranged@0.9" in done.stderr and "own-" not in done.stderr
-    assert done.stdout == "SanityCheck('magnitude', 11 runs)\n" and len(Ledger(tmp_path / "rows/own").names()) == 9
+    assert done.stdout == "SanityCheck('magnitude', 11 runs)\n" and len(Ledger(tmp_path / "rows/own").names()) == 11
 
 
 def made_up(plan, means, seeds=8, **facts):
