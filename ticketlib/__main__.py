@@ -119,9 +119,17 @@ def _ledger(options):
     from ticketlib.experiments.ledger import Ledger
 
     one_of("profile", options.profile, PROFILES)
-    folder = options.ledger or places.book_ledger(options.profile)
+    folder = options.ledger or _books() / options.profile
     places.check_folder(folder)
     return Ledger(folder)
+
+
+def _books():
+    """The folder of the book's own ledgers, which an installed library lacks."""
+    if not places.book_ledger().is_dir():
+        raise TicketError(f"{str(places.ROOT)!r} is no checkout of the repository, whose own rows this is about; name "
+                          "a folder of rows by --ledger where that is an option.")  # fmt: skip
+    return places.book_ledger()
 
 
 def _chosen(options, dataset):
@@ -447,7 +455,7 @@ def show(options):
     """Print one row of the ledger: what it is, what came of it, on what it was made."""
     from ticketlib.experiments.ledger import Ledger
 
-    folders = [options.ledger] if options.ledger else sorted(p for p in places.book_ledger().iterdir() if p.is_dir())
+    folders = [options.ledger] if options.ledger else sorted(p for p in _books().iterdir() if p.is_dir())
     for ledger in map(Ledger, folders):
         if options.name in ledger:
             row = ledger[options.name]
@@ -484,7 +492,7 @@ def commit_rows(options):
     from ticketlib.experiments import probe, tidy
     from ticketlib.experiments.ledger import Ledger
 
-    root = places.book_ledger().parent.parent
+    root = _books().parent.parent
     if not options.source.is_dir():
         raise TicketError(f"folder {str(options.source)!r} is not there; it holds a folder of rows for each profile.")
     folders = [path for path in (*options.source.glob("*"), *options.source.glob("*/audits")) if Ledger(path).names()]
@@ -534,7 +542,7 @@ def readme(options):
     from ticketlib.experiments.audit import today
     from ticketlib.experiments.ledger import Ledger, frame
 
-    rows, root = Ledger(places.book_ledger("laptop")).rows(), places.book_ledger().parent.parent
+    rows, root = Ledger(_books() / "laptop").rows(), _books().parent.parent
     board.record(frame(rows), today())
     try:
         first_screen.write(root, frame(rows))

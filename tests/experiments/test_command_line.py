@@ -275,3 +275,12 @@ def test_commit_rows_takes_rows_and_nothing_else(tmp_path, monkeypatch, capsys):
     (made / "elsewhere").mkdir()
     (made / "laptop" / f"{name}.json").rename(made / "elsewhere" / f"{name}.json")
     assert command_line.main(["commit-rows", str(made)]) == 2 and "'elsewhere'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["show 0123456789abcdef", "commit-rows .", "readme", "plan --grid v2", "run"])
+def test_what_needs_a_checkout_says_so_without_one(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(places, "book_ledger", lambda profile="": tmp_path / "book" / "ledger" / profile)
+    monkeypatch.setattr(command_line, "_refuse_dirty", lambda options: None)
+    assert command_line.main(words.split()) == 2 and not list(tmp_path.iterdir())
+    assert "no checkout" in capsys.readouterr().err
