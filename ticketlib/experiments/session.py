@@ -1,6 +1,7 @@
 """What a reader asked for, checked; and runs made in this process, after an estimate of their time."""
 
 import difflib
+import os
 import re
 import sys
 import time
@@ -208,6 +209,16 @@ class Speaker:
     def _say(self, text, how):
         if self.handle:
             getattr(self.handle, how)(Text(text))
+            _to_terminal(text)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _to_terminal(text):
+    """Say a line where the kernel was started, such as papermill's terminal: a kernel's print only reaches the page."""
+    try:
+        os.write(sys.stderr.fileno(), f"{text}\n".encode())
+    except (OSError, ValueError):  # a kernel without a terminal
         print(text, file=sys.stderr, flush=True)
 
 
