@@ -346,11 +346,11 @@ def watch(options):
     if options.every is not None and not 0 < options.every <= 86400:
         raise TicketError(f"--every {options.every:g} is not allowed; it must be above 0 and at most 86400 seconds.")
     while True:
-        found = journal.campaigns(ledger)
-        print(f"{len(ledger.names())} rows in {ledger.folder}; campaigns: {len(found)}")
-        for facts in found:
+        summaries = journal.campaigns(ledger)
+        print(f"{len(ledger.names())} rows in {ledger.folder}; campaigns: {len(summaries)}")
+        for facts in summaries:
             print("\n".join(journal.summary(facts)), flush=True)
-        if options.every is None or all(map(journal.ended, found)):
+        if options.every is None or all(map(journal.ended, summaries)):
             return
         time.sleep(options.every)
 
@@ -371,10 +371,10 @@ def find_probes(options):
         raise TicketError(f"seeds {options.seeds} is not allowed; it must be at least 1.")
     dataset, ledger, configs = _grid(options)
     prober = probe.Prober(dataset)
-    found = grids.PROBES[one_of("kind of probes", options.masks, grids.PROBES)](options.profile, dataset, options.seeds)
+    plain = grids.PROBES[one_of("kind of probes", options.masks, grids.PROBES)](options.profile, dataset, options.seeds)
     trained = [c for c in configs if TICKETS[c.ticket].needs_trained and c.check == "none"]
     trained += [replace(c, sparsity=s) for c in trained if c.arm in ("lt@0.9", "lt+both@0.9") for s in grids.PROBED]
-    to_do = {probe.name(c): c for c in found + [c for c in trained if prober.ready(c)] if probe.name(c) not in ledger}
+    to_do = {probe.name(c): c for c in plain + [c for c in trained if prober.ready(c)] if probe.name(c) not in ledger}
     to_do = list(to_do.values())
     print(f"{len(to_do)} probes to make; rows go to {ledger.folder}", flush=True)
     return 1 if probe.measure_all(prober, to_do, ledger, print) else 0
@@ -405,8 +405,8 @@ def carry_out_again(options):
     rows = [row for row in ledger.rows() if row["config"].get("fingerprint") == dataset.fingerprint]
     if options.grid:
         rows = _of_grid(options, dataset, rows)
-    found, jobs = _audit_jobs(options, ledger, rows)
-    again, speeds = audit.Again(ledger, dataset, found, options.device), campaign.speeds(rows)
+    draw, jobs = _audit_jobs(options, ledger, rows)
+    again, speeds = audit.Again(ledger, dataset, draw, options.device), campaign.speeds(rows)
     seconds = [campaign.estimate(replace(c, engine=changes.get("engine", c.engine)), speeds, len(dataset.train))
                for c, changes in jobs]  # fmt: skip
     known = options.device == "cpu" and None not in seconds
@@ -417,7 +417,7 @@ def carry_out_again(options):
         row = again.row(config, changes)
         outcomes.append(row["outcome"])
         print(f"[{done}/{len(jobs)}] {config.arm} (seed {config.seed}): {audit.sentence(row)}", flush=True)
-    audit.end(ledger, found)
+    audit.end(ledger, draw)
     return 1 if audit.DIFFERS in outcomes else 0
 
 
@@ -439,10 +439,10 @@ def _audit_jobs(options, ledger, rows):
     if options.dense:
         return unchosen, audit.dense_jobs(ledger, rows, options.profile, options.device)
     if options.runs is not None:
-        found = audit.draw_any(rows, machine.code_version(), audit.today(), options.runs)
+        draw = audit.draw_any(rows, machine.code_version(), audit.today(), options.runs)
     else:
-        found = audit.begin(ledger, rows, machine.code_version(), options.others)
-    return found, [(config, {}) for config in audit.jobs(ledger, found)]
+        draw = audit.begin(ledger, rows, machine.code_version(), options.others)
+    return draw, [(config, {}) for config in audit.jobs(ledger, draw)]
 
 
 def _show_options(sub):
@@ -524,8 +524,8 @@ def commit_rows(options):
 def _changed(root, paths):
     """Files that git sees as new or changed below `paths`, those of a call cut short as well: list of text."""
     status = ["git", "status", "--porcelain", "--untracked-files=all", "--", paths]
-    found = subprocess.run(status, cwd=root, check=True, capture_output=True, text=True).stdout
-    return [line[3:] for line in found.splitlines()]
+    text = subprocess.run(status, cwd=root, check=True, capture_output=True, text=True).stdout
+    return [line[3:] for line in text.splitlines()]
 
 
 def _add(ledger, row):

@@ -40,7 +40,7 @@ def select(frame, profile, network="resnet", **changes):
     Raises: TicketError for two runs of one arm and seed, of which one would have to be chosen.
     """
     wanted = fields(profile, network, but=LEFT_TO_PAIRS) | {"held_out": 0} | changes
-    fits = [frame[what].map(lambda found, value=value: found == value) for what, value in wanted.items()]
+    fits = [frame[what].map(lambda given, value=value: given == value) for what, value in wanted.items()]
     chosen = frame[np.logical_and.reduce(fits).astype(bool)]
     runs = pd.concat([chosen, _not_made(chosen)], ignore_index=True)
     for arm, seed in runs[runs.duplicated(["arm", "seed"])][["arm", "seed"]].to_numpy():
@@ -129,8 +129,8 @@ def _refused(a, b):
 
 def _untested(runs, arm, seeds):
     """The manipulation checks of an arm that failed at some of these seeds, or are missing there: words."""
-    found = measurements(runs, arm).query("seed in @seeds and not sound")
-    return [f"{failed} (seed {seed})" for failed, seed in zip(found.failed, found.seed, strict=True)]
+    failures = measurements(runs, arm).query("seed in @seeds and not sound")
+    return [f"{failed} (seed {seed})" for failed, seed in zip(failures.failed, failures.seed, strict=True)]
 
 
 def _lost_counts(a, b):

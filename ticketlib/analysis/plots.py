@@ -116,9 +116,9 @@ def legend(ax, columns=3):
 
 def shared_legend(figure, columns=4):
     """Put one legend for all axes above them, each label once."""
-    found = {label: key for ax in figure.axes for key, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    if found:
-        figure.legend(found.values(), found.keys(), loc="outside upper left", ncols=columns)
+    handles = {label: key for ax in figure.axes for key, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=columns)
     return figure
 
 

@@ -210,7 +210,7 @@ def _function_parts(function):
 
 def _names(code, steps):
     """What the given steps of some code name, the code of functions and classes in it included."""
-    own = {found.argval for found in dis.get_instructions(code) if found.opname in steps}
+    own = {step.argval for step in dis.get_instructions(code) if step.opname in steps}
     return own.union(*(_names(const, steps) for const in code.co_consts if isinstance(const, types.CodeType)))
 
 
@@ -244,13 +244,13 @@ READERS = (
     (types.MethodType, lambda method: [method.__func__, method.__self__]),
     (types.ModuleType, lambda module: [Path(module.__file__).read_bytes() if module.__name__ != "__main__" else None]),
     (functools.partial, lambda partial: [partial.func, partial.args, partial.keywords]),
-    (property, lambda found: [found.fget]),
+    (property, lambda value: [value.fget]),
     (logging.Logger, lambda log: [log.name]),
     (type, _class_parts),
     (torch.Tensor, _tensor_parts),
     (np.ndarray, _array_parts),
     (Mapping, lambda mapping: [part for item in mapping.items() for part in item]),
-    (set | frozenset, lambda found: sorted(found, key=repr)),
+    (set | frozenset, lambda value: sorted(value, key=repr)),
     (list | tuple, list),
 )
 

@@ -166,10 +166,10 @@ def readings_of(claim, differences, margin, n):
 def _difference(runs, comparison, sparsity, plan, profile, network):
     arms = [f"{arm}@{sparsity}" for arm in (comparison.a, comparison.b)]
     undefined = next(filter(None, (pairs.not_defined(profile, arm, network) for arm in arms)), "")
-    found = pairs.difference(runs, *arms, undefined=undefined)
-    if found.points.empty and comparison.a in plan.not_again:
-        found = replace(found, untested=("its control is known to fail at this length, so it is not run",))
-    return found
+    difference = pairs.difference(runs, *arms, undefined=undefined)
+    if difference.points.empty and comparison.a in plan.not_again:
+        difference = replace(difference, untested=("its control is known to fail at this length, so it is not run",))
+    return difference
 
 
 def _line(claim, comparison, sparsity, plan, difference, reading, half):
@@ -264,7 +264,7 @@ def kinds_by_seed(frame, names):
     """The kind of machine that a seed's runs were made on: Series. Raises: TicketError for a seed with several."""
     of = frame[frame.name.isin(names)]
     kinds = (of.device + ", " + of.threads.astype(str) + " thread, " + of.versions).groupby(of.seed).unique()
-    for seed, found in kinds.items():
-        if len(found) > 1:
-            raise TicketError(f"seed {seed} mixes kinds of machines ({'; '.join(sorted(found))}); one is allowed.")
-    return kinds.map(lambda found: found[0])
+    for seed, named in kinds.items():
+        if len(named) > 1:
+            raise TicketError(f"seed {seed} mixes kinds of machines ({'; '.join(sorted(named))}); one is allowed.")
+    return kinds.map(lambda named: named[0])

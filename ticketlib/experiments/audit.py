@@ -66,8 +66,8 @@ def draw(rows, code, date, others=1):
     lt, lrr = ([row for row in order if row.config.ticket == ticket] for ticket in ("lt", "lrr"))
     rest = [row for row in order if row.config.ticket not in ("lt", "lrr")]
     shared = [row for row in lrr if lt and row.get("parent") == lt[0].get("parent")]
-    found = [*lt[:1], *(shared or lrr)[:1], *rest[:others]]
-    return Draw(code, date, tuple(row["name"] for row in found))
+    drawn = [*lt[:1], *(shared or lrr)[:1], *rest[:others]]
+    return Draw(code, date, tuple(row["name"] for row in drawn))
 
 
 def draw_any(rows, code, date, count):
@@ -91,10 +91,10 @@ def begin(ledger, rows, code, others=1):
         same = noted["code"] == code and noted["others"] == others
         if same and all(name in ledger for name in noted["rows"]):
             return Draw(code, noted["date"], tuple(noted["rows"]))
-    found = draw(rows, code, today(), others)
-    facts = {"code": found.code, "others": others, "date": found.date, "rows": found.rows}
+    drawn = draw(rows, code, today(), others)
+    facts = {"code": drawn.code, "others": others, "date": drawn.date, "rows": drawn.rows}
     path.write_text(json.dumps(facts), encoding="utf-8")
-    return found
+    return drawn
 
 
 def today():
@@ -102,25 +102,25 @@ def today():
     return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
-def end(ledger, found):
+def end(ledger, drawn):
     """Forget the notes and the trained nets of an audit that has come to its end."""
-    if found.rows:  # the spread is no audit, and one may be unfinished
+    if drawn.rows:  # the spread is no audit, and one may be unfinished
         _notes(ledger).unlink(missing_ok=True)
-    shutil.rmtree(_cache(found), ignore_errors=True)
+    shutil.rmtree(_cache(drawn), ignore_errors=True)
 
 
 def _notes(ledger):
     return journal.folder(ledger) / "audit.json"
 
 
-def _cache(found):
-    return cache_folder() / "audits" / found.name
+def _cache(drawn):
+    return cache_folder() / "audits" / drawn.name
 
 
-def jobs(ledger, found):
+def jobs(ledger, drawn):
     """What an audit carries out, in order: a drawn run comes after the runs that it starts from, once each."""
     configs = {}
-    for name in found.rows:
+    for name in drawn.rows:
         configs |= {one.name: one for one in lineage(ledger[name].config) if one.name in ledger}
     return list(configs.values())
 
@@ -134,14 +134,14 @@ def spread_jobs(ledger, rows):
     audits = [row for row in folder(ledger).rows() if row["config"]["audit"] in ledger]
     measured = [(row["engine"], row["config"]["changes"]) for row in audits
                 if has_changed(ledger[row["config"]["audit"]], row["config"]["changes"])]  # fmt: skip
-    found = []
+    missing = []
     for engine, changes in CHANGES:
         alone = [row for row in rows if row["kind"] == "run" and not row["diverged"] and row.config.engine == engine
                  and parent(row.config) is None and has_changed(row, changes)]  # fmt: skip
         if alone and (engine, changes) not in measured:
             short = min(alone, key=lambda row: (row.config.epochs, row["name"]))
-            found.append((short.config, changes))
-    return found
+            missing.append((short.config, changes))
+    return missing
 
 
 def has_changed(row, changes):
@@ -162,8 +162,8 @@ def dense_jobs(ledger, rows, profile, device):
     seen = {Images(row.config.dataset, row.config.fingerprint) for row in rows if row["kind"] == "run"}
     wanted = [grids.arm(profile, arm, seed, images).name
               for images in seen for arm in DENSE_ARMS for seed in DENSE_SEEDS]  # fmt: skip
-    found = [by_name[name] for name in wanted if name in by_name]
-    return [(row.config, DENSE) for row in found
+    originals = [by_name[name] for name in wanted if name in by_name]
+    return [(row.config, DENSE) for row in originals
             if row["name"] not in done and has_changed(row, DENSE) and not row["diverged"]]  # fmt: skip
 
 
@@ -176,7 +176,7 @@ class Again:
 
     ledger: Ledger
     dataset: Dataset
-    found: Draw
+    drawn: Draw
     device: str = "cpu"
 
     def row(self, config, changes=None):
@@ -187,7 +187,7 @@ class Again:
         Returns: Row of kind "audit", which is in the ledger's folder of audits by then.
         """
         changes, audits = changes or {}, folder(self.ledger)
-        facts = {"audit": config.name, "code": self.found.code, "date": self.found.date, "changes": changes}
+        facts = {"audit": config.name, "code": self.drawn.code, "date": self.drawn.date, "changes": changes}
         name = name_of(facts)
         if name not in audits:
             row = self.ledger[config.name]
@@ -202,7 +202,7 @@ class Again:
 
     def _cache(self, changes):
         """A changed run may have the same name; no other run may start from its net."""
-        return _cache(self.found) / ("changed" if changes else "same")
+        return _cache(self.drawn) / ("changed" if changes else "same")
 
 
 def compared(row, again, changes=()):

@@ -80,12 +80,12 @@ class Queue:
         return [Outcome(other, reason=without_parent(other, config, state)) for other in lost]
 
     def _descendants(self, config):
-        names, found = {config.name}, []
+        names, below = {config.name}, []
         for other in self.waiting:  # parents stand before their children
             if (before := parent(other)) is not None and before.name in names:
                 names.add(other.name)
-                found.append(other)
-        return found
+                below.append(other)
+        return below
 
 
 def without_parent(config, before, why):
@@ -116,13 +116,13 @@ def missing(configs, ledger, cache=None):
 
 def blocked(configs, ledger):
     """The runs that cannot be made because a run they start from diverged: Outcomes that say so."""
-    done, row, found = set(ledger.names()), cache(ledger.__getitem__), []
+    done, row, outcomes = set(ledger.names()), cache(ledger.__getitem__), []
     for config in configs:
         line = [] if config.name in done else lineage(config)[:-1]
         before = next((one for one in line if one.name in done and row(one.name)["diverged"]), None)
         if before:
-            found.append(Outcome(config, reason=without_parent(config, before, "diverged")))
-    return found
+            outcomes.append(Outcome(config, reason=without_parent(config, before, "diverged")))
+    return outcomes
 
 
 def one_kind_a_seed(configs, rows, here):
@@ -213,13 +213,13 @@ def record(outcome, ledger):
 
 def differing_checkpoint(row, ledger, new=True):
     """What is wrong with the trained net a row was made from, or made again, beside the one on record; None."""
-    name, found = (row.get("parent"), row.get("parent_checkpoint")) if new else (row["name"], row.get("checkpoint"))
-    if found is None or name not in ledger:
+    name, made = (row.get("parent"), row.get("parent_checkpoint")) if new else (row["name"], row.get("checkpoint"))
+    if made is None or name not in ledger:
         return None
     on_record = ledger[name].get("checkpoint")
-    if on_record in (None, found):
+    if on_record in (None, made):
         return None
-    return f"the trained net of {name} was made again and differs: {found[:12]}, on record {on_record[:12]}"
+    return f"the trained net of {name} was made again and differs: {made[:12]}, on record {on_record[:12]}"
 
 
 def epochs(configs):
@@ -238,11 +238,11 @@ def speeds(rows):
     """
     runs = [row for row in rows if row["kind"] == "run" and not row["diverged"]]
     most = 2 * sum(map(on_processor, runs)) >= len(runs)
-    found = {}
+    by_kind = {}
     for row in runs:
         if on_processor(row) == most:
-            found.setdefault(kind(row.config), []).append(row["images_per_second"])
-    return {kind: statistics.median(values) for kind, values in found.items()}
+            by_kind.setdefault(kind(row.config), []).append(row["images_per_second"])
+    return {kind: statistics.median(values) for kind, values in by_kind.items()}
 
 
 def estimate(config, speeds, epoch_size=50_000):

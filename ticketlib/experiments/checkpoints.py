@@ -42,9 +42,9 @@ def save(name, model, mask, folder=None):
     Raises: TicketError if it cannot be written, after which nothing of it is left.
     """
     tensors = tickets.pack(model, mask)
-    found = digest(tensors)
-    _write(tensors, _path(name, folder), {"digest": found})
-    return found
+    digits = digest(tensors)
+    _write(tensors, _path(name, folder), {"digest": digits})
+    return digits
 
 
 def _write(tensors, path, metadata):
@@ -71,9 +71,9 @@ def load(name, folder=None):
     again.
     """
     read = _read(_path(name, folder))
-    if read is None or (found := digest(read[0])) != read[1].get("digest"):
+    if read is None or (digits := digest(read[0])) != read[1].get("digest"):
         return None
-    return *tickets.unpack(read[0]), found
+    return *tickets.unpack(read[0]), digits
 
 
 def _read(path):

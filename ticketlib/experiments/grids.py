@@ -31,9 +31,9 @@ def arm(profile, key, seed, dataset, *, network="resnet", **changes):
     names, _, sparsity = key.partition("@")
     ticket, *options = names.split("+")
     for option in options:
-        found = OPTION.fullmatch(option)
-        if found:
-            changes |= {found[1]: found[2]} if found[1] else {found[3]: int(found[4])}
+        setting = OPTION.fullmatch(option)
+        if setting:
+            changes |= {setting[1]: setting[2]} if setting[1] else {setting[3]: int(setting[4])}
         else:
             named = [name for name in (*CHECKS, *KINDS) if name != "none"]
             one_of("option of an arm", option, [*named, "linear=...", "variant=...", "order=..."])

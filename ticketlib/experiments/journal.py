@@ -115,12 +115,12 @@ class Journal:
 
     def entries(self):
         """All entries, in order: dicts with what ("failed" or "checkpoint"), name, arm, said, code, when."""
-        found = []
+        entries = []
         with contextlib.suppress(FileNotFoundError):
             for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
                 with contextlib.suppress(ValueError):
-                    found.append(json.loads(line))
-        return [entry for entry in found if isinstance(entry, dict) and {"what", "name", "said"} <= set(entry)]
+                    entries.append(json.loads(line))
+        return [entry for entry in entries if isinstance(entry, dict) and {"what", "name", "said"} <= set(entry)]
 
     def note(self, outcome):
         """Append what has to be remembered of an outcome."""
@@ -194,8 +194,8 @@ def read_status(path):
 
 def campaigns(ledger):
     """Summaries of the campaigns on a ledger, the last one that gave a sign of life first."""
-    found = [read_status(path) for path in (ledger.folder / FOLDER).glob("*.status")]
-    return sorted((facts for facts in found if facts), key=lambda facts: -facts["updated"])
+    summaries = [read_status(path) for path in (ledger.folder / FOLDER).glob("*.status")]
+    return sorted((facts for facts in summaries if facts), key=lambda facts: -facts["updated"])
 
 
 def stop_time(until=None, hours=None, now=None):
@@ -205,18 +205,18 @@ def stop_time(until=None, hours=None, now=None):
         a datetime, the present if None.
     Raises: TicketError for anything else.
     """
-    now, found = now or datetime.now(), []
+    now, times = now or datetime.now(), []
     if hours is not None:
         if not 0 < hours <= 24 * 365:
             raise TicketError(f"hours {hours} is not allowed; it must be more than 0 and at most a year.")
-        found.append(now + timedelta(hours=hours))
+        times.append(now + timedelta(hours=hours))
     if until is not None:
         clock = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", until, re.A)
         if not clock:
             raise TicketError(f"until {until!r} is not allowed; it must be a time of day such as 02:30.")
         at = now.replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
-        found.append(at if at > now else at + timedelta(days=1))
-    return min(found, default=None)
+        times.append(at if at > now else at + timedelta(days=1))
+    return min(times, default=None)
 
 
 class Stop:
@@ -327,9 +327,9 @@ def conduct(ledger, work, configs, backend, stop, say=None):
         progress, queue = Progress(configs, status, say), campaign.Queue(list(configs), desk)
         with contextlib.closing(progress.bar):
             tick = lambda running: progress.tick(running, stop.reason)  # noqa: E731
-            for found in campaign.carry_out(work, queue, backend, stop=stop, tick=tick):
-                outcome = campaign.record(found, ledger)
-                if outcome.row is None and found.row is not None:
+            for made in campaign.carry_out(work, queue, backend, stop=stop, tick=tick):
+                outcome = campaign.record(made, ledger)
+                if outcome.row is None and made.row is not None:
                     stop.reason = stop.reason or outcome.reason  # the next row would find no room either
                 if outcome.config.name in queue.tries:  # not what was lost with a run that it starts from
                     journal.note(outcome)

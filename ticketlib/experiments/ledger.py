@@ -260,8 +260,8 @@ def _check_text(text):
     """No text in a row may mean anything to a page that shows it."""
     inside = "".join(text.split('"')[1::2])
     if not inside.isascii() or inside.encode().translate(None, PLAIN):  # some times as fast as the search
-        found = MARKUP.search(inside)[0]
-        raise TicketError(f"it has {found!r} in its text; letters, digits and ordinary signs are allowed.")
+        sign = MARKUP.search(inside)[0]
+        raise TicketError(f"it has {sign!r} in its text; letters, digits and ordinary signs are allowed.")
 
 
 def _file(name):
@@ -317,10 +317,10 @@ class Ledger:
         on = gc.isenabled()
         gc.disable()  # all that is made here is kept, and each collection would walk through all of it
         try:
-            found = {name: self._read(name) for name in sorted(self._alone())}
+            by_name = {name: self._read(name) for name in sorted(self._alone())}
             for path in bundles.paths(self.folder):
-                found = self._bundle(path) | found
-            return [found[name] for name in sorted(found)]
+                by_name = self._bundle(path) | by_name
+            return [by_name[name] for name in sorted(by_name)]
         finally:
             if on:
                 gc.enable()
@@ -333,10 +333,10 @@ class Ledger:
         Raises: TicketError for a probe that is in such a file already, with other results.
         """
         alone = [row for row in map(self._read, sorted(self._alone())) if row["kind"] == "probe"]
-        found = {path: [] for path in bundles.paths(self.folder)}
+        by_file = {path: [] for path in bundles.paths(self.folder)}
         for row in alone:
-            found.setdefault(self.folder / bundles.FOLDER / f"{file_of(row)}.jsonl", []).append(row)
-        for path, rows in found.items():
+            by_file.setdefault(self.folder / bundles.FOLDER / f"{file_of(row)}.jsonl", []).append(row)
+        for path, rows in by_file.items():
             there = self._bundle(path) if path.is_file() else {}
             for row in rows:
                 if there.setdefault(row["name"], row) != row:

@@ -16,12 +16,12 @@ SAME_IN_A_PAIR = ("device", "threads", "versions")  # fields of a row that make 
 @contextlib.contextmanager
 def threads(number):
     """Compute on so many threads; afterwards on as many as before."""
-    found = torch.get_num_threads()
+    before = torch.get_num_threads()
     try:
         torch.set_num_threads(number)
         yield
     finally:
-        torch.set_num_threads(found)
+        torch.set_num_threads(before)
 
 
 def facts(device):

@@ -34,10 +34,10 @@ IMAGENET_SHAPE, IMAGENET_SEED = (3, 224, 224), 0
 def configuration(config):
     """What names the probe of a run's mask: the fields of its Config that decide the mask, and its parent's name."""
     values, before = config.as_dict(), parent(config)
-    found = {"probe": "mask"} | {what: values[what] for what in FIELDS}
+    naming = {"probe": "mask"} | {what: values[what] for what in FIELDS}
     if config.scoring != DEFAULTS["scoring"]:  # a later field: at its default it stays out of the name
-        found["scoring"] = config.scoring
-    return found | ({"parent": before.name} if before else {})
+        naming["scoring"] = config.scoring
+    return naming | ({"parent": before.name} if before else {})
 
 
 def name(config):
@@ -149,13 +149,13 @@ class Prober:
             second, _ = self._mask(clean, model, "second batch")
         else:
             second, _ = self._mask(replace(clean, order=SECOND_ORDER), model)
-        found = {
+        agreement = {
             "overlap": masks.overlap(mask, first),
             "chance": masks.chance_overlap(mask, first),
             "ceiling": masks.overlap(second, first),
         }
         seen = config == clean or not TICKETS[config.ticket].needs_batch  # scores of a batch: once, with the clean mask
-        return found | ({"second_keep_counts": second.counts} if seen else {})
+        return agreement | ({"second_keep_counts": second.counts} if seen else {})
 
 
 def measure_all(prober, configs, ledger, say):

@@ -47,7 +47,7 @@ def execute(
         )
     began, stream, recipe = time.perf_counter(), streams(config), recipe_of(config.ticket)
     options = dict(device=device, cache=cache, progress=progress, steps=steps, save_every=save_every)
-    trained, found = _parent(config, dataset, options)
+    trained, origin = _parent(config, dataset, options)
     dataset = evaluated_on(dataset, config)
     epoch_size = len(dataset.train.labels)
     model = network(stream("init")) if network else build(config, dataset)
@@ -69,7 +69,7 @@ def execute(
     if keep:
         keep(model, mask)
     row = Row(kind="run", name=config.name, config=config.as_dict(), arm=config.arm)
-    row |= _measured(result, dataset) | _ticket_facts(model, mask, dataset) | found | machine.facts(device)
+    row |= _measured(result, dataset) | _ticket_facts(model, mask, dataset) | origin | machine.facts(device)
     if control:
         row["control"] = control
     if steps:
@@ -241,11 +241,11 @@ def _moved(check, as_found, mask, before, model):
     if check in tickets.MOVES:
         return {"moved_share": masks.moved_share(as_found, mask)}
     after = models.prunable(model)
-    found = {"changed_share": sum(int((before[name] != after[name])[mask[name]].sum()) for name in after) / mask.kept}
+    control = {"changed_share": sum(int((before[name] != after[name])[mask[name]].sum()) for name in after) / mask.kept}
     if check in ("random_signs", "fresh_magnitudes"):
         same = (int((before[name].signbit() == after[name].signbit())[mask[name]].sum()) for name in after)
-        found["signs_kept"] = sum(same) / mask.kept
-    return found
+        control["signs_kept"] = sum(same) / mask.kept
+    return control
 
 
 def _measured(result, dataset):

@@ -91,10 +91,10 @@ def _check_seeds(seeds):
 
 
 def _check_device(device):
-    found = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device)
-    if not found:
+    cuda = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device)
+    if not cuda:
         raise TicketError(f"device {device!r} is not known; allowed: auto, cpu, cuda, cuda:0, cuda:1, ...")
-    if device.startswith("cuda") and int(found[1] or 0) >= torch.cuda.device_count():
+    if device.startswith("cuda") and int(cuda[1] or 0) >= torch.cuda.device_count():
         raise TicketError(f"device {device!r} is not on this machine; it has {torch.cuda.device_count()} CUDA devices.")
 
 
@@ -127,13 +127,13 @@ def ticket_rows(run, arms):
         dataset = images(run)
         configs = [grids.arm(run.profile, arm, seed, dataset) for seed in range(seeds(run)) for arm in arms]
         make_runs(run, campaign.missing(configs, Ledger(run.ledger)), dataset)
-    found = {arm: {} for arm in arms}
+    by_arm = {arm: {} for arm in arms}
     for row in rows_of(run):
         if row["arm"] in arms and row["kind"] == "run" and not 0 < run.seeds <= row.config.seed:
             seen = profiles.Images(row.config.dataset, row.config.fingerprint)
             if grids.arm(run.profile, row["arm"], row.config.seed, seen).name == row["name"]:
-                found[row["arm"]][row.config.seed] = row
-    return {arm: dict(sorted(by_seed.items())) for arm, by_seed in found.items()}
+                by_arm[row["arm"]][row.config.seed] = row
+    return {arm: dict(sorted(by_seed.items())) for arm, by_seed in by_arm.items()}
 
 
 def rows_of(run):

@@ -31,26 +31,26 @@ def table(rows):
 
 
 def _of_profile(profile, runs):
-    found = _grids(profile, runs[["dataset", "fingerprint"]].drop_duplicates().itertuples(index=False))
-    grid = [" ".join(found.get(name, ())) or None for name in runs.name]
+    grids_of = _grids(profile, runs[["dataset", "fingerprint"]].drop_duplicates().itertuples(index=False))
+    grid = [" ".join(grids_of.get(name, ())) or None for name in runs.name]
     return runs.assign(profile=profile, grid=grid, drops=runs.drops.map(" ".join))
 
 
 def _grids(profile, images):
     """The grids that have a run: dict name of the run -> list of grids, in the order of grids.GRIDS."""
-    found = {}
+    grids_of = {}
     for dataset in (Images(*pair) for pair in images):
         for grid in grids.GRIDS:
             if grids.data_of(grid, profile) == dataset.name:
                 for config in grids.grid(grid, profile, dataset):
-                    found.setdefault(config.name, []).append(grid)
-    return found
+                    grids_of.setdefault(config.name, []).append(grid)
+    return grids_of
 
 
 def text(folder):
     """What the file of a folder of ledgers must say: CSV, missing values as MISSING."""
-    found = {profile: Ledger(folder / profile).rows() for profile in PROFILES}
-    return table(found).to_csv(index=False, na_rep=MISSING, lineterminator="\n")
+    by_profile = {profile: Ledger(folder / profile).rows() for profile in PROFILES}
+    return table(by_profile).to_csv(index=False, na_rep=MISSING, lineterminator="\n")
 
 
 def write(folder):

@@ -166,10 +166,10 @@ def gpu_slots(per_gpu):
     import torch
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    found = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+    devices = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
     if not torch.cuda.is_available():
         raise TicketError("device 'cuda' is not on this machine; allowed here: cpu.")
-    return tuple(found * per_gpu)
+    return tuple(devices * per_gpu)
 
 
 def _knock(address):
@@ -231,8 +231,8 @@ class Cluster:
         return list(self.busy.values())
 
     def _room(self):
-        found = self.ray.cluster_resources()
-        return int(min(found.get(what[4:-1].upper(), 0) / needed for what, needed in self.share.items() if needed))
+        resources = self.ray.cluster_resources()
+        return int(min(resources.get(what[4:-1].upper(), 0) / needed for what, needed in self.share.items() if needed))
 
     def start(self, work, config):
         """Hand one run to the cluster."""
