@@ -81,12 +81,12 @@ def pixel_correlation(a, b):
     Returns: Pearson correlation over the C * H * W values of an image, averaged over images, -1 to 1; images of one
         single value have none and are left out (nan if all are).
     """
-    found = []
+    parts = []
     for start in range(0, len(a), CHUNK):
         x, y = (_centred(images[start : start + CHUNK]) for images in (a, b))
         spread = np.sqrt((x * x).sum(1) * (y * y).sum(1))
-        found.append((x * y).sum(1)[spread > 0] / spread[spread > 0])
-    values = np.concatenate(found)
+        parts.append((x * y).sum(1)[spread > 0] / spread[spread > 0])
+    values = np.concatenate(parts)
     return float(values.mean()) if len(values) else float("nan")
 
 

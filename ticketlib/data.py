@@ -335,8 +335,8 @@ def _shards(folder, split):
 
 def _numbers(paths):
     """Return (number, total) of shards as their names say them, counted from 0; total is None where none is said."""
-    found = [re.search(r"(\d+)(?:-of-(\d+))?$", path.stem) for path in paths]
-    return [(int(name[1]), name[2] and int(name[2])) if name else (0, None) for name in found]
+    names = [re.search(r"(\d+)(?:-of-(\d+))?$", path.stem) for path in paths]
+    return [(int(name[1]), name[2] and int(name[2])) if name else (0, None) for name in names]
 
 
 def _shard_total(paths):
@@ -394,10 +394,10 @@ def _table(path):
     try:
         file = pq.ParquetFile(pa.BufferReader(path.read_bytes()))  # whole, so that nothing changes under the reader
         schema = file.schema_arrow
-        found = [next((c for c in columns if c in schema.names), None) for columns in (IMAGE_COLUMNS, LABEL_COLUMNS)]
-        kind = schema.field(found[0]).type if None not in found else None
+        named = [next((c for c in columns if c in schema.names), None) for columns in (IMAGE_COLUMNS, LABEL_COLUMNS)]
+        kind = schema.field(named[0]).type if None not in named else None
         if kind is not None and pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            return file.read([f"{found[0]}.bytes", found[1]]).select(found)
+            return file.read([f"{named[0]}.bytes", named[1]]).select(named)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise TicketError(f"{path} is not a readable parquet file ({_short(error)}).") from error
     wanted = f"{' or '.join(IMAGE_COLUMNS)} (a struct with bytes) and {' or '.join(LABEL_COLUMNS)}"

@@ -185,19 +185,19 @@ def logits(output):
     Returns: tensor, as it is.
     Raises: TicketError for anything else.
     """
-    found = output
+    tensor = output
     if isinstance(output, Mapping) and "logits" in output:
-        found = output["logits"]
+        tensor = output["logits"]
     elif hasattr(output, "logits"):
-        found = output.logits
+        tensor = output.logits
     elif isinstance(output, tuple | list) and output:
-        found = output[0]
-    if not isinstance(found, torch.Tensor):
+        tensor = output[0]
+    if not isinstance(tensor, torch.Tensor):
         raise TicketError(
             f"The network returns {type(output).__name__}; allowed: logits, a tuple or list that begins with them, or "
             "an object with .logits."
         )
-    return found
+    return tensor
 
 
 @contextmanager
@@ -264,23 +264,23 @@ def prunable(model):
         raise TicketError(f"The network is {type(model).__name__}; allowed: a torch.nn.Module.")
     if isinstance(model, torch.jit.ScriptModule):
         raise TicketError(f"{type(model).__name__} is TorchScript and shows no layers; allowed: what it was made of.")
-    found, elsewhere = {}, {}
+    weights, elsewhere = {}, {}
     for name, module in unwrapped(model).named_modules():
         for which, parameter in module._parameters.items():
             if parameter is not None and not (is_prunable(module) and which == "weight"):
                 elsewhere[id(parameter)] = f"{name}.{which}".lstrip(".")
         if is_prunable(module):
-            found[f"{name}.weight".lstrip(".")] = _own_weight(name, module)
-    if not found:
+            weights[f"{name}.weight".lstrip(".")] = _own_weight(name, module)
+    if not weights:
         raise TicketError(f"{type(model).__name__} has no convolution or linear layer, so nothing to prune.")
     once = {}
-    for name, weight in found.items():
+    for name, weight in weights.items():
         if id(weight) in elsewhere:
             other = elsewhere[id(weight)]
             raise TicketError(f"{name} is the same tensor as {other}, which is not prunable; allowed: its own copy.")
         once.setdefault(id(weight), (name, weight))
     for names in _overlapping(unwrapped(model)):
-        if once_there := [name for name in names if name in found]:
+        if once_there := [name for name in names if name in weights]:
             raise TicketError(f"{once_there[0]} shares memory with {names[names[0] == once_there[0]]}, though they are "
                               "not one parameter; allowed: its own copy, or the same parameter in both.")  # fmt: skip
     return dict(once.values())

@@ -56,23 +56,23 @@ def pages_by_row(claims):
 
     Arguments: claims, the folder of the executed notebooks.
     """
-    found = {}
+    pages = {}
     for path in sorted(claims.glob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         outputs = [output for cell in cells if cell.get("id") == "made-from" for output in cell["outputs"]]
         text = "".join("".join(output.get("data", {}).get("text/markdown", "")) for output in outputs)
         for name in ROW_NAME.findall(text):
-            found.setdefault(name, []).append(path.stem)
-    return found
+            pages.setdefault(name, []).append(path.stem)
+    return pages
 
 
 def line(row, profile, pages):
     """One row as the cells of COLUMNS; what was not measured or does not apply is None."""
-    found = {what: row["config"].get(what) for what in SETTINGS}
-    found |= {what: row.get(what) for what in ("name", "kind", "accuracy", "overlap", "seconds")}
-    if found["overlap"] is not None:
-        found["overlap"] = round(found["overlap"], 4)
-    return [(found | {"profile": profile, "pages": " ".join(pages)})[column] for column in COLUMNS]
+    facts = {what: row["config"].get(what) for what in SETTINGS}
+    facts |= {what: row.get(what) for what in ("name", "kind", "accuracy", "overlap", "seconds")}
+    if facts["overlap"] is not None:
+        facts["overlap"] = round(facts["overlap"], 4)
+    return [(facts | {"profile": profile, "pages": " ".join(pages)})[column] for column in COLUMNS]
 
 
 @functools.cache
@@ -101,12 +101,12 @@ def packed(row, tables):
     Returns: {"row": the row without the fields named in "again", "table": place in `tables`, "kept": weights a layer,
         "again": fields that the page puts back}.
     """
-    found = layers(row)
-    said = {"keep_counts": {name: kept for name, _, kept in found}, "sizes": {name: size for name, size, _ in found}}
-    again, table = [field for field, value in said.items() if found and row.get(field) == value], [o[:2] for o in found]
+    shown = layers(row)
+    said = {"keep_counts": {name: kept for name, _, kept in shown}, "sizes": {name: size for name, size, _ in shown}}
+    again, table = [field for field, value in said.items() if shown and row.get(field) == value], [o[:2] for o in shown]
     if table not in tables:
         tables.append(table)
-    rest, kept = {k: v for k, v in row.items() if k not in again}, [kept for *_, kept in found]
+    rest, kept = {k: v for k, v in row.items() if k not in again}, [kept for *_, kept in shown]
     return {"row": rest, "table": tables.index(table), "kept": kept, "again": again}
 
 
@@ -120,14 +120,14 @@ def networks():
 
     Returns: list of {"name", "layers": [[name, size]], "counts": {rule: {sparsity: [int] or text}}}.
     """
-    found = []
+    networks = []
     for title, (profile, short, classes) in NETWORKS.items():
         name, width, stem_stride = PROFILES[profile].networks[short]
         model = models.build(name, classes, width=width, stem_stride=stem_stride)
         table, form = ratios.layers(model), models.family(model)
         counts = {rule: {s: _counts(table, rule, s, form) for s in SPARSITIES} for rule in ratios.RULES}
-        found.append({"name": title, "layers": [[layer.name, layer.size] for layer in table], "counts": counts})
-    return found
+        networks.append({"name": title, "layers": [[layer.name, layer.size] for layer in table], "counts": counts})
+    return networks
 
 
 def _counts(table, rule, sparsity, form):
@@ -137,10 +137,10 @@ def _counts(table, rule, sparsity, form):
         return str(error)
 
 
-def in_order(found):
+def in_order(rows):
     """Rows as the table shows them at first: runs before probes, the pilot last, then by what was run.
 
-    Arguments: found, a list of (profile, row).
+    Arguments: rows, a list of (profile, row).
     """
     def place(pair):
         profile, row = pair
@@ -149,7 +149,7 @@ def in_order(found):
         checked = (config.get("check") or "none", config["corruption"] or "none")
         return (row["kind"] != "run", config["recipe"] == 0, profile, *what, *checked, config["seed"], row["name"])
 
-    return sorted(found, key=place)
+    return sorted(rows, key=place)
 
 
 def arm_label(row):
@@ -157,17 +157,17 @@ def arm_label(row):
     return f"{style(row['arm']).label}, at sparsity {row['config']['sparsity']}"
 
 
-def labels(found, claims):
+def labels(rows, claims):
     """What the pages call tickets, checks, networks, data and chapters, by the names that rows hold: dict of dicts.
 
-    Arguments: found, a list of (profile, row); claims, the folder of the executed notebooks.
+    Arguments: rows, a list of (profile, row); claims, the folder of the executed notebooks.
     """
-    names = {what: {row["config"].get(what) for _, row in found} for what in ("network", "dataset")}
+    names = {what: {row["config"].get(what) for _, row in rows} for what in ("network", "dataset")}
     chapters = {path.stem: json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
                 for path in sorted(claims.glob("*.ipynb"))}  # fmt: skip
     return {
         **{what: {name: _title(name) for name in sorted(filter(None, known))} for what, known in names.items()},
-        "ticket": {name: found.label for name, found in STYLE.items()},
+        "ticket": {name: look.label for name, look in STYLE.items()},
         "check": {name: style(name).label for name in CHECKS if name in STYLE},
         "corruption": {name: style(name).label for name in corrupt.KINDS if name in STYLE},
         "pages": {name: "".join(text).partition("\n")[0].removeprefix("# ") for name, text in chapters.items()},
@@ -180,10 +180,10 @@ def _title(name):  # of a network, of one with layers of another size, or of a d
     return f"{known}, {probes.SHAPED[name]}" if "_" in name else known
 
 
-def examples(found):
+def examples(rows):
     """Rows to look at first: the name and the label of the first run of each arm of EXAMPLES that was run."""
     runs = {}
-    for _, row in found:
+    for _, row in rows:
         if row["kind"] == "run" and row["arm"] in EXAMPLES:
             runs.setdefault(row["arm"], [row["name"], f"{arm_label(row)}, seed {row['config']['seed']}"])
     return [runs[arm] for arm in EXAMPLES if arm in runs]
@@ -199,19 +199,19 @@ def write(folder, claims):
 
     Arguments: folder, the site's folder `data`, made if it is not there; claims, the executed notebooks.
     """
-    folder, used, found = Path(folder), pages_by_row(claims), in_order(profiles())
+    folder, used, of_profiles = Path(folder), pages_by_row(claims), in_order(profiles())
     bundles, tables = {}, []
-    for profile, row in found:
+    for profile, row in of_profiles:
         beside = {"profile": profile, "pages": used.get(row["name"], []), "label": arm_label(row)}
         bundles.setdefault(bundle(row["name"]), {})[row["name"]] = packed(row, tables) | beside
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     for name, runs in bundles.items():
         (folder / "runs" / f"{name}.js").write_text(script(f"runs_{name}", runs), encoding="utf-8")
-    rows = [line(row, profile, used.get(row["name"], [])) for profile, row in found]
+    rows = [line(row, profile, used.get(row["name"], [])) for profile, row in of_profiles]
     quantiles = [round(float(t.ppf(0.975, n - 1)), 4) for n in range(2, QUANTILES)]
     whole = {"columns": COLUMNS, "rows": rows, "quantiles": quantiles}
     (folder / "rows.js").write_text(script("rows", whole), encoding="utf-8")
-    named = script("labels", labels(found, Path(claims))) + script("examples", examples(found))
+    named = script("labels", labels(of_profiles, Path(claims))) + script("examples", examples(of_profiles))
     (folder / "labels.js").write_text(named + script("tables", tables), encoding="utf-8")
     rules = {rule: style(rule).label for rule in ratios.RULES}
     whole = {"networks": networks(), "rules": rules, "sparsities": SPARSITIES}

@@ -90,13 +90,13 @@ def beside(runs, couples):
     lines = []
     for a, b in couples:
         for s in sorted(set(runs.sparsity), key=float):
-            found = pairs.difference(runs, f"{a}@{s}", f"{b}@{s}")
-            mean = stats.t_interval(found.points)
+            difference = pairs.difference(runs, f"{a}@{s}", f"{b}@{s}")
+            mean = stats.t_interval(difference.points)
             lines.append({
                 "key": a, "label": f"{said(a)} − {said(b)}", "a": a, "b": b, "sparsity": s, "n": mean.n,
-                "points": found.points, "mean": mean.point, "low": mean.low, "high": mean.high,
-                "accuracy_a": found.a.accuracy.mean(), "accuracy_b": found.b.accuracy.mean(),
-                "why": "; ".join((*found.untested[:1], *found.refused)),
+                "points": difference.points, "mean": mean.point, "low": mean.low, "high": mean.high,
+                "accuracy_a": difference.a.accuracy.mean(), "accuracy_b": difference.b.accuracy.mean(),
+                "why": "; ".join((*difference.untested[:1], *difference.refused)),
             })  # fmt: skip
     return pd.DataFrame([line for line in lines if line["n"]], columns=COLUMNS)
 

@@ -64,40 +64,40 @@ def accuracies(runs):
     plan = shown_plan(runs)
     chosen = pairs.select(runs, "laptop", epochs=plan.epochs)
     chosen = chosen[chosen.seed.isin(plan.seeds) & chosen.sparsity.isin(["0", *plan.sparsities])]
-    found = {}
+    means = {}
     for ticket in DRAWN:
         of = chosen[chosen.arm == ticket + "@" + chosen.sparsity]
-        found[ticket] = {s: stats.t_interval(each.accuracy.to_list()) for s, each in of.groupby("sparsity")}
-    return found
+        means[ticket] = {s: stats.t_interval(each.accuracy.to_list()) for s, each in of.groupby("sparsity")}
+    return means
 
 
-def in_words(found):
+def in_words(means):
     """The numbers of the picture, for those who do not see it, and to tell whether it is of today's rows."""
     said = [f"{plots.style(ticket).label} " + ", ".join(f"{mean.point:.2f} at {s}" for s, mean in of.items())
-            for ticket, of in found.items() if of]  # fmt: skip
+            for ticket, of in means.items() if of]  # fmt: skip
     return f"Accuracy in per cent, by the share of weights removed: {'; '.join(said)}."
 
 
 def picture(runs, style=""):
     """Accuracy against sparsity, with intervals, as SVG of one line in the text colour of the page it stands on."""
-    found = accuracies(runs)
+    means = accuracies(runs)
     inked = dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
     with plt.rc_context(inked | {"svg.fonttype": "none", "svg.hashsalt": "accuracy", "font.size": 11}):
         figure, ax = plt.subplots(figsize=(4.8, 4), layout="constrained")
-        draw(ax, found)
+        draw(ax, means)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
         plt.close(figure)
     drawn = file.getvalue().replace(INK, "currentColor")
     body = " ".join(drawn.partition("</metadata>")[2].split())
-    return f'<svg {SIZE} class="drawn" role="img" aria-label="{in_words(found)}">{style}{body}'
+    return f'<svg {SIZE} class="drawn" role="img" aria-label="{in_words(means)}">{style}{body}'
 
 
-def draw(ax, found):
+def draw(ax, means):
     """Draw a line a ticket, its intervals, and its name at the right end; dense as a line across."""
-    levels = sorted({s for of in found.values() for s in of if s != "0"}, key=float)
+    levels = sorted({s for of in means.values() for s in of if s != "0"}, key=float)
     ends = {}
-    for ticket, of in found.items():
+    for ticket, of in means.items():
         of = dict.fromkeys(levels, of["0"]) if "0" in of else of
         if not of:
             continue
@@ -141,4 +141,4 @@ def write_between(path, name, section):
     text = path.read_text(encoding="utf-8")
     if not marked.search(text):
         raise TicketError(f"{path.name} has no lines <!-- {name} --> and <!-- /{name} -->; they mark its {name}.")
-    path.write_text(marked.sub(lambda found: f"{found[1]}{section}\n{found[2]}", text), encoding="utf-8")
+    path.write_text(marked.sub(lambda markers: f"{markers[1]}{section}\n{markers[2]}", text), encoding="utf-8")

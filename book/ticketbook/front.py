@@ -187,10 +187,10 @@ def outlay_gpus():
 
 def fault_table():
     """Each fault that was tried, how often, what had to come of it, whether it did."""
-    found = pd.DataFrame(json.loads(FAULTS.read_text(encoding="utf-8")))
+    faults = pd.DataFrame(json.loads(FAULTS.read_text(encoding="utf-8")))
     return markdown(pd.DataFrame({
-        "fault": found.fault, "times": found.tried.map("{:,}".format), "what must come of it": found.promise,
-        "held": found.held.map({True: "yes", False: "**no**"}),
+        "fault": faults.fault, "times": faults.tried.map("{:,}".format), "what must come of it": faults.promise,
+        "held": faults.held.map({True: "yes", False: "**no**"}),
     }))  # fmt: skip
 
 
@@ -209,7 +209,7 @@ def requirements(name="requirements.txt"):
     """Pinned packages of a requirements file: dict from name to version."""
     text = (ROOT / name).read_text(encoding="utf-8")
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
-    return {found[1]: found[2] for line in lines if (found := REQUIREMENT.fullmatch(line))}
+    return {pin[1]: pin[2] for line in lines if (pin := REQUIREMENT.fullmatch(line))}
 
 
 def licence(name):
@@ -218,8 +218,8 @@ def licence(name):
     Raises: TicketError for a package that states none.
     """
     metadata = distribution(name).metadata
-    found = [line.split(" :: ")[-1] for line in metadata.get_all("Classifier", []) if line.startswith("License ::")]
-    for text in (metadata.get("License-Expression"), ", ".join(found), metadata.get("License")):
+    licences = [line.split(" :: ")[-1] for line in metadata.get_all("Classifier", []) if line.startswith("License ::")]
+    for text in (metadata.get("License-Expression"), ", ".join(licences), metadata.get("License")):
         if text and text.strip() not in ("", "UNKNOWN"):
             return textwrap.shorten(text.strip().splitlines()[0], 60, placeholder=" ...")
     raise TicketError(f"package {name!r} states no licence; it must not be used until that is clear.")

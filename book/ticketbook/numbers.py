@@ -60,11 +60,11 @@ def paired(a, b, b_epochs=None, **where):
     of_b = runs(**where | {"epochs": b_epochs}) if b_epochs else runs(**where)
     both = [of[of.arm == arm] for of, arm in ((runs(**where), a), (of_b, b))]
     nets = runs(**where).query("ticket == 'dense'")
-    found = pairs.difference(pd.concat([*both, nets]).drop_duplicates("name"), a, b)
-    refused = [what for what in found.refused if not (b_epochs and what in ON_PURPOSE)]
-    if found.points.empty or refused:
+    difference = pairs.difference(pd.concat([*both, nets]).drop_duplicates("name"), a, b)
+    refused = [what for what in difference.refused if not (b_epochs and what in ON_PURPOSE)]
+    if difference.points.empty or refused:
         raise TicketError(f"{a} − {b} has no pairs that may be compared {refused}; a page asks for it.")
-    return found
+    return difference
 
 
 class Rows:
@@ -76,15 +76,15 @@ class Rows:
         Assertions: above, below, the interval lies wholly there; around, it contains this value.
         """
         points = paired(a, b, **where).points
-        found = stats.t_interval(points.tolist())
-        if found.low is None:
+        mean = stats.t_interval(points.tolist())
+        if mean.low is None:
             _hold(f"{a} − {b}", "one seed", above is below is around is None, "more than that")
-            return f"{signed(found.point)} (one seed)"
-        text = f"{signed(found.point)} ({signed(found.low)} to {signed(found.high)}, n = {found.n})"
-        _hold(f"{a} − {b}", text, above is None or found.low > above, f"above {above}")
-        _hold(f"{a} − {b}", text, below is None or found.high < below, f"below {below}")
-        _hold(f"{a} − {b}", text, around is None or found.low <= around <= found.high, f"around {around}")
-        return signed(found.point) if short else text
+            return f"{signed(mean.point)} (one seed)"
+        text = f"{signed(mean.point)} ({signed(mean.low)} to {signed(mean.high)}, n = {mean.n})"
+        _hold(f"{a} − {b}", text, above is None or mean.low > above, f"above {above}")
+        _hold(f"{a} − {b}", text, below is None or mean.high < below, f"below {below}")
+        _hold(f"{a} − {b}", text, around is None or mean.low <= around <= mean.high, f"around {around}")
+        return signed(mean.point) if short else text
 
     def accuracy(self, arm, above=0, below=100, **where):
         """Mean accuracy of an arm in percent, and its seeds' number."""
@@ -100,10 +100,10 @@ class Rows:
 
     def spread(self, arm, widest=False, **where):
         """Standard deviation over seeds of an arm in points; `widest` asserts that none at its sparsity has more."""
-        found = runs(**where).groupby("arm").accuracy.std()
-        beside = found[found.index.str.endswith(arm[arm.index("@"):])]
-        _hold(arm, found[arm], not widest or found[arm] == beside.max(), "the widest")
-        return f"{found[arm]:.2f}"
+        spreads = runs(**where).groupby("arm").accuracy.std()
+        beside = spreads[spreads.index.str.endswith(arm[arm.index("@"):])]
+        _hold(arm, spreads[arm], not widest or spreads[arm] == beside.max(), "the widest")
+        return f"{spreads[arm]:.2f}"
 
     def collapsed(self, sparsity, least=0, most=None, ticket="", of_claims=False, **where):
         """How many runs of a sparsity collapsed, "2 of 33": of all, of one ticket, or of those that claims compare."""
@@ -122,8 +122,8 @@ class Rows:
 
     def seeds(self, *arms, n, **where):
         """The number of seeds of some arms, asserted to be n in each."""
-        found = {arm: len(runs(**where).query("arm == @arm")) for arm in arms}
-        _hold(", ".join(arms), found, set(found.values()) == {n}, f"of {n} seeds")
+        counts = {arm: len(runs(**where).query("arm == @arm")) for arm in arms}
+        _hold(", ".join(arms), counts, set(counts.values()) == {n}, f"of {n} seeds")
         return str(n)
 
     def weights(self, profile, network, sparsity):
@@ -141,51 +141,51 @@ class Rows:
     def untrained(self, least):
         """How many of the comparisons that claims demand are between tickets that need no trained network."""
         demanded = [one for claim in claims.CLAIMS.values() for one in claim.demanded]
-        found = [one for one in demanded
+        untrained = [one for one in demanded
                  if not any(TICKETS[arm.partition("+")[0]].needs_trained for arm in (one.a, one.b))]  # fmt: skip
-        _hold("comparisons without training", len(found), len(found) >= least, f"at least {least}")
-        return f"{len(found)} of {len(demanded)}"
+        _hold("comparisons without training", len(untrained), len(untrained) >= least, f"at least {least}")
+        return f"{len(untrained)} of {len(demanded)}"
 
     def falling(self, sparsity="0.98"):
         """How many methods' keep-ratios fall with depth, of how many, by rank correlation: all, it is asserted."""
-        found = {}
+        ranks = {}
         for place, (profile, network) in MASKS.items():
             of = [layer for layer in grids.layers(profile, network) if not layer.linear]
             for method in METHODS:
                 kept = [np.array([row["keep_counts"][layer.name] / layer.size for layer in of])
                         for row in masks_of(method, place, sparsity)]  # fmt: skip
                 if kept:
-                    found[method, place] = np.mean([spearmanr(range(len(of)), one).statistic for one in kept])
-        _hold("rank correlation", found, max(found.values()) < 0, "below 0 everywhere")
-        return f"{len(found)} of {len(found)}, rank correlation {span(found.values(), write=decimal)}"
+                    ranks[method, place] = np.mean([spearmanr(range(len(of)), one).statistic for one in kept])
+        _hold("rank correlation", ranks, max(ranks.values()) < 0, "below 0 everywhere")
+        return f"{len(ranks)} of {len(ranks)}, rank correlation {span(ranks.values(), write=decimal)}"
 
     def apart(self, sparsity="0.98", above=0.0, below=1.0):
         """Share of the kept weights that lie in other layers than the smart ratio's, over methods and networks."""
-        found = []
+        shares = []
         for place, (profile, network) in MASKS.items():
             smart = ratios.keep_counts(grids.layers(profile, network), "smart", sparsity, family=network)
             for method in METHODS:
                 far = [total_variation(row["keep_counts"], smart) for row in masks_of(method, place, sparsity)]
-                found += [100 * np.mean(far)] if far else []
-        _hold("distance to the smart ratio", found, above < min(found) <= max(found) < below * 100, "as asked")
-        return f"{span(found, 0)} %"
+                shares += [100 * np.mean(far)] if far else []
+        _hold("distance to the smart ratio", shares, above < min(shares) <= max(shares) < below * 100, "as asked")
+        return f"{span(shares, 0)} %"
 
     def spoilt(self, method, places, below=100.0, above=0.0, sparsity="0.98"):
         """Share of the kept weights that change layer when what finds the mask is corrupted, in percent."""
-        found = []
+        moved = []
         for place in places:
             clean, bad = ({row["config"]["seed"]: row for row in masks_of(method, place, sparsity, kind)}
                           for kind in ("none", "both"))  # fmt: skip
             both = sorted(set(clean) & set(bad))
-            found.append(100 * np.mean([total_variation(clean[s]["keep_counts"], bad[s]["keep_counts"]) for s in both]))
-        _hold(f"{method} on spoilt data", found, above < min(found) <= max(found) < below, f"{above} to {below} %")
-        return f"{span(found, 0)} %"
+            moved.append(100 * np.mean([total_variation(clean[s]["keep_counts"], bad[s]["keep_counts"]) for s in both]))
+        _hold(f"{method} on spoilt data", moved, above < min(moved) <= max(moved) < below, f"{above} to {below} %")
+        return f"{span(moved, 0)} %"
 
 
-def _hold(what, found, holds, said):
+def _hold(what, value, holds, said):
     """Raises: TicketError where an assertion of a page does not hold."""
     if not holds:
-        raise TicketError(f"{what} is {found}, and a sentence of this page says {said}: write the sentence anew.")
+        raise TicketError(f"{what} is {value}, and a sentence of this page says {said}: write the sentence anew.")
 
 
 def masks_of(ticket, place, sparsity, corruption="none"):
@@ -195,9 +195,9 @@ def masks_of(ticket, place, sparsity, corruption="none"):
     own = dict(network=name, width=width, stem_stride=stem_stride, dataset=PROFILES[profile].dataset, ticket=ticket,
                sparsity=sparsity, recipe=PROFILES[profile].training["recipe"])  # fmt: skip
     wanted = {what: DEFAULTS[what] for what in AS_FOUND} | own | {"corruption": corruption}
-    found = {}
+    by_seed = {}
     for row in sorted(ledger_rows(profile), key=lambda row: row["kind"], reverse=True):  # of both kinds, the probe
         config = row["config"]
         if row.get("keep_counts") and all(config.get(what, DEFAULTS.get(what)) == wanted[what] for what in wanted):
-            found[config["seed"]] = row
-    return [found[seed] for seed in sorted(found)]
+            by_seed[config["seed"]] = row
+    return [by_seed[seed] for seed in sorted(by_seed)]

@@ -52,16 +52,16 @@ def sets(path=None):
     if not path.is_file():
         return []
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        whole = all(set(one) == set(OF_A_SET) for one in found)
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        whole = all(set(one) == set(OF_A_SET) for one in stored)
         sound = all({"quantity", "value", "unit"} <= set(figure) <= set(OF_A_FIGURE)
-                    for one in found for figure in one["figures"])  # fmt: skip
+                    for one in stored for figure in one["figures"])  # fmt: skip
     except (ValueError, KeyError, TypeError) as error:
         raise TicketError(f"{path.name} is not a file of benchmarks ({error!r}); `make bench` writes one.") from None
     if not (whole and sound):
         raise TicketError(f"{path.name} has sets or figures with fields that are missing or not known; a set has "
                           f"{', '.join(OF_A_SET)}, a figure {', '.join(OF_A_FIGURE)}.")  # fmt: skip
-    return found
+    return stored
 
 
 def load(path=None):
@@ -136,9 +136,9 @@ def crossing(speeds, dense):
 def break_even(figures):
     """The crossing of every processor and network, in percent removed: a line each."""
     table = training(figures)
-    found = [crossing(speeds.drop(0.0).dropna().to_dict(), speeds[0.0]) for _, speeds in table.iterrows()]
+    crossings = [crossing(speeds.drop(0.0).dropna().to_dict(), speeds[0.0]) for _, speeds in table.iterrows()]
     columns = ["dense faster at, %", "sparse faster from, %", "equal at, %"]
-    return 100 * pd.DataFrame(found, index=table.index, columns=columns, dtype=float)
+    return 100 * pd.DataFrame(crossings, index=table.index, columns=columns, dtype=float)
 
 
 def phases(figures):
@@ -212,15 +212,15 @@ def draw_phases(axes, table):
 
 def beside_peer(figures):
     """The figures beside SparseProp, with `times` as fast as it: a line a layer or whole step, and sparsity."""
-    found = figures[(figures.yardstick == "SparseProp")]
-    times = np.where(found.unit == "ms", found.against / found.value, found.value / found.against)
-    return found.assign(times=times.astype(float), phase=found.phase.replace("", "a whole step of training"))
+    beside = figures[(figures.yardstick == "SparseProp")]
+    times = np.where(beside.unit == "ms", beside.against / beside.value, beside.value / beside.against)
+    return beside.assign(times=times.astype(float), phase=beside.phase.replace("", "a whole step of training"))
 
 
 def draw_peer(axes, peer):
     """Draw how many times as fast as SparseProp ours is, a panel a network, a line a layer."""
-    for ax, (network, found) in zip(axes, peer.groupby("network"), strict=False):
-        for (removed, here), key in zip(found.groupby("sparsity"), ("snip", "grasp", "lt"), strict=False):
+    for ax, (network, layers) in zip(axes, peer.groupby("network"), strict=False):
+        for (removed, here), key in zip(layers.groupby("sparsity"), ("snip", "grasp", "lt"), strict=False):
             look, label = plots.style(key), f"{100 * float(removed):g} % removed"
             ax.plot(here.times, here.phase, look.marker, color=look.colour, label=label)
         ax.axvline(1, color="0.4", linewidth=0.8)
@@ -315,19 +315,19 @@ def spread_ratio(a, b, confidence=0.95):
 
 def paces():
     """Images/s that one GPU trains with, all runs on it together: a line a network, a column a number of runs."""
-    found = pd.DataFrame(json.loads(PACES.read_text(encoding="utf-8"))["paces"])
-    return found.pivot(index="network", columns="at_once", values="images_per_second")
+    measured = pd.DataFrame(json.loads(PACES.read_text(encoding="utf-8"))["paces"])
+    return measured.pivot(index="network", columns="at_once", values="images_per_second")
 
 
 def claim_runs(claim_id, network="resnet"):
     """Every run that one claim needs at the paper's scale, those it starts from included, each once: {name: Config}."""
-    claim, found = CLAIMS[claim_id], {}
+    claim, runs = CLAIMS[claim_id], {}
     for seed in range(PAPER.seeds):
         for comparison in claim.comparisons:
             for key in (f"{arm}@{s}" for arm in (comparison.a, comparison.b) for s in claim.sparsities):
                 config = grids.arm("paper", key, seed, NO_IMAGES, network=network)
-                found |= {one.name: one for one in lineage(config)}
-    return found
+                runs |= {one.name: one for one in lineage(config)}
+    return runs
 
 
 def gpu_hours():
@@ -355,11 +355,11 @@ def substitutions():
     assert every.max() < 1.35 * every.min(), "machines.md says that both networks take about as long"
     gained = pace[8] / pace[1]
     assert gained["resnet"] > 1.5 and gained["vgg"] < 1.1, "machines.md says what sharing a GPU gains"
-    found = {"gpu_hours_table": markdown(table, ",.0f"),
+    named = {"gpu_hours_table": markdown(table, ",.0f"),
              "gpu_device": stored["machine"]["device"], "gpu_date": stored["date"],
              "gpu_torch": stored["machine"]["versions"]["torch"], "gpu_seeds": str(PAPER.seeds)}  # fmt: skip
     for network, of in pace.iterrows():
         hours = every[title(PAPER.networks[network][0])]
-        found |= {f"gpu_pace_{network}_{n}": f"{speed:,.0f}" for n, speed in of.items()}
-        found |= {f"gpu_hours_{network}": f"{hours:,.0f}", f"gpu_days_{network}": f"{hours / 24:.0f}"}
-    return found
+        named |= {f"gpu_pace_{network}_{n}": f"{speed:,.0f}" for n, speed in of.items()}
+        named |= {f"gpu_hours_{network}": f"{hours:,.0f}", f"gpu_days_{network}": f"{hours / 24:.0f}"}
+    return named
