@@ -10,7 +10,7 @@ from loops import augmented, our_loop, pixels, ticket
 from timing import Figure, at_once, memory, seconds, side_by_side
 
 from ticketlib import ratios, train
-from ticketlib.__main__ import planned
+from ticketlib.__main__ import plan_lines
 from ticketlib.experiments import campaign, grids, machine, profiles
 from ticketlib.experiments.ledger import Ledger, Row, pack_bits
 from ticketlib.sparse.net import SparseNet
@@ -76,7 +76,7 @@ def of_ledgers():
         works = {
             "read and checked": ledger.rows,
             "plan, but for loading the images": lambda: list(
-                planned(configs, ledger, "step1", 50_000)
+                plan_lines(configs, ledger, "step1", 50_000)
             ),
         }
         for what, took in side_by_side(works, 3, 1).items():

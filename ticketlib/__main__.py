@@ -172,7 +172,7 @@ def plan(options):
 
     ledger = _ledger(options)
     dataset, count = _planned_images(grids.data_of(options.grid, options.profile), options.data_root)
-    for line in planned(_chosen(options, dataset), ledger, options.grid, count):
+    for line in plan_lines(_chosen(options, dataset), ledger, options.grid, count):
         print(line)
 
 
@@ -191,7 +191,7 @@ def _planned_images(name, data_root):
         return KNOWN[name]
 
 
-def planned(configs, ledger, grid, epoch_size):
+def plan_lines(configs, ledger, grid, epoch_size):
     """What `plan` says: a generator of lines. What has to be carried out may be more than the grid's own runs."""
     from ticketlib.experiments import campaign
 

@@ -140,7 +140,7 @@ def curves(runs, kind=PILOT):
     """Accuracy of each arm over the length of training, for `plots.curves`."""
     cells = {}
     for (arm, epochs), of in runs[runs.set == kind].groupby(["arm", "epochs"]):
-        cells.setdefault(arm.partition("@")[0], {})[epochs] = stats.drawn(of.accuracy)
+        cells.setdefault(arm.partition("@")[0], {})[epochs] = stats.curve_cell(of.accuracy)
     return cells
 
 
@@ -149,7 +149,7 @@ def drawn(runs, couples, kind=PILOT):
     cells = {}
     for a, b in couples:
         by_length = points(runs, a, b, kind)
-        cells[b] = {epochs: stats.drawn(by_length[epochs].dropna()) for epochs in by_length}
+        cells[b] = {epochs: stats.curve_cell(by_length[epochs].dropna()) for epochs in by_length}
     return cells
 
 

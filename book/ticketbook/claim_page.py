@@ -176,7 +176,7 @@ def curves(runs, budget):
     """
     cells = {}
     for (ticket, spent), of in runs.groupby(["ticket", budget], sort=False):
-        cells.setdefault(ticket, {})[spent] = stats.drawn(of.sort_values("seed").accuracy)
+        cells.setdefault(ticket, {})[spent] = stats.curve_cell(of.sort_values("seed").accuracy)
     return cells
 
 

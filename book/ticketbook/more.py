@@ -28,7 +28,7 @@ def core_hours(configs, speeds):
     """
     seconds = 0
     for config in configs:
-        kind = campaign.kind(config)
+        kind = campaign.pace_key(config)
         speed = speeds.get(kind) or (speeds.get((*kind[:2], "0")) if config.engine == "dense" else None)
         if not speed:
             return None

@@ -68,8 +68,8 @@ def t_interval(values, confidence=0.95):
     return Estimate(point, point - half, point + half, n, sd, confidence)
 
 
-def drawn(values):
-    """Values a seed and their mean, as figures show them: the interval of two seeds, wider than any figure, left out.
+def curve_cell(values):
+    """A cell of `plots.curves`: values a seed and their mean, without an interval for two, wider than any figure.
 
     Returns: (list of float, Estimate).
     """

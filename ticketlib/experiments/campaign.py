@@ -241,7 +241,7 @@ def speeds(rows):
     by_kind = {}
     for row in runs:
         if on_processor(row) == most:
-            by_kind.setdefault(kind(row.config), []).append(row["images_per_second"])
+            by_kind.setdefault(pace_key(row.config), []).append(row["images_per_second"])
     return {kind: statistics.median(values) for kind, values in by_kind.items()}
 
 
@@ -251,7 +251,7 @@ def estimate(config, speeds, epoch_size=50_000):
     Arguments: config; speeds, as `speeds` gives; epoch_size, training images, those that the run holds out among them.
     """
     images = cost(config) * (epoch_size - config.held_out)
-    return images / speeds[kind(config)] if kind(config) in speeds else None
+    return images / speeds[pace_key(config)] if pace_key(config) in speeds else None
 
 
 def on_processor(row):
@@ -259,6 +259,6 @@ def on_processor(row):
     return row["device"].startswith("cpu")
 
 
-def kind(config):
+def pace_key(config):
     """What the speed of a run depends on, on one machine: network, engine, sparsity."""
     return config.network, config.engine, config.sparsity

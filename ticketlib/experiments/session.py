@@ -250,7 +250,7 @@ def _estimate(run, to_do, dataset, device):
     speeds = campaign.speeds(row for row in Ledger(run.ledger).rows() if row["device"] == here)
     for config in to_do:
         if campaign.estimate(config, speeds) is None:
-            speeds[campaign.kind(config)] = _speed(config, dataset, device)
+            speeds[campaign.pace_key(config)] = _speed(config, dataset, device)
     return sum(campaign.estimate(config, speeds, len(dataset.train)) for config in to_do)
 
 
