@@ -120,14 +120,14 @@ def networks():
 
     Returns: list of {"name", "layers": [[name, size]], "counts": {rule: {sparsity: [int] or text}}}.
     """
-    networks = []
+    listed = []
     for title, (profile, short, classes) in NETWORKS.items():
         name, width, stem_stride = PROFILES[profile].networks[short]
         model = models.build(name, classes, width=width, stem_stride=stem_stride)
         table, form = ratios.layers(model), models.family(model)
         counts = {rule: {s: _counts(table, rule, s, form) for s in SPARSITIES} for rule in ratios.RULES}
-        networks.append({"name": title, "layers": [[layer.name, layer.size] for layer in table], "counts": counts})
-    return networks
+        listed.append({"name": title, "layers": [[layer.name, layer.size] for layer in table], "counts": counts})
+    return listed
 
 
 def _counts(table, rule, sparsity, form):

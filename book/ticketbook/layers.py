@@ -24,13 +24,13 @@ GROUPS = {
 
 # Clean and spoilt masks (02, 07)
 
-def spoilt(masks):
+def spoilt(probed):
     """Pairs of masks of the same seed, found on clean and on spoilt data, a line a pair.
 
-    Arguments: masks, as `probes.table` gives. Returns: DataFrame with the columns of the clean mask, those of the
+    Arguments: probed, as `probes.table` gives. Returns: DataFrame with the columns of the clean mask, those of the
         spoilt one with `_spoilt` behind, and `second`, the counts of a second clean mask, wherever it was kept.
     """
-    seeing = masks[masks.method.isin(SEEING)]
+    seeing = probed[probed.method.isin(SEEING)]
     good, bad = (seeing[seeing.corruption == kind] for kind in ("none", "both"))
     both = good.merge(bad, on=[*MASK, "seed", "fingerprint"], suffixes=("", "_spoilt"))
     return both.assign(second=both.second.where(both.second.notna(), both.second_spoilt))
@@ -184,13 +184,13 @@ def _rules_of(cell):
     return rule_counts(layers_of(values), values["sparsity"], "vgg" if "vgg" in values["network"] else "resnet")
 
 
-def panels(masks):
+def panels(probed):
     """Mean keep-ratios over seeds, beside the smart ratio's where it is defined, ready to draw.
 
-    Arguments: masks, of one sparsity. Returns: dict network -> {method: float array (num_layers,)}.
+    Arguments: probed, of one sparsity. Returns: dict network -> {method: float array (num_layers,)}.
     """
     drawn = {}
-    for (network, method), cell in clean(masks).groupby(["network", "method"], sort=False):
+    for (network, method), cell in clean(probed).groupby(["network", "method"], sort=False):
         if network not in drawn:
             smart = _rules_of(cell)["smart"]
             drawn[network] = {"smart": layerwise.keep_ratios(smart, cell.sizes.iloc[0])} if smart else {}
@@ -205,14 +205,14 @@ def spoilt_panels(both):
             for (network, method), cell in both.groupby(["network", "method"], sort=False)}  # fmt: skip
 
 
-def place_and_size(masks):
+def place_and_size(probed):
     """What a layer's place and its size explain of mean keep-ratios, over all convolutions but the first.
 
     Returns: DataFrame, a line a cell of clean masks: MASK, place, size (`layerwise.depth_and_size_r2`),
         first_over_last, seeds.
     """
     lines = []
-    for key, cell in clean(masks).groupby(MASK, sort=False):
+    for key, cell in clean(probed).groupby(MASK, sort=False):
         inner = {layer.name: layer.size for layer in layerwise.inner(layers_of(_values(cell)))}
         kept = mean_ratios(cell.assign(sizes=[inner] * len(cell)))
         explained = layerwise.depth_and_size_r2(kept, list(inner.values()))
@@ -258,14 +258,14 @@ def _factor(value, digits=0):
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def nearest_rules(masks):
+def nearest_rules(probed):
     """How far counts are from every rule's, by `layerwise.total_variation`: a line a cell of clean masks.
 
     Returns: DataFrame; MASK, smart (mean distance from the smart ratio; nan where that is not defined), spread (of it
         over seeds, largest minus smallest), rule (the nearest one), distance (from it), classifier, empty, seeds.
     """
     lines = []
-    for key, cell in clean(masks).groupby(MASK, sort=False):
+    for key, cell in clean(probed).groupby(MASK, sort=False):
         far = {rule: [layerwise.total_variation(counts, of) for counts in cell.counts]
                for rule, of in _rules_of(cell).items() if of}  # fmt: skip
         nearest = min(far, key=lambda rule: np.mean(far[rule]))
@@ -275,10 +275,10 @@ def nearest_rules(masks):
     return pd.DataFrame(lines, columns=[*MASK, "smart", "spread", "rule", "distance", "classifier", "empty", "seeds"])
 
 
-def rule_table(masks):
+def rule_table(probed):
     """`nearest_rules` as pages show it: distance from the smart ratio; the nearest rule with its own: DataFrame."""
     lines = []
-    for (network, method), of in nearest_rules(masks).groupby(["network", "method"], sort=False):
+    for (network, method), of in nearest_rules(probed).groupby(["network", "method"], sort=False):
         smart = [NOT_DEFINED if np.isnan(x) else f"{x:.2f}" for x in of.smart]
         cells = {x.sparsity: f"{far}; {style(x.rule).label} {x.distance:.2f}"
                  for far, x in zip(smart, of.itertuples(), strict=True)}  # fmt: skip

@@ -155,12 +155,6 @@ def seeds(run):
     return run.seeds or profiles.PROFILES[run.profile].seeds
 
 
-def book_rows(run):
-    """The book's own rows of this profile, to show beside a reader's; none where those are the rows read anyway."""
-    book = places.book_ledger(run.profile)
-    return [] if run.ledger.resolve() == book.resolve() else Ledger(book).rows()
-
-
 def make_runs(run, to_do, dataset):
     """Carry out runs one after another in this process, on one thread, with an estimate of the time first.
 
