@@ -109,7 +109,7 @@ def levels_table():
     at = others.set_index(["method", "sparsity"]).accuracy_percent
     ours = {s: here[f"lrr@{s}"] - here["dense@0"] for s in ("0.9", "0.98")}
     theirs = {s: at["lr_rewinding", s] - at["dense"].iloc[0] for s in ("0.9", "0.95", "0.98")}
-    if not ours["0.9"] > theirs["0.98"] > ours["0.98"]:
+    if not ours["0.9"] > theirs["0.98"] > ours["0.98"] or abs(ours["0.9"] - theirs["0.9"]) > 0.5:
         raise TicketError(f"LRR loses {ours} here and {theirs} there; the page on threats says otherwise.")
     lines = {"ResNet-20, ours, 20 epochs": ours, "ResNet-32, EPFL reproduction, one run": theirs}
     table = pd.DataFrame(lines).T[["0.9", "0.95", "0.98"]].rename(columns=lambda s: f"{100 * float(s):g} % removed")

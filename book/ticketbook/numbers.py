@@ -19,7 +19,7 @@ from ticketlib.experiments import claims, grids
 from ticketlib.experiments.config import DEFAULTS
 from ticketlib.experiments.ledger import Ledger, frame
 from ticketlib.experiments.places import book_ledger
-from ticketlib.experiments.profiles import PROFILES
+from ticketlib.experiments.profiles import PROFILES, Images
 from ticketlib.masks import asked_total
 from ticketlib.tickets import TICKETS
 
@@ -125,6 +125,15 @@ class Rows:
         counts = {arm: len(runs(**where).query("arm == @arm")) for arm in arms}
         _hold(", ".join(arms), counts, set(counts.values()) == {n}, f"of {n} seeds")
         return str(n)
+
+    def fresh(self, complete):
+        """How many of the protocol's seeds have all their runs, asserted: "0 of 8"."""
+        plan, made = claims.protocol(), ledger_frame()
+        images = Images("cifar10", made[made.dataset == "cifar10"].fingerprint.iloc[0])
+        missing = {config.seed for config in grids.grid("v2", "laptop", images) if config.name not in set(made.name)}
+        found = len(plan.seeds) - len(missing)
+        _hold("version 2", f"{found} seeds complete", found == complete, f"{complete}")
+        return f"{found} of {len(plan.seeds)}"
 
     def weights(self, profile, network, sparsity):
         """How many weights of a network stay: "5,418 of 270,896"."""

@@ -51,7 +51,7 @@ STYLE = {
     "balanced": Style("balanced", OLIVE, "<", "--"),
     "pyramidal": Style("pyramidal", WINE, ">", "--"),
     "table": Style("SNIP's mean counts", BLUE, "s", ":"),
-    "lrr": Style("LRR", BLUE, "D", "-"),
+    "lrr": Style("LRR", BROWN, "p", "-"),
     "omp": Style("OMP", BROWN, "v", "-"),
     "hybrid": Style("hybrid", PINK, "h", "-"),
     "imp": Style("IMP", ORANGE, "p", "-"),
