@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from fractions import Fraction
-from math import ceil, floor, prod
+from math import ceil, floor, inf, prod
 from typing import NamedTuple
 
 from ticketlib.errors import TicketError, one_of
@@ -47,7 +47,7 @@ def called(table, name):
 
 
 def rule(name, *, fixes_linear=False):
-    """Register a rule: a function (layers, total, family) -> a weight for each layer, proportional to its keep count.
+    """Register a rule: a function (layers, total, family) -> a share for each layer, proportional to its keep count.
 
     With `fixes_linear` the linear layers stand at `linear_keep_ratio` and only the other layers share the rest.
     """
@@ -90,9 +90,23 @@ def keep_counts(model, rule, sparsity, *, linear_keep_ratio=0.3, family=None, mi
     function = RULES[one_of("rule", rule, RULES)]
     if rule in FIXES_LINEAR and family is None:
         family = family_of(model)
-    shares = function(table, total, family)
+    shares = _checked_shares(rule, table, function(table, total, family))
     held = _held(table, rule, total, linear_keep_ratio)
     return _guarded(table, shares, total, held, min_per_layer)
+
+
+def _checked_shares(rule, table, shares):
+    """What a rule gave, if it is one finite number of at least 0 for each layer."""
+    listed = isinstance(shares, list | tuple)
+    if not listed or len(shares) != len(table):
+        seen = f"{len(shares)} shares" if listed else f"a {type(shares).__name__}"
+        raise TicketError(f"rule {rule!r} gave {seen} for {len(table)} layers, {table[0].name} to {table[-1].name}; "
+                          "allowed: a list of one number for each.")  # fmt: skip
+    for layer, share in zip(table, shares, strict=True):
+        number = isinstance(share, int | float | Fraction) and not isinstance(share, bool)
+        if not number or not 0 <= share < inf:
+            raise TicketError(f"rule {rule!r} gave {layer.name} {share!r}; allowed: a finite number, at least 0.")
+    return shares
 
 
 def why_not(model, rule, sparsity, *, family=None):
@@ -266,7 +280,7 @@ def _guarded(table, shares, total, held, minimum):
 def apportion(sizes, shares, total):
     """Turn shares into integer keep counts whose sum is exactly `total`.
 
-    Arguments: sizes, integers; shares, as many integers or Fractions >= 0, in any unit; total, 0 to sum(sizes).
+    Arguments: sizes, integers; shares, as many integers, floats or Fractions >= 0, in any unit; total, 0 to sum(sizes).
     Returns: list of int, each from 0 to its size; the remainder goes by largest fraction, ties by order.
     """
     shares = shares if any(shares) else sizes

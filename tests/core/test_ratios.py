@@ -232,6 +232,22 @@ def test_a_rule_of_one_s_own_is_registered_by_one_decorator():
         del ratios.RULES["last_only"]
 
 
+@pytest.mark.parametrize(("shares", "named"), [
+    ([1.0], "1 shares for 2 layers, a to b"), ([1, 1, 1], "3 shares for 2 layers"), ({"a": 1, "b": 1}, "a dict"),
+    (torch.ones(2), "a Tensor"), ((i for i in (1, 1)), "a generator"), (None, "a NoneType"),
+    ([1, float("nan")], "b nan"), ([float("inf"), 1], "a inf"), ([1, -0.5], "b -0.5"), ([1, "1"], "b '1'"),
+    ([True, 1], "a True"), ([torch.tensor(1.0), 1], "a tensor"),
+])  # fmt: skip
+def test_what_is_no_share_for_each_layer_is_refused_by_rule_layer_and_value(shares, named, monkeypatch):
+    monkeypatch.setitem(ratios.RULES, "mine", lambda *_: shares)
+    layers = [layer(10)._replace(name=name) for name in "ab"]
+    with pytest.raises(TicketError, match=f"rule 'mine' gave {named}"):
+        keep_counts(layers, "mine", 0.5)
+    for fine in ([0, 1], (0.0, 0.5), np.array([0.0, 2.0]).tolist()):
+        monkeypatch.setitem(ratios.RULES, "mine", lambda *_, fine=fine: fine)
+        assert keep_counts(layers, "mine", 0.5) == {"a": 0, "b": 10}
+
+
 def test_why_a_rule_cannot_be_met_and_what_leaves_a_layer_empty():
     assert ratios.why_not(table(10, 10), "uniform", "0.5") == ""
     assert ratios.defined_counts(table(10, 10), "uniform", "0.5") == {"0": 5, "1": 5}
