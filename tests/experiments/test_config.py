@@ -1,6 +1,7 @@
 """Configurations: frozen names, parents, streams, and bad input."""
 
 import dataclasses
+import hashlib
 
 import pytest
 import torch
@@ -58,6 +59,12 @@ def test_round_trip_through_json():
         (dict(seed=-1), "-1"),
         (dict(seed=True), "True"),
         (dict(epochs=0), "0"),
+        (dict(batch=0), "batch 0"),
+        (dict(eval_every=0), "eval_every 0"),
+        (dict(per_class=0), "per_class 0"),
+        (dict(lr=float("inf")), "lr inf"),
+        (dict(momentum=-0.1), "momentum -0.1"),
+        (dict(linear="1.5"), "'1.5'"),
         (dict(epochs="20"), "'20'"),
         (dict(drops=("0.5", "1.5")), "1.5"),
         (dict(drops=["0.5"]), "['0.5']"),
@@ -67,6 +74,14 @@ def test_bad_values_are_named(changes, said):
     with pytest.raises(TicketError) as error:
         make(**changes)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("changes", [
+    dict(epochs=1, batch=1, per_class=1), dict(recipe=0, padding=0, lr=0.0, momentum=0.0, weight_decay=0.0),
+    dict(linear="0.3", sparsity="0.999"),
+])  # fmt: skip
+def test_values_at_their_ends_are_allowed(changes):
+    assert Config.from_dict(make(**changes).as_dict()) == make(**changes)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # machines are shared
@@ -110,6 +125,7 @@ def test_streams_depend_on_seed_and_name_alone():
     assert draw(make(), "init") == draw(make("lt", check="rearranged"), "init")  # arms of a seed are paired
     assert draw(make(), "init") != draw(make(), "order")
     assert draw(make(), "init") != draw(make(seed=1), "init")
+    assert streams(make())("init").initial_seed() == int(hashlib.sha256(b"0/init").hexdigest()[:14], 16)
 
 
 def test_profiles_give_configurations(digits):

@@ -50,6 +50,28 @@ def test_a_row_that_could_not_be_read_again_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+WHOLE = {"keep_counts": {"a": 0, "b": 1}, "sizes": {"a": 9, "b": 1}}  # a tenth, and a layer kept whole
+SOUND = [
+    {"accuracy": 0.0}, {"accuracy": 100.0}, {"images_per_second": 0.01}, {"threads": 0}, WHOLE,
+    WHOLE | {"achieved_sparsity": 0.9, "effective_sparsity": 0.9}, {"effective_sparsity": 1},
+    {"keep_counts": {"a": 0}, "achieved_sparsity": 1.0},  # of how many weights is not known
+]  # fmt: skip
+UNSOUND = [
+    {"accuracy": -0.01}, {"accuracy": 100.01}, {"images_per_second": 0}, {"threads": -1},
+    {"effective_sparsity": 1.01}, {"keep_counts": {"a": 10}, "achieved_sparsity": 0},
+    WHOLE | {"keep_counts": {"a": 1, "b": 0}, "sizes": {"a": 0, "b": 10}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("facts", SOUND + UNSOUND, ids=str)
+def test_what_a_row_may_say_ends_where_it_must(facts, tmp_path):
+    if facts in SOUND:
+        assert Ledger(tmp_path).add(row(**facts)) and len(Ledger(tmp_path).rows()) == 1
+    else:
+        with pytest.raises(TicketError, match=next(iter(facts))):
+            Ledger(tmp_path).add(row(**facts))
+
+
 @pytest.mark.parametrize(
     "spoil, said",
     [
