@@ -176,6 +176,7 @@ def stop():
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_rows_are_named_by_what_decides_them(tmp_path, runs):
     def names(function=snip, **options):
         options = OWN | dict(seeds=1) | options
@@ -216,6 +217,7 @@ def test_rows_are_a_table_without_the_function_at_hand(tmp_path, runs):
     assert empty.figure().axes
 
 
+@pytest.mark.slow
 def test_an_estimate_comes_first_on_stderr_and_the_seeds_that_a_word_takes(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import sys; sys.path.insert(0, sys.argv[1])\nimport test_sanity as t\n"

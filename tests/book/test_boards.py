@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from synthetic import row
+from synthetic import CIFAR, row, row_of
 from ticketbook import board, notebook
 
 from ticketlib.analysis import pairs, verdicts
@@ -15,16 +15,17 @@ from ticketlib.experiments.profiles import Images
 ZIGZAG = (-0.2, 0.2, -0.2, 0.2, -0.2, 0.2, -0.2, 0.2)
 MEANS = {"lrr": 84, "lrr+shuffled": 80, "lrr+rearranged": 81, "hybrid": 86, "uniform": 70}
 PLAN = claims.protocol()
+GRID = grids.grid("v2", "laptop", Images("cifar10", CIFAR.fingerprint))
 
 
 def rows(drop=lambda config: False, **shift):
     """Rows of version 2's grid: all as claimed, but for shifts of arms in points."""
-    for config in grids.grid("v2", "laptop", Images("cifar10")):
+    for config in GRID:
         name = config.arm.partition("@")[0]
         mean = MEANS.get(name, MEANS.get(config.ticket, 80)) + shift.get(name.replace("+", "_"), 0)
         if not drop(config):
             wave = ZIGZAG[config.seed - 10] * (1 if "+" in name or name == "smart" else -1)
-            yield row(config.arm, config.seed, mean + wave, changes={"epochs": 40})
+            yield row_of(config, mean + wave)
 
 
 @pytest.fixture(scope="module")

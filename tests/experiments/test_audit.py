@@ -185,6 +185,7 @@ def test_notes_cut_short_are_no_notes(ledger):
         assert audit.begin(ledger, rows, "tag-1").rows == first.rows
 
 
+@pytest.mark.slow
 def test_the_spread_is_measured_once(ledger, made, capsys):
     digits = data.load("digits")
     half = grids.arm("smoke", "smart@0.9", 0, digits, epochs=1, precision="bf16")

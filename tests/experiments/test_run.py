@@ -15,6 +15,7 @@ from ticketlib.experiments import checkpoints, grids, run
 from ticketlib.experiments.config import Config
 from ticketlib.experiments.ledger import Ledger
 from ticketlib.experiments.probe import Prober
+from ticketlib.masks import Mask
 from ticketlib.tickets import TICKETS
 
 
@@ -80,6 +81,18 @@ def test_a_lost_or_spoilt_parent_is_made_again(digits, tmp_path):
     path.write_bytes(content)
     assert checkpoints.load(path.stem, folder=tmp_path) is None
     assert execute("lt@0.9", digits, tmp_path)["parent_checkpoint"] == first["parent_checkpoint"]
+
+
+def test_what_a_check_changed_is_a_share_of_the_kept_weights():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 1, bias=False), torch.nn.Linear(1, 2, bias=False))
+    before = {"0.weight": torch.tensor([[1.0, -2.0, 3.0, 4.0]]), "1.weight": torch.tensor([[5.0], [6.0]])}
+    mask = Mask({"0.weight": torch.tensor([[True, True, True, False]]), "1.weight": torch.ones(2, 1).bool()})
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, 2.0, -3.0, 9.0]]))  # two of three that are kept, both turned round
+        model[1].weight.copy_(before["1.weight"])
+    assert run._moved("shuffled", mask, mask, before, model) == {"changed_share": 2 / 5}
+    assert run._moved("random_signs", mask, mask, before, model) == {"changed_share": 2 / 5, "signs_kept": 3 / 5}
+    assert run._moved("none", mask, mask, before, model) == {}
 
 
 def test_controls_differ_from_the_ticket_as_found(digits, cache):
@@ -198,7 +211,8 @@ def small_cifar():
     return dataclasses.replace(CIFAR, train=split, test=few)
 
 
-@pytest.mark.parametrize("network", ["resnet", pytest.param("vgg", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["resnet", "vgg"])
 def test_every_arm_of_the_paper_profile_runs_two_steps(network):
     images = small_cifar()
     keys = [*grids.claim_arms(), "erk@0.98", "omp@0.98", "magnitude@0.98"] if network == "vgg" else QUICK
