@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ticketlib.analysis import pairs
 from ticketlib.errors import TicketError
 from ticketlib.experiments import audit, campaign, grids, machine
 from ticketlib.experiments.ledger import Ledger, Row, frame, name_of, pack_bits, read_row
+from ticketlib.experiments.places import book_ledger
 from ticketlib.experiments.run import execute
 
 CHECKED = ("kind", "name", "config")  # without these a file is no row
@@ -96,7 +98,8 @@ def flipped(row, count=1):
 CONTRADICTIONS = {  # what is altered alone -> the field that is named
     "accuracy": lambda row: {"accuracy": row["accuracy"] + 0.01},
     "accuracy ": lambda row: {"correct": flipped(row)},
-    "accuracy  ": lambda row: {"correct": row["correct"][:-4] + "AAA/"},  # a bit behind the last image
+    "accuracy  ": lambda row: {"correct": row["correct"][:-4] + "AAA/"},  # the bits of the last images
+    "correct": lambda row: {"correct": pack_bits([*row.correct[:-1], *[not row.correct[-1], row.correct[-1]]])},
     "accuracy   ": lambda row: {"curve": [[1.0, row["accuracy"] + 0.01, row["curve"][-1][2]]]},
     "accuracy    ": lambda row: {"num_test": row["num_test"] - 1},
     "best_accuracy": lambda row: {"best_accuracy": row["best_accuracy"] + 0.01},
@@ -130,6 +133,29 @@ def test_a_row_that_contradicts_itself(made, what, tmp_path):
         read_row(path)
     with pytest.raises(TicketError, match=what.strip()):
         Ledger(tmp_path / "other").add(altered)
+
+
+@pytest.mark.fault("every kind of figure is falsified in 30 of the book's rows, drawn by lot", REFUSED)
+def test_each_kind_of_figure_falsified_in_rows_drawn_by_lot(tmp_path, tried):
+    rows = Ledger(book_ledger("laptop")).rows()
+    pruned = [row for row in rows if row["kind"] == "run" and not row["diverged"] and row.config.sparsity != "0"]
+    lot = random.Random(22).sample(pruned, 30)
+    falsified = [(row, Row(row | falsify(row))) for row in lot for falsify in CONTRADICTIONS.values()]
+    falsified = [after for before, after in falsified if after != before]  # "lt@0.98" is an arm of some
+    for one in falsified:
+        with pytest.raises(TicketError, match=f"{one['name']}.json: it has"):
+            read_row(written(tmp_path, one))
+    tried(len(falsified))
+    assert len(falsified) > 29 * len(CONTRADICTIONS)
+
+
+@pytest.mark.parametrize("last", ["gAAA", "gAE=", "gAB=", "gA==", "gAA/"])
+def test_bits_behind_the_last_image_are_refused(last, tmp_path):
+    bits = pack_bits([True, *[False] * 9])  # two bytes: six bits of padding, and two of base64's own
+    whole = row("smart@0.9", 0, 10.0, num_test=10, correct=bits)
+    assert bits == "gAA=" and read_row(written(tmp_path, whole)) == whole
+    with pytest.raises(TicketError, match="it has correct"):
+        read_row(written(tmp_path, whole | {"correct": last}))
 
 
 def test_a_run_that_starts_from_none_has_no_parent(tmp_path):
