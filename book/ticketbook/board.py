@@ -44,6 +44,11 @@ def _has_words(words):
     return not missing.any(axis=None) and not (words == verdicts.NOT_RUN).all(axis=None)
 
 
+def _above_zero(error):
+    """A part of a standard error that is estimated as a remainder, and may come out as nothing."""
+    return f"{error:.2f}" if error >= 0.005 else "not told from 0"
+
+
 def _percent(sparsity):
     return f"{100 * float(sparsity):g} %"
 
@@ -132,8 +137,8 @@ def _compared(line):
         "word": f"{line['said']}: {line['why']}" if line["why"] else line["said"],
         "as claimed": ("yes" if line["as_claimed"] else "no") if line["demanded"] and line["word"] in SHOWN else "",
         "points (interval)": interval(line) if line["word"] in SHOWN else _interval(line["mean"], None, None),
-        "read at": f"{100 * line['alpha']:.3g} %" if line["word"] in SHOWN else "",
-        "half the margin": line["said_at_half"] if line["word"] in SHOWN else "",
+        "level": f"{100 - 200 * line['alpha']:.3g} %" if line["word"] in SHOWN else "",
+        "word at half the margin": line["said_at_half"] if line["word"] in SHOWN else "",
         "accuracies, %": " and ".join(f"{line[which]:.2f}" for which in both) if line["n"] else "",
         "n": line["n"],
         "runs with an empty layer": f"{line['empty_a']} and {line['empty_b']}" if line["n"] else "",
@@ -286,7 +291,7 @@ class Boards:
             table = [100.0 * correct[a[seed]] - 100.0 * correct[b[seed]] for seed in one.points.index]
             over = stats.standard_errors(np.array(table))
             facts = dict(claim=one.claim, difference=one.label, removed=_percent(one.sparsity))
-            lines.append(facts | {"over seeds": f"{over[0]:.2f}", "over test images": f"{over[1]:.2f}",
+            lines.append(facts | {"over seeds": f"{over[0]:.2f}", "over test images": _above_zero(over[1]),
                                   "both": f"{np.hypot(*over):.2f}"})  # fmt: skip
         return markdown(pd.DataFrame(lines))
 

@@ -146,7 +146,7 @@ def scope(profile, plan):
 
 def said_table(comparisons):
     """The words of a page's comparisons, most important columns first: DataFrame of text."""
-    return board.comparisons_table(comparisons)[["difference", "removed", "word", "points (interval)", "n"]]
+    return board.comparisons_table(comparisons)[["difference", "removed", "word", "points (interval)", "level", "n"]]
 
 
 def finish(ax, words, differences):

@@ -77,13 +77,14 @@ def test_comparisons_with_numbers_words_and_what_stands_beside(mixed):
     _, _, comparisons = mixed
     table = board.comparisons_table(comparisons).set_index(["claim", "difference", "removed"])
     line = table.loc["B", "GraSP rearranged − GraSP", "90 %"]
-    assert line["word"] == "better" and line["as claimed"] == "no" and line["read at"] == "5 %" and line["n"] == 8
+    assert line["word"] == "better" and line["as claimed"] == "no" and line["level"] == "90 %" and line["n"] == 8
     assert line["points (interval)"] == "+0.90 (+0.61 to +1.19)" and line["accuracies, %"] == "80.90 and 80.00"
-    assert line["half the margin"] == "better by more than 0.5" and line["runs with an empty layer"] == "0 and 0"
+    assert line["word at half the margin"] == "better by more than 0.5"
+    assert line["runs with an empty layer"] == "0 and 0"
     untested = table.loc["A", "LT on corrupted data − LT", "98 %"]
     assert untested["word"].startswith("not testable here: ") and untested["points (interval)"] == ""
     lost = table.loc["A", "SNIP on corrupted data − SNIP", "90 %"]
-    assert lost["word"] == "collapsed 1 of 16 runs" and lost["points (interval)"] == "−8.10" and not lost["read at"]
+    assert lost["word"] == "collapsed 1 of 16 runs" and lost["points (interval)"] == "−8.10" and not lost["level"]
     assert table.loc["beside D2", "hybrid − LRR", "90 %"]["as claimed"] == ""
     assert len(table) == 3 * 10 + 2 * 5
 
