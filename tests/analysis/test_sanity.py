@@ -122,7 +122,7 @@ def test_every_check_on_a_network_and_images_from_outside_killed_and_resumed(tmp
     words = dict(zip(result.readings.key, result.readings.word, strict=True))
     assert words.pop("synflow") == verdicts.NOT_DEFINED and "norm" in result.readings.set_index("key").beside["synflow"]
     assert set(words.values()) <= {verdicts.SEEDS_MISSING, verdicts.NOT_TESTABLE}
-    assert set(words) == {one.key for one in sanity.CHECKS} - {"synflow"}
+    assert set(words) == {one.key for one in sanity.COMPARISONS} - {"synflow"}
     line = result.readings.set_index("key").loc["rearranged"]
     ours, theirs = result.rows["own+rearranged", "0.9", 1], result.rows["own", "0.9", 1]
     points = line.points
@@ -305,7 +305,7 @@ def test_a_control_that_did_nothing_gives_no_word(plan):
     plan = plan()
     made_up(plan, {}, control={"moved_share": 0.0, "label_agreement": 1.0, "changed_share": 0.0})
     found = read(plan).droplevel("sparsity").word
-    controls = [one.key for one in sanity.CHECKS if "+" in one.a]
+    controls = [one.key for one in sanity.COMPARISONS if "+" in one.a]
     assert len(controls) == 6 and set(found[controls]) == {verdicts.NOT_TESTABLE} and found["own"] == "same"
 
 

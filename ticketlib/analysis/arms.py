@@ -2,13 +2,12 @@
 
 import functools
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 import numpy as np
 import torch
 
 from ticketlib import data, masks, models, pruners, ratios, train
-from ticketlib.analysis import own
+from ticketlib.analysis import layerwise, own
 from ticketlib.analysis.scorer import Scorer, digest
 from ticketlib.errors import TicketError
 from ticketlib.experiments import grids, run, session
@@ -31,7 +30,7 @@ ARMS = {  # every ticket of a check, and what it is called
     "erk": "random, ERK",
     "uniform": "random, uniform",
 }
-RULES = ("smart", "erk", "uniform")
+RULES_BESIDE = ("smart", "erk", "uniform")
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,10 @@ class Plan:
     @functools.cached_property
     def tickets(self):
         """The ticket of each of its masks, as rows have it: dict from the first part of an arm's name."""
-        found = {name: name for name in ("synflow", *RULES)}
+        named = {name: name for name in ("synflow", *RULES_BESIDE)}
         if self.network and self.network.family:
-            found["smart"] = f"own-{digest('smart', self.network.family)}"
-        return found | {"own": f"own-{self.scorer.digest}", "mean": f"own-{digest(self.scorer.digest, [*RATIO_SEEDS])}"}
+            named["smart"] = f"own-{digest('smart', self.network.family)}"
+        return named | {"own": f"own-{self.scorer.digest}", "mean": f"own-{digest(self.scorer.digest, [*RATIO_SEEDS])}"}
 
     def config(self, arm, sparsity, seed):
         """The configuration of one run."""
@@ -89,13 +88,13 @@ class Plan:
     def undefined(self):
         """Why an arm cannot be made here: dict (arm, sparsity) -> words."""
         model = self.draw(self.config("own", self.sparsities[0], 0))
-        found = {}
+        reasons = {}
         for sparsity in self.sparsities:
-            for rule in RULES:
-                found[rule, sparsity] = self._why_no_rule(model, rule, sparsity)
-            found["synflow", sparsity] = self._why_no_synflow(model, sparsity)
-            found["own+fresh_magnitudes", sparsity] = _why_no_magnitudes(model)
-        return {arm: why for arm, why in found.items() if why}
+            for rule in RULES_BESIDE:
+                reasons[rule, sparsity] = self._why_no_rule(model, rule, sparsity)
+            reasons["synflow", sparsity] = self._why_no_synflow(model, sparsity)
+            reasons["own+fresh_magnitudes", sparsity] = _why_no_magnitudes(model)
+        return {arm: why for arm, why in reasons.items() if why}
 
     def _why_no_rule(self, model, rule, sparsity):
         if rule == "smart" and self.network and not self.network.family:
@@ -147,7 +146,7 @@ class Plan:
             for sparsity in self.sparsities:
                 counts[sparsity].append(masks.global_mask(scores, sparsity).counts)
         sizes = {name: score.numel() for name, score in scores.items()}
-        return {sparsity: _mean_counts(of, sizes) for sparsity, of in counts.items()}
+        return {sparsity: layerwise.mean_counts(of, sizes) for sparsity, of in counts.items()}
 
     def check(self):
         """Refuse, before any training, a network that does not fit the images, and sparsities that keep nothing."""
@@ -196,9 +195,3 @@ class Plan:
 def _why_no_magnitudes(model):
     zeros = [name for name, weight in models.prunable(model).items() if not weight.any()]
     return f"{', '.join(zeros)} are drawn as zeros" if zeros else ""
-
-
-def _mean_counts(counts, sizes):
-    """Whole counts nearest to the mean of several, of the same total."""
-    means = [Fraction(sum(of[name] for of in counts), len(counts)) for name in sizes]
-    return dict(zip(sizes, ratios.apportion(list(sizes.values()), means, sum(counts[0].values())), strict=True))

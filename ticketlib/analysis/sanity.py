@@ -31,7 +31,7 @@ def _against(other, *demand):
     return Comparison(key, f"{ARMS[other]} − {ARMS['own']}", other, "own", demand)
 
 
-CHECKS = (
+COMPARISONS = (
     *(_against(f"own+{check}", SAME) for check in (
         "both", "rearranged", "shuffled", "reinitialised", "random_signs", "fresh_magnitudes",
     )),
@@ -61,21 +61,21 @@ class SanityCheck:
 
     def _emptied(self):
         """Which layers the masks as found leave empty."""
-        found = [row for (arm, *_), row in self.rows.items() if arm == "own"]
-        layers = sorted({name for row in found for name in row["empty_layers"]})
-        runs = sum(bool(row["empty_layers"]) for row in found)
-        return [f"nothing is kept of {', '.join(layers)} in {runs} of {len(found)} runs as found"] if layers else []
+        rows = [row for (arm, *_), row in self.rows.items() if arm == "own"]
+        layers = sorted({name for row in rows for name in row["empty_layers"]})
+        runs = sum(bool(row["empty_layers"]) for row in rows)
+        return [f"nothing is kept of {', '.join(layers)} in {runs} of {len(rows)} runs as found"] if layers else []
 
     @property
     def table(self):
         """Every comparison with its word and numbers: DataFrame."""
-        found = self.readings
+        lines = self.readings
         return pd.DataFrame({
-            "sparsity": found.sparsity,
-            "difference": found.label,
-            "word": found.said,
-            "points": [_points(line) for line in found.itertuples()],
-            "beside it": found.beside,
+            "sparsity": lines.sparsity,
+            "difference": lines.label,
+            "word": lines.said,
+            "points": [_points(line) for line in lines.itertuples()],
+            "beside it": lines.beside,
         })  # fmt: skip
 
     @property
@@ -96,7 +96,7 @@ class SanityCheck:
     def figure(self):
         """Draw every difference, a panel a sparsity: each seed a dot, the mean with its interval, the margin a band."""
         sparsities = self.plan.sparsities
-        size = (4.5 + 2.5 * len(sparsities), 0.5 * len(CHECKS) + 1)
+        size = (4.5 + 2.5 * len(sparsities), 0.5 * len(COMPARISONS) + 1)
         figure, panels = plt.subplots(1, len(sparsities), sharey=True, sharex=True, squeeze=False, figsize=size)
         for ax, sparsity in zip(panels[0], sparsities, strict=True):
             _draw(ax, self.readings[self.readings.sparsity == sparsity])
@@ -224,13 +224,13 @@ def _changes(training, per_class, profile, outside):
 def _sparsities(given):
     """Decimal texts, each once, of one sparsity or several. Raises: TicketError for none, and for 0."""
     try:
-        found = [given] if isinstance(given, str) else list(given)
+        asked = [given] if isinstance(given, str) else list(given)
     except TypeError:
-        found = [given]
-    found = tuple(dict.fromkeys(map(shortest, found)))
-    if not found or "0" in found:
+        asked = [given]
+    asked = tuple(dict.fromkeys(map(shortest, asked)))
+    if not asked or "0" in asked:
         raise TicketError(f"sparsities {given!r} are not allowed; at least one is needed, and each more than 0.")
-    return found
+    return asked
 
 
 def _make(plan, progress):
@@ -293,11 +293,11 @@ def _read(plan):
     rows = plan.rows()
     runs = ledger.frame(rows.values())
     runs = runs.assign(collapsed=pairs.collapsed(runs))
-    claim, lines = Claim("own", "What a score function finds", "10_bring_your_own", CHECKS, plan.sparsities), []
+    claim, lines = Claim("own", "What a score function finds", "10_bring_your_own", COMPARISONS, plan.sparsities), []
     for sparsity in plan.sparsities:
-        found = [_difference(plan, runs, one, sparsity) for one in CHECKS]
-        readings = verdicts.readings_of(claim, found, MARGIN, plan.seeds(sparsity))
-        lines += [_line(sparsity, *facts) for facts in zip(CHECKS, found, readings, strict=True)]
+        differences = [_difference(plan, runs, one, sparsity) for one in COMPARISONS]
+        readings = verdicts.readings_of(claim, differences, MARGIN, plan.seeds(sparsity))
+        lines += [_line(sparsity, *facts) for facts in zip(COMPARISONS, differences, readings, strict=True)]
     return SanityCheck(plan, rows, pd.DataFrame(lines))
 
 
@@ -321,7 +321,7 @@ def _beside(comparison, difference):
         return "the same masks: this score makes no use of its batch"
     measured = {}
     if "+" in comparison.a and len(ours):
-        found = pairs.measurements(ours.reset_index(), ours.arm.iloc[0])
-        measured = found.groupby("measures", sort=False).value.mean()
+        checks = pairs.measurements(ours.reset_index(), ours.arm.iloc[0])
+        measured = checks.groupby("measures", sort=False).value.mean()
     return "; ".join([*difference.untested[:1], *filter(None, [difference.undefined]),
                       *(f"{what}: {value:.2f}" for what, value in dict(measured).items())])  # fmt: skip
