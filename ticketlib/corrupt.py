@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ticketlib.data import Split
-from ticketlib.errors import one_of
+from ticketlib.errors import one_of, register
 
 KINDS = ("none", "labels", "pixels", "both", "half")
 CHUNK = 1000  # images worked on at once
@@ -94,3 +94,7 @@ def _centred(images):
     """Return images as float64 (N, C * H * W), each less its mean."""
     flat = np.asarray(images).reshape(len(images), -1).astype(np.float64)
     return flat - flat.mean(1, keepdims=True)
+
+
+for _kind in KINDS[1:]:  # "none" is a check as well
+    register("corruption", _kind, apply)

@@ -11,12 +11,12 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ticketlib.errors import TicketError, one_of
+from ticketlib.errors import REGISTERS, TicketError, one_of, register
 from ticketlib.masks import asked_total
 from ticketlib.models import as_they_are, check_values, located, logits, prunable, random_stream, unwrapped
 from ticketlib.synflow import Flow
 
-METHODS = {}  # name -> function (Task) -> dict of score tensors
+METHODS = REGISTERS.setdefault("pruner", {})  # name -> function (Task) -> dict of score tensors
 NEEDS_BATCH = set()  # the methods that look at images and labels
 VARIANTS = ("default", "authors")
 FAINT = torch.finfo(torch.float32).smallest_normal / torch.finfo(torch.float32).eps
@@ -82,15 +82,18 @@ def _cannot_run(inside, images, error):
 
 
 def pruner(name, *, needs_batch=False):
-    """Register a pruner: a function from a Task to a dict from prunable name to scores of the weight's shape."""
+    """Register a pruner: a function from a Task to a dict from prunable name to scores of the weight's shape.
 
-    def register(function):
-        METHODS[name] = function
+    Raises: TicketError for a name that is taken, or that no arm could be written with.
+    """
+
+    def named(function):
+        register("pruner", name, function)
         if needs_batch:
             NEEDS_BATCH.add(name)
         return function
 
-    return register
+    return named
 
 
 def score(

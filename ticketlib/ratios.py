@@ -5,13 +5,13 @@ from fractions import Fraction
 from math import ceil, floor, inf, prod
 from typing import NamedTuple
 
-from ticketlib.errors import TicketError, one_of
+from ticketlib.errors import REGISTERS, TicketError, one_of, register
 from ticketlib.masks import asked_total, nearest
 from ticketlib.models import family as family_of
 from ticketlib.models import prunable
 
 FAMILIES = ("resnet", "vgg")
-RULES = {}  # name -> function (layers, total, family) -> real-valued keep counts, up to a common factor
+RULES = REGISTERS.setdefault("rule", {})  # name -> function (layers, total, family) -> keep counts up to a factor
 FIXES_LINEAR = set()  # the rules that fix linear layers at a keep_ratio and share out the rest
 NOT_DEFINED = "not defined here: "  # before the reason why a rule cannot be met
 BUDGET = "; the budget is "  # in the reason why a rule is not defined, before the number of weights that may stay
@@ -50,15 +50,16 @@ def rule(name, *, fixes_linear=False):
     """Register a rule: a function (layers, total, family) -> a share for each layer, proportional to its keep count.
 
     With `fixes_linear` the linear layers stand at `linear_keep_ratio` and only the other layers share the rest.
+    Raises: TicketError for a name that is taken, or that no arm could be written with.
     """
 
-    def register(function):
-        RULES[name] = function
+    def named(function):
+        register("rule", name, function)
         if fixes_linear:
             FIXES_LINEAR.add(name)
         return function
 
-    return register
+    return named
 
 
 def keep_counts(model, rule, sparsity, *, linear_keep_ratio=0.3, family=None, min_per_layer=0):

@@ -10,10 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ticketlib import masks, pruners, ratios
-from ticketlib.errors import TicketError, one_of
+from ticketlib.errors import REGISTERS, TicketError, one_of, register
 from ticketlib.models import check_values, initialise, prunable
 
-CHECKS = {}  # name -> function (model, mask, streams, draw) -> Mask; see `check`
+CHECKS = REGISTERS.setdefault("check", {})  # name -> function (model, mask, streams, draw) -> Mask; see `check`
 MOVES = set()  # the checks that give another mask; the others change values
 ROUND_KEEPS = Decimal("0.8")  # iterative pruning removes 20 % of the survivors a round
 REWIND_TO = Decimal("0.25")  # learning-rate rewinding restarts the schedule here
@@ -51,6 +51,8 @@ COMPOSED = {
     "imp": Recipe("trained", "global", rounds=True),
     "imp_lrr": Recipe("trained", "global", "trained", "rewound", rounds=True),
 }
+for _name, _recipe in COMPOSED.items():
+    register("ticket", _name, _recipe)
 
 
 class Tickets(Mapping):
@@ -172,15 +174,16 @@ def check(name, *, moves=False):
 
     It changes the weights of the model in place, or, with `moves`, gives another mask. Arguments as `apply_check`;
     draw, a function from a generator to a network like the model, its weights drawn afresh.
+    Raises: TicketError for a name that is taken, or that no arm could be written with.
     """
 
-    def register(function):
-        CHECKS[name] = function
+    def named(function):
+        register("check", name, function)
         if moves:
             MOVES.add(name)
         return function
 
-    return register
+    return named
 
 
 def apply_check(check, model, mask, streams, network=None):
