@@ -212,6 +212,9 @@ def plan_lines(configs, ledger, grid, epoch_size):
     known = [s for s in seconds if s is not None]
     if len(known) < len(to_do):
         yield f"{len(to_do) - len(known)} of them are of a kind that no row has measured yet: no estimate"
+        unknown = [config for config, one in zip(to_do, seconds, strict=True) if one is None]
+        for (device, date), (hours, count) in campaign.gpu_estimate(unknown, epoch_size).items():
+            yield f"{hours:,.0f} hours of one {device} for the training of {count} of these, at the pace stored {date}"
     if known:
         yield f"{sum(known) / 3600:.1f} core-hours for {len(known)} runs, from the images/s of rows made so far"
 
@@ -223,6 +226,7 @@ def _run_options(sub):
     sub.add_argument("--workers", type=int, help="runs at once (default: one a core, or all that fit the GPUs)")
     sub.add_argument("--device", default="cpu", help="cpu or cuda")
     sub.add_argument("--per-gpu", type=int, default=1, help="runs that share one GPU")
+    sub.add_argument("--share", default="auto", help="how: mps, threads, processes or auto (mps, else threads)")
     sub.add_argument("--save-every", type=float, default=180, help="seconds between two states of a run on its way")
     sub.add_argument("--backend", default="pool", help=", ".join(BACKENDS))
     sub.add_argument("--address", default="local", help="of a Ray cluster, such as 10.0.0.1:6379; local starts one")
@@ -257,6 +261,8 @@ def run(options):
         return 1 if lost else 0
     work = Work(dataset.name, options.data_root, options.device, options.save_every)
     running = backend()
+    if options.device == "cuda" and options.per_gpu > 1:
+        print(f"runs share a GPU by {type(running).__name__.lower()}", flush=True)
     with stop:  # after the back end: Ray puts in signal handlers of its own
         end = journal.conduct(ledger, work, to_do, running, stop)
     for what, said in (("diverged", end.diverged), ("warning", end.warnings), ("failed", end.failed)):
@@ -314,10 +320,15 @@ def _backend(options):
     for what, value in (("workers", options.workers), ("per-gpu", options.per_gpu)):
         if value is not None and not 1 <= value <= MOST:
             raise TicketError(f"{what} {value} is not allowed; it must be at least 1 and at most {MOST}.")
+    one_of("share", options.share, ("auto", *workers.SHARES))
+    if options.share == "mps" and options.device == "cpu":
+        raise TicketError("share 'mps' is for GPUs; allowed with device 'cpu': auto, processes, threads.")
     if options.backend == "ray":
+        if options.share != "auto":
+            raise TicketError(f"share {options.share!r} is not for Ray, which gives each run a process; allowed: auto.")
         return lambda: workers.Cluster(options.address, options.workers, options.device == "cuda" and options.per_gpu)
     devices = workers.gpu_slots(options.per_gpu) if options.device == "cuda" else ("",) * workers.cores()
-    return lambda: workers.Pool(options.workers or len(devices), devices)
+    return lambda: workers.share(options.share, options.workers or len(devices), devices)
 
 
 def _refuse_dirty(options):

@@ -16,12 +16,12 @@ from ticketlib.experiments import campaign, grids, ledger
 from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.config import lineage
 from ticketlib.experiments.machine import SAME_IN_A_PAIR
-from ticketlib.experiments.places import ROOT
+from ticketlib.experiments.places import GPU_PACES, ROOT
 from ticketlib.experiments.profiles import NO_IMAGES, PROFILES
 
 BOOKS = ROOT / "book" / "benchmarks.json"  # by benchmarks/run.py; the sentences of the book are about this file
 RESULTS = Path(os.environ.get("TICKETLIB_BENCHMARKS") or BOOKS)
-PACES = ROOT / "book" / "reference" / "gpu.json"  # by benchmarks/gpu.py
+PACES = GPU_PACES  # by benchmarks/gpu.py
 NOT_MEASURED = "**Not measured yet.** `make bench`, on an idle machine, writes the file that is read here."
 GROUPS = ("dense", "scores", "upkeep", "sparse")  # modules of benchmarks/
 OF_A_SET = ("group", "date", "processor", "busy", "machine", "figures")

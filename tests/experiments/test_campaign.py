@@ -1,5 +1,7 @@
 """Many runs: order, parents first, resuming, failures listed, killed workers."""
 
+import dataclasses
+import json
 import os
 import signal
 import time
@@ -9,7 +11,7 @@ from synthetic import CIFAR
 from synthetic import row as synthetic_row
 
 from ticketlib.errors import TicketError
-from ticketlib.experiments import campaign, grids, journal, machine
+from ticketlib.experiments import campaign, grids, journal, machine, places, profiles
 from ticketlib.experiments.ledger import Ledger, Row
 from ticketlib.experiments.workers import Pool
 
@@ -222,3 +224,26 @@ def test_epochs_are_counted_with_pretraining_shared_and_with_a_script_a_cell():
     assert campaign.epochs(configs) == (20 + 20 + 20 + 15 + 20, 40 + 40 + 35 + 20)  # one dense net of 20 serves three
     assert campaign.epochs([grids.arm("laptop", "dense", 0, CIFAR)] + configs)[0] == 95
     assert campaign.epochs([]) == (0, 0)
+
+
+def test_hours_on_a_gpu_follow_from_the_pace_that_is_stored_for_the_network(tmp_path, monkeypatch):
+    pace = lambda network, number, **more: dict(network=network, at_once=1, images_per_second=number) | more  # noqa: E731
+    of = lambda device, *paces: dict(date="2026-01-02", machine=dict(device=device), paces=paces)  # noqa: E731
+    stored = of("old", pace("resnet", 1000), pace("resnet", 2000), pace("vgg", 4000)) | {"sets": [
+        of("new", pace("ResNet-32", 5000, precision="float32"), pace("ResNet-32", 9000, precision="bf16"),
+           pace("VGG-19", 3000, precision="float32"), pace("laptop ResNet-20", 8000, precision="bf16"))
+    ]}  # fmt: skip
+    monkeypatch.setattr(places, "GPU_PACES", tmp_path / "gpu.json")
+    configs = [grids.arm("paper", key, 0, profiles.NO_IMAGES, network=network)
+               for network in ("resnet", "vgg") for key in ("dense", "lrr@0.9")]  # fmt: skip
+    assert campaign.gpu_estimate(configs) == {}
+    places.GPU_PACES.write_text(json.dumps(stored))
+    hours = 50_000 * (160 + 120) / 3600
+    assert campaign.gpu_estimate(configs) == {
+        ("new", "2026-01-02"): (pytest.approx(hours / 5000), 2), ("old", "2026-01-02"): (pytest.approx(hours / 4000), 2)
+    }  # fmt: skip
+    bf16 = [dataclasses.replace(config, precision="bf16", held_out=5000) for config in configs]
+    assert campaign.gpu_estimate(bf16) == {("new", "2026-01-02"): (pytest.approx(0.9 * hours / 9000), 2)}
+    laptop = grids.arm("laptop", "snip@0.9", 0, profiles.NO_IMAGES)
+    assert campaign.gpu_estimate([laptop]) == {}  # of the sparse engine
+    assert set(campaign.gpu_estimate([dataclasses.replace(laptop, engine="dense")])) == {("new", "2026-01-02")}

@@ -1,13 +1,15 @@
 """Many runs: what is missing, in which order, and what became of each, on whichever back end."""
 
+import json
 import statistics
 import time
 from dataclasses import dataclass, field
 from functools import cache
 
 from ticketlib.errors import TicketError
-from ticketlib.experiments import checkpoints, machine
+from ticketlib.experiments import checkpoints, machine, places
 from ticketlib.experiments.config import cost, cost_alone, lineage, parent
+from ticketlib.experiments.profiles import PROFILES
 from ticketlib.experiments.workers import Pool
 
 TRIES = 2  # a run whose worker died is tried once more, then listed as failed
@@ -252,6 +254,38 @@ def estimate(config, speeds, epoch_size=50_000):
     """
     images = cost(config) * (epoch_size - config.held_out)
     return images / speeds[pace_key(config)] if pace_key(config) in speeds else None
+
+
+def gpu_paces():
+    """The fastest pace that is stored for a GPU, of each network and precision; none where the book is not there.
+
+    Returns: dict from (models.build's name, precision) to (images/s of all runs on it together, device, date).
+    """
+    if not places.GPU_PACES.is_file():
+        return {}
+    stored, found = json.loads(places.GPU_PACES.read_text(encoding="utf-8")), {}
+    for of in (stored, *stored.get("sets", ())):
+        for pace in of["paces"]:
+            name = PROFILES["paper"].networks.get(pace["network"], [pace["network"]])[0]
+            key = name.split()[-1].replace("-", "").lower(), pace.get("precision", "float32")
+            found[key] = max(found.get(key, (0,)), (pace["images_per_second"], of["machine"]["device"], of["date"]))
+    return found
+
+
+def gpu_estimate(configs, epoch_size=50_000):
+    """Hours that the training of runs takes on one GPU, at the stored paces.
+
+    Returns: dict from (device, date) of a pace to (hours, how many runs); runs of the sparse engine, or of a network or
+        precision that no GPU was timed with, are left out.
+    """
+    paces, found = gpu_paces(), {}
+    for config in configs:
+        pace, *where = paces.get((config.network, config.precision), (0,))
+        if pace and config.engine == "dense":
+            hours, count = found.get(tuple(where), (0, 0))
+            images = cost(config) * (epoch_size - config.held_out)
+            found[tuple(where)] = hours + images / pace / 3600, count + 1
+    return found
 
 
 def on_processor(row):

@@ -6,6 +6,7 @@ from pathlib import Path
 from ticketlib.errors import TicketError
 
 ROOT = Path(__file__).resolve().parents[2]  # of the repository
+GPU_PACES = ROOT / "book" / "reference" / "gpu.json"  # images/s of GPUs, by benchmarks/gpu.py
 PROFILES = ("smoke", "laptop", "paper")  # those of `profiles`, for what must answer without torch
 
 

@@ -1,18 +1,24 @@
-"""Where runs are carried out: in this process, in processes of their own on this machine, or on a Ray cluster.
+"""Where runs are carried out: in this process or its threads, in processes of their own, or on a Ray cluster.
 
-All three are used the same way: `free` says whether another run may start, `start` starts one, `running` lists those
+All are used the same way: `free` says whether another run may start, `start` starts one, `running` lists those
 that are on, `finished` waits for some, `close` ends what is left.
 """
 
+import contextlib
 import importlib
 import multiprocessing
 import os
+import queue
 import secrets
+import shutil
 import signal
 import socket
+import subprocess
+import tempfile
 import threading
 from dataclasses import dataclass
 from multiprocessing import connection
+from pathlib import Path
 
 from ticketlib.errors import TicketError
 
@@ -120,6 +126,113 @@ class Pool:
             pipe.close()
             self.devices.append(device)
         self.busy.clear()
+
+
+MPS_CONTROL = "nvidia-cuda-mps-control"  # NVIDIA's daemon, through which processes compute on one GPU side by side
+MPS_SECONDS = 20  # it has to answer within
+
+
+class Mps(Pool):
+    """A Pool whose processes compute on a GPU at the same time, by NVIDIA's MPS, instead of taking turns.
+
+    A daemon is started here, in a folder of its own, and ends with the pool. Arguments: as Pool.
+    Raises: TicketError if the daemon cannot be started.
+    """
+
+    def __init__(self, workers, devices):
+        super().__init__(workers, devices)
+        self.folder = Path(tempfile.mkdtemp(prefix="mps-"))
+        self.before = {name: os.environ.get(name) for name in ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY")}
+        os.environ.update(dict.fromkeys(self.before, str(self.folder)))  # processes of the pool inherit them
+        try:
+            self._control("-d")
+            self._control(asked="get_server_list\n")
+        except (OSError, subprocess.SubprocessError) as error:
+            self.close()
+            raise TicketError(f"share 'mps' needs {MPS_CONTROL}, which did not start ({error}); allowed here: threads, "
+                              "processes.") from None  # fmt: skip
+
+    def _control(self, *options, asked=""):
+        subprocess.run([MPS_CONTROL, *options], input=asked, text=True, check=True, capture_output=True,
+                       timeout=MPS_SECONDS)  # fmt: skip
+
+    def close(self):
+        """End every process, and the daemon."""
+        super().close()
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            self._control(asked="quit\n")
+        for name, value in self.before.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Threads:
+    """Threads of this process, one a run; on a GPU each has a stream of its own, so that runs compute side by side.
+
+    No daemon is needed. What kills the process costs every run that is on what it did since its last state.
+
+    Arguments: workers, runs at once; devices, as Pool.
+    """
+
+    def __init__(self, workers, devices=("",)):
+        names = list(dict.fromkeys(devices))  # a thread counts GPUs as the process sees them
+        self.devices = [names.index(devices[i % len(devices)]) if any(names) else None for i in range(workers)]
+        self.busy, self.ended = {}, queue.SimpleQueue()  # config's name -> (config, device); Finished
+
+    @property
+    def free(self):
+        """Whether another run may start now."""
+        return bool(self.devices)
+
+    @property
+    def running(self):
+        """The configurations being carried out."""
+        return [config for config, _ in self.busy.values()]
+
+    def start(self, work, config):
+        """Start one run in a thread of its own."""
+        device = self.devices.pop()
+        self.busy[config.name] = config, device
+        threading.Thread(target=self._carry_out, args=(work, config, device), daemon=True).start()
+
+    def _carry_out(self, work, config, device):
+        if device is not None:
+            import torch
+
+            torch.cuda.set_device(device)  # of this thread
+        self.ended.put(Finished(config, *_carry_out(work, config)))
+
+    def finished(self, timeout):
+        """Wait at most `timeout` seconds; returns the list of Finished, empty if nothing has ended."""
+        try:
+            end = self.ended.get(timeout=timeout)
+        except queue.Empty:
+            return []
+        self.devices.append(self.busy.pop(end.config.name)[1])
+        return [end]
+
+    def close(self):
+        """Give up what is still on; its threads end with the process."""
+        self.busy.clear()
+
+
+SHARES = {"mps": Mps, "threads": Threads, "processes": Pool}
+
+
+def share(how, workers, devices):
+    """The back end of runs on this machine.
+
+    Arguments: how, a name of SHARES, or "auto": processes, but where several runs share a GPU MPS if its daemon can be
+        started, and threads if not; workers and devices, as Pool.
+    Returns: Pool, Mps or Threads. Raises: TicketError for "mps" where it cannot be started.
+    """
+    if how != "auto" or len(set(devices)) == len(devices) or not any(devices):
+        return SHARES.get(how, Pool)(workers, devices)
+    try:
+        return Mps(workers, devices)
+    except TicketError:
+        return Threads(workers, devices)
 
 
 def _serve(pipe, work, config, environment):

@@ -1,0 +1,101 @@
+"""Several runs on one machine: by threads, by processes, and by a daemon that lets processes share a GPU."""
+
+import os
+import threading
+
+import pytest
+
+from ticketlib import data
+from ticketlib.errors import TicketError
+from ticketlib.experiments import campaign, grids, workers
+from ticketlib.experiments import run as experiment
+
+TIMED = {"seconds", "train_seconds", "eval_seconds", "images_per_second"}
+ARMS = ("dense@0", "snip+both@0.9", "grasp@0.9", "synflow@0.9", "lt+rearranged@0.9", "smart@0.9")
+
+
+def arm(key, seed=0):
+    return grids.arm("smoke", key, seed, data.load("digits"), epochs=1)
+
+
+def untimed(row):
+    return {what: value for what, value in row.items() if what not in TIMED}
+
+
+def test_a_run_among_threads_has_the_digits_that_it_has_alone(tmp_path, monkeypatch):
+    configs, work = [arm(key) for key in ARMS], experiment.Work("digits", None, "cpu")
+    with monkeypatch.context() as patched:
+        patched.setenv("TICKETLIB_CACHE", str(tmp_path / "together"))
+        together = list(campaign.carry_out(work, configs, workers.Threads(4)))
+    monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "alone"))
+    alone = list(campaign.carry_out(work, configs, workers.InProcess()))
+    assert [end.reason for end in together + alone] == [None] * 2 * len(ARMS)
+    found, wanted = ({end.row["arm"]: untimed(end.row) for end in ends} for ends in (together, alone))
+    assert found == wanted and set(found) == set(ARMS)
+
+
+class Meeting:
+    """Work whose runs wait for each other, so that all must be on at the same time."""
+
+    def __init__(self, count):
+        self.barrier = threading.Barrier(count, timeout=60)
+
+    def __call__(self, config):
+        self.barrier.wait()
+        if config.seed == 1:
+            raise ValueError("no")
+        return {"name": config.name, "thread": threading.get_ident(), "diverged": False}
+
+
+def test_threads_work_at_once_and_one_that_fails_takes_nothing_with_it():
+    threads = workers.Threads(3)
+    found = list(campaign.carry_out(Meeting(3), [arm("smart@0.9", seed) for seed in range(3)], threads))
+    assert sorted(end.reason or "" for end in found) == ["", "", "ValueError: no"]
+    assert len({end.row["thread"] for end in found if end.row} | {threading.get_ident()}) == 3
+    assert threads.free and threads.running == [] and threads.finished(0) == []
+
+
+def daemon(folder, monkeypatch, code):
+    """Put a daemon's control of our own in the way: it notes what it is asked, and ends with a code."""
+    script = folder / workers.MPS_CONTROL
+    script.write_text(f'#!/bin/sh\necho "$CUDA_MPS_PIPE_DIRECTORY $@ $(test $# -gt 0 || cat)" >> {folder}/asked\n'
+                      f"exit {code}\n")  # fmt: skip
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_MPS_LOG_DIRECTORY", "before")
+
+
+def seen(config):
+    shown = [os.environ[what] for what in ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_VISIBLE_DEVICES")]
+    return {"name": config.name, "seen": shown, "diverged": False}
+
+
+def test_the_daemon_is_there_while_processes_share_a_gpu(tmp_path, monkeypatch):
+    daemon(tmp_path, monkeypatch, 0)
+    pool = workers.share("auto", 2, ("3", "3"))
+    assert isinstance(pool, workers.Mps) and pool.folder.is_dir()
+    [end] = campaign.carry_out(seen, [arm("smart@0.9")], pool)
+    assert end.row["seen"] == [str(pool.folder), "3"]
+    asked = [line.split() for line in (tmp_path / "asked").read_text().splitlines()]
+    assert asked == [[str(pool.folder), what] for what in ("-d", "get_server_list", "quit")]
+    assert not pool.folder.exists() and os.environ["CUDA_MPS_LOG_DIRECTORY"] == "before"
+    assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
+
+
+@pytest.mark.parametrize("code", [1, None])
+def test_threads_stand_in_for_a_daemon_that_does_not_start(tmp_path, monkeypatch, code):
+    if code:
+        daemon(tmp_path, monkeypatch, code)
+    with pytest.raises(TicketError, match="mps"):
+        workers.share("mps", 2, ("0", "0"))
+    threads = workers.share("auto", 4, ("0", "1", "0", "1"))
+    assert isinstance(threads, workers.Threads) and sorted(threads.devices) == [0, 0, 1, 1]
+    assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
+
+
+@pytest.mark.parametrize(("how", "devices", "kind"), [
+    ("auto", ("", ""), workers.Pool), ("auto", ("0", "1"), workers.Pool), ("processes", ("0", "0"), workers.Pool),
+    ("threads", ("", ""), workers.Threads), ("threads", ("0", "0"), workers.Threads),
+])  # fmt: skip
+def test_what_is_shared_by_what(how, devices, kind):
+    assert type(workers.share(how, 2, devices)) is kind
