@@ -1,15 +1,18 @@
-"""How fast a CUDA GPU trains: precision by runs at once by network, and where a step's time goes: `make gpu-bench`.
+"""How fast a CUDA GPU trains: network, precision, runs at once and how they share it; and where a step's time goes.
 
-Adds a set to book/reference/gpu.json, from which pages compute what the claims cost. It needs no image data. With
-`--device cpu` it goes through every cell as far as a processor can, for a few steps, and stores nothing.
+`make gpu-bench` adds a set to book/reference/gpu.json, from which pages compute what the claims cost. It needs no image
+data. With `--device cpu` it goes through every cell as far as a processor can, for a few steps, and stores nothing.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import itertools
 import json
 import multiprocessing
+import queue
+import threading
 import time
 
 import numpy as np
@@ -17,11 +20,12 @@ import torch
 from ticketbook.speed import PACES
 
 from ticketlib import data, masks, models, ratios, train
-from ticketlib.experiments import machine, profiles
+from ticketlib.errors import TicketError
+from ticketlib.experiments import machine, profiles, workers
 from ticketlib.experiments.config import streams
 
 NETWORKS = {"ResNet-32": ("paper", "resnet"), "VGG-19": ("paper", "vgg"), "laptop ResNet-20": ("laptop", "resnet")}
-PRECISIONS, AT_ONCE = ("float32", "tf32", "bf16"), (1, 8, 16)
+PRECISIONS, AT_ONCE, SHARES = ("float32", "tf32", "bf16"), (1, 8, 16), ("mps", "threads", "processes")
 TWICE = (("ResNet-32", "bf16", 8), ("ResNet-32", "float32", 1))  # measured a second time, at the end, for the spread
 WARM, COUNTED = 30, 8.0  # steps before counting, seconds of it
 LONGEST, PROFILED = 15, 20  # kernels that are listed, steps that are profiled
@@ -37,10 +41,17 @@ def main():
     rehearsed = options.device == "cpu"
     precisions, at_once = (("float32",), (1, 2)) if rehearsed else (PRECISIONS, AT_ONCE)
     cells = [*itertools.product(NETWORKS, precisions, at_once), *([] if rehearsed else TWICE)]
+    cells = [(*cell, share) for cell in cells for share in (SHARES if cell[-1] > 1 else ("processes",))]
     found = {"date": datetime.date.today().isoformat(), "machine": machine.facts(options.device), "paces": []}
-    for network, precision, number in cells:
-        paces = together(number, (network, precision, options.device, 0.2 if rehearsed else options.seconds))
-        one = dict(network=network, precision=precision, at_once=number, images_per_second=sum(paces))
+    for network, precision, number, share in cells:
+        cell = network, precision, options.device, 0.2 if rehearsed else options.seconds
+        try:
+            with served(share):
+                paces = together(number, cell, share == "threads")
+        except TicketError as error:
+            print(f"left out: {error}", flush=True)
+            continue
+        one = dict(network=network, precision=precision, at_once=number, share=share, images_per_second=sum(paces))
         found["paces"].append(one | dict(slowest=min(paces), fastest=max(paces)))
         print(found["paces"][-1], flush=True)
     found["kernels"] = [kernels(network, precision, options.device) for network in NETWORKS for precision in precisions]
@@ -51,16 +62,25 @@ def main():
     PACES.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def together(number, cell):
-    """Images a second of each of so many processes, all counting in the same seconds: list of float."""
+@contextlib.contextmanager
+def served(share):
+    """The daemon that processes share a GPU by, for "mps". Raises: TicketError where it cannot be started."""
+    with contextlib.closing(workers.Mps(1, ("",))) if share == "mps" else contextlib.nullcontext():
+        yield
+
+
+def together(number, cell, threads=False):
+    """Images a second of each of so many processes or threads, all counting in the same seconds: list of float."""
     context = multiprocessing.get_context("spawn")
-    begin, paces = context.Barrier(number), context.Queue()
-    processes = [context.Process(target=_count, args=(begin, paces, *cell)) for _ in range(number)]
-    for process in processes:
-        process.start()
-    found = [paces.get() for _ in processes]
-    for process in processes:
-        process.join()
+    kinds = (threading.Barrier, queue.Queue, threading.Thread)
+    barrier, line, worker = kinds if threads else (context.Barrier, context.Queue, context.Process)
+    begin, paces = barrier(number), line()
+    all_of_them = [worker(target=_count, args=(begin, paces, *cell)) for _ in range(number)]
+    for one in all_of_them:
+        one.start()
+    found = [paces.get() for _ in all_of_them]
+    for one in all_of_them:
+        one.join()
     return found
 
 
@@ -94,7 +114,8 @@ def stepper(network, precision, device):
     mask = masks.random_mask(models.prunable(net), counts, generator=torch.Generator().manual_seed(0))
     trainer = train.DenseNet(net, mask, device=device, precision=precision, resident=True)
     feed = trainer.feed(images, config, streams(config)("order"), streams(config)("augment"))
-    wait = torch.cuda.synchronize if trainer.device.type == "cuda" else lambda: None
+    on_gpu = trainer.device.type == "cuda"
+    wait = (lambda: torch.cuda.current_stream().synchronize()) if on_gpu else lambda: None  # of this thread alone
     return lambda: trainer.learn(feed, feed.next(), config.lr, config), wait, config.batch
 
 

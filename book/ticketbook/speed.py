@@ -1,5 +1,6 @@
 """How fast: the stored benchmarks as one table, what rows say of seconds and of engines, what a GPU would take."""
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -7,8 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.stats import t as t_distribution
+from torch import nn
 
+from ticketlib import models
 from ticketlib.analysis import pairs, plots, stats
 from ticketlib.analysis.words import title
 from ticketlib.errors import TicketError
@@ -317,6 +321,62 @@ def paces():
     """Images/s that one GPU trains with, all runs on it together: a line a network, a column a number of runs."""
     measured = pd.DataFrame(json.loads(PACES.read_text(encoding="utf-8"))["paces"])
     return measured.pivot(index="network", columns="at_once", values="images_per_second")
+
+
+PASSES = 20  # of a batch norm's input through memory in one step, by layers that do not know of each other: about
+PEAKS = {  # of NVIDIA's data sheets, without sparsity: operations a second by precision, bytes a second
+    "H100 80GB HBM3": dict(float32=67e12, tf32=495e12, bf16=989e12, memory=3.35e12),
+    "H200": dict(float32=67e12, tf32=495e12, bf16=989e12, memory=4.8e12),
+}
+OF_A_PACE = ["date", "device", "network", "precision", "share", "at_once", "images_per_second"]
+
+
+def gpu_paces():
+    """Every stored pace of a GPU beside what its arithmetic and its memory allow: a line a cell of `make gpu-bench`.
+
+    Returns: DataFrame, images/s; a limit is missing where the device's peak is not known here.
+    """
+    stored, lines = json.loads(PACES.read_text(encoding="utf-8")), []
+    for of in (stored, *stored.get("sets", ())):
+        where = {"date": of["date"], "device": of["machine"]["device"], "precision": "float32"}
+        lines += [where | pace | gpu_limits(pace, where | pace) for pace in of["paces"]]
+    return pd.DataFrame(lines, columns=[*OF_A_PACE, "arithmetic allows", "memory allows"])
+
+
+def gpu_limits(pace, where):
+    """What a GPU's arithmetic and memory allow of a network's training, images/s: dict; empty for an unknown one."""
+    peak = next((peak for name, peak in PEAKS.items() if where["device"].endswith(name)), None)
+    if peak is None:
+        return {}
+    operations, elements = training_work(*GPU_NETWORKS[pace["network"]])
+    size = 2 if where["precision"] == "bf16" else 4  # bytes
+    return {"arithmetic allows": peak[where["precision"]] / operations,
+            "memory allows": peak["memory"] / (PASSES * size * elements)}  # fmt: skip
+
+
+GPU_NETWORKS = {"resnet": ("paper", "resnet"), "vgg": ("paper", "vgg"), "ResNet-32": ("paper", "resnet"),
+                "VGG-19": ("paper", "vgg"), "laptop ResNet-20": ("laptop", "resnet")}  # fmt: skip
+
+
+@functools.cache
+def training_work(profile, network):
+    """What one image of training costs a network of a profile, 32 x 32 pixels, ten classes.
+
+    Returns: (operations, of which a multiplication and an addition are two: forward once, backward twice as many;
+        elements that come out of its batch norms).
+    """
+    name, width, stride = PROFILES[profile].networks[network]
+    model, products, elements = models.build(name, 10, width=width, stem_stride=stride), [], []
+
+    def note(_, module, given, output):
+        if models.is_prunable(module):
+            products.append(module.weight.numel() * output[0].numel() // len(module.weight))
+        elif isinstance(module, nn.BatchNorm2d):
+            elements.append(output[0].numel())
+
+    with torch.no_grad(), models.hooked(model.eval(), left=note):
+        model(torch.zeros(1, 3, 32, 32))
+    return 6 * sum(products), sum(elements)
 
 
 def claim_runs(claim_id, network="resnet"):

@@ -277,3 +277,24 @@ def test_hours_follow_from_images_and_paces(tmp_path, monkeypatch):
     assert said["gpu_hours_vgg"] == f"{every['GPU-hours, 8 at once'] * 4000 / 5000:,.0f}"
     assert said["gpu_days_resnet"] == f"{every['GPU-hours, 8 at once'] / 24:.0f}"
     assert said["gpu_hours_resnet"] == f"{every['GPU-hours, 8 at once']:,.0f}"
+
+
+def test_the_work_of_an_image_is_what_was_counted_by_hand():
+    resnet, vgg = (speed.training_work("paper", network) for network in ("resnet", "vgg"))
+    assert (round(resnet[0] / 1e9, 3), resnet[1]) == (1.652, 630_784)  # by hand, from the shapes of the layers
+    assert (round(vgg[0] / 1e9, 3), vgg[1]) == (2.385, 303_104)
+
+
+def test_a_pace_stands_beside_what_its_gpu_allows(tmp_path, monkeypatch):
+    pace = dict(network="resnet", at_once=8, images_per_second=6000)
+    other = dict(network="VGG-19", at_once=16, images_per_second=1, precision="bf16", share="threads")
+    of = lambda device, *paces: dict(date="2026-01-02", machine=dict(device=device), paces=paces)  # noqa: E731
+    monkeypatch.setattr(speed, "PACES", tmp_path / "gpu.json")
+    sets = [of("NVIDIA H200", other), of("another", other)]
+    speed.PACES.write_text(json.dumps(of("NVIDIA H100 80GB HBM3", pace) | {"sets": sets}))
+    first, second, third = speed.gpu_paces().to_dict("records")
+    assert first["arithmetic allows"] == pytest.approx(67e12 / 1.652e9, rel=1e-3) and first["precision"] == "float32"
+    assert first["memory allows"] == pytest.approx(3.35e12 / (20 * 4 * 630_784))
+    assert second["arithmetic allows"] == pytest.approx(989e12 / 2.385e9, rel=1e-3) and second["share"] == "threads"
+    assert second["memory allows"] == pytest.approx(4.8e12 / (20 * 2 * 303_104))
+    assert third["images_per_second"] == 1 and np.isnan(third["memory allows"])
