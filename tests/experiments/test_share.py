@@ -1,7 +1,9 @@
 """Several runs on one machine: by threads, by processes, and by a daemon that lets processes share a GPU."""
 
+import dataclasses
 import os
 import threading
+import time
 
 import pytest
 
@@ -53,6 +55,27 @@ def test_threads_work_at_once_and_one_that_fails_takes_nothing_with_it():
     assert sorted(end.reason or "" for end in found) == ["", "", "ValueError: no"]
     assert len({end.row["thread"] for end in found if end.row} | {threading.get_ident()}) == 3
     assert threads.free and threads.running == [] and threads.finished(0) == []
+
+
+class Watched:
+    """Work that notes which precisions are computed with at the same time."""
+
+    def __init__(self):
+        self.on, self.together = [], set()
+
+    def __call__(self, config):
+        self.on.append(config.precision)
+        time.sleep(0.05)
+        self.together.add(frozenset(self.on))
+        self.on.remove(config.precision)
+        return {"name": config.name, "diverged": False}
+
+
+def test_threads_of_one_process_compute_in_one_precision_at_a_time():
+    work = Watched()
+    configs = [dataclasses.replace(arm("smart@0.9", seed), precision=("float32", "bf16")[seed % 2]) for seed in range(6)]
+    assert len(list(campaign.carry_out(work, configs, workers.Threads(6)))) == 6
+    assert work.together == {frozenset({"float32"}), frozenset({"bf16"})}
 
 
 def daemon(folder, monkeypatch, code):

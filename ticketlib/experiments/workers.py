@@ -170,7 +170,8 @@ class Mps(Pool):
 class Threads:
     """Threads of this process, one a run; on a GPU each has a stream of its own, so that runs compute side by side.
 
-    No daemon is needed. What kills the process costs every run that is on what it did since its last state.
+    No daemon is needed. What kills the process costs every run that is on what it did since its last state. Runs of
+    another precision wait until the others are over: whether a GPU rounds to tf32 is one switch of the process.
 
     Arguments: workers, runs at once; devices, as Pool.
     """
@@ -179,6 +180,7 @@ class Threads:
         names = list(dict.fromkeys(devices))  # a thread counts GPUs as the process sees them
         self.devices = [names.index(devices[i % len(devices)]) if any(names) else None for i in range(workers)]
         self.busy, self.ended = {}, queue.SimpleQueue()  # config's name -> (config, device); Finished
+        self.at_work, self.changed = [], threading.Condition()  # precision of each run that has begun
 
     @property
     def free(self):
@@ -201,7 +203,14 @@ class Threads:
             import torch
 
             torch.cuda.set_device(device)  # of this thread
-        self.ended.put(Finished(config, *_carry_out(work, config)))
+        with self.changed:
+            self.changed.wait_for(lambda: set(self.at_work) <= {config.precision})
+            self.at_work.append(config.precision)
+        end = Finished(config, *_carry_out(work, config))
+        with self.changed:
+            self.at_work.remove(config.precision)
+            self.changed.notify_all()
+        self.ended.put(end)
 
     def finished(self, timeout):
         """Wait at most `timeout` seconds; returns the list of Finished, empty if nothing has ended."""
