@@ -73,7 +73,8 @@ class Watched:
 
 def test_threads_of_one_process_compute_in_one_precision_at_a_time():
     work = Watched()
-    configs = [dataclasses.replace(arm("smart@0.9", seed), precision=("float32", "bf16")[seed % 2]) for seed in range(6)]
+    kinds = ("float32", "bf16") * 3
+    configs = [dataclasses.replace(arm("smart@0.9", seed), precision=kind) for seed, kind in enumerate(kinds)]
     assert len(list(campaign.carry_out(work, configs, workers.Threads(6)))) == 6
     assert work.together == {frozenset({"float32"}), frozenset({"bf16"})}
 
