@@ -376,7 +376,7 @@ def training_work(profile, network):
 
     with torch.no_grad(), models.hooked(model.eval(), left=note):
         model(torch.zeros(1, 3, 32, 32))
-    return 6 * sum(products), sum(elements)
+    return 6 * sum(products) - 2 * products[0], sum(elements)  # nobody asks for the gradient of the images
 
 
 def claim_runs(claim_id, network="resnet"):
