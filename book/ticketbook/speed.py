@@ -339,7 +339,10 @@ def gpu_paces():
     stored, lines = json.loads(PACES.read_text(encoding="utf-8")), []
     for of in (stored, *stored.get("sets", ())):
         where = {"date": of["date"], "device": of["machine"]["device"], "precision": "float32"}
-        lines += [where | pace | gpu_limits(pace, where | pace) for pace in of["paces"]]
+        for pace in of["paces"]:
+            known = PAPER.networks.get(pace["network"])  # by its short name, in the first set
+            named = {"network": title(known[0])} if known else {}
+            lines.append(where | pace | gpu_limits(pace, where | pace) | named)
     return pd.DataFrame(lines, columns=[*OF_A_PACE, "arithmetic allows", "memory allows"])
 
 
