@@ -115,7 +115,7 @@ def sound(key, control, **facts):
     ("snip+labels@0.9", {"label_agreement": 0.049}, [False]), ("snip+pixels@0.9", {"pixel_correlation": -0.1}, [True]),
     ("snip+pixels@0.9", {"pixel_correlation": 0.11}, [False]),
     ("snip+pixels@0.9", {"pixel_correlation": -0.11}, [False]),
-    ("snip+half@0.9", {"images_kept": 0.549}, [True]), ("snip+half@0.9", {"images_kept": 0.449}, [False]),
+    ("dense+half@0", {"images_kept": 0.549}, [True]), ("dense+half@0", {"images_kept": 0.449}, [False]),
     ("snip+both@0.9", {"label_agreement": 0.1, "pixel_correlation": 0.0}, [True, True]),
     ("snip+both@0.9", {"label_agreement": 0.1}, [True, False]), ("snip+rearranged+both@0.9", {}, [False] * 3),
     ("snip@0.9", {}, []),

@@ -120,6 +120,17 @@ def test_iterative_tickets_are_not_found_on_spoilt_data():
         make("imp", "0.36", corruption="both")
 
 
+@pytest.mark.parametrize(("ticket", "corruption"), [
+    ("snip", "half"), ("grasp", "half"), ("magnitude", "labels"), ("smart", "both"), ("synflow", "pixels"),
+])  # fmt: skip
+def test_a_corruption_that_cannot_act_on_the_ticket_is_refused(ticket, corruption):
+    with pytest.raises(TicketError, match=f"corruption '{corruption}' is not allowed with '{ticket}'"):
+        make(ticket, corruption=corruption)
+    for fine in ("snip", "grasp", "lt", "omp", "hybrid", "own-0123456789abcdef"):
+        assert make(fine, corruption="both").corruption == "both"
+    assert make("dense", "0", corruption="half").corruption == make("lrr", corruption="half").corruption == "half"
+
+
 def test_streams_depend_on_seed_and_name_alone():
     draw = lambda c, name: torch.randint(1 << 30, (4,), generator=streams(c)(name)).tolist()  # noqa: E731
     assert draw(make(), "init") == draw(make("lt", check="rearranged"), "init")  # arms of a seed are paired

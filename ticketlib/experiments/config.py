@@ -94,6 +94,7 @@ class Config:
                               "which needs one.")  # fmt: skip
         given_counts(self)
         self._check_sparsity()
+        self._check_corruption()
 
     def _check_sparsity(self):
         if self.sparsity != "0" and not _is_fraction(self.sparsity):
@@ -102,9 +103,18 @@ class Config:
             raise TicketError(f"sparsity {self.sparsity!r} must be in its shortest form, {shortest(self.sparsity)}.")
         if (self.ticket == "dense") != (self.sparsity == "0"):
             raise TicketError(f"sparsity {self.sparsity} does not fit {self.ticket!r}; only dense has sparsity 0.")
-        if recipe_of(self.ticket).rounds and self.corruption != "none":  # only its dense net would see such data
-            raise TicketError(f"corruption {self.corruption!r} is not allowed with {self.ticket!r}, whose rounds train "
-                              "on the data as they are; allowed: none.")  # fmt: skip
+
+    def _check_corruption(self):
+        recipe, allowed, why = recipe_of(self.ticket), corrupt.KINDS, ""
+        if recipe.rounds:  # only its dense net would see such data
+            allowed, why = ("none",), "whose rounds train on the data as they are"
+        elif recipe.needs_batch:
+            allowed, why = [kind for kind in corrupt.KINDS if kind != "half"], "which sees one batch"
+        elif not (recipe.needs_trained or self.ticket == "dense" or OWN.fullmatch(self.ticket)):
+            allowed, why = ("none",), "which looks at no data"
+        if self.corruption not in allowed:
+            raise TicketError(f"corruption {self.corruption!r} is not allowed with {self.ticket!r}, {why}; allowed: "
+                              f"{', '.join(allowed)}.")  # fmt: skip
 
     @property
     def name(self):
