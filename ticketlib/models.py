@@ -251,7 +251,10 @@ def is_prunable(module):
 
 
 def prunable(model):
-    """The prunable weights in forward order, a shortcut after its block's convolutions, the classifier last.
+    """The prunable weights in the order in which the network defines its layers.
+
+    In the book's networks that is the forward order too: a shortcut after its block's convolutions, the classifier
+    last. In a network of others it need not be, and a rule by depth takes this order for depth: see `calls`.
 
     A wrapper (torch.compile, DataParallel) is looked through. A weight that several layers share is there once, by its
     first name.
@@ -284,6 +287,27 @@ def prunable(model):
             raise TicketError(f"{once_there[0]} shares memory with {names[names[0] == once_there[0]]}, though they are "
                               "not one parameter; allowed: its own copy, or the same parameter in both.")  # fmt: skip
     return dict(once.values())
+
+
+def calls(model, images):
+    """Names of the prunable weights in the order in which a forward pass first calls their layers.
+
+    Arguments: model; images, float32, as it takes them. Evaluation mode, no gradients; the mode is put back.
+    Returns: list of all names of `prunable`; layers whose forward is never called (of attention's inside, say) last.
+    """
+    model, found = unwrapped(model), {}
+    names = {id(weight): name for name, weight in prunable(model).items()}
+    modes = [(module, module.training) for module in model.modules()]
+
+    def entered(_, module, *__):
+        if is_prunable(module):
+            found.setdefault(names[id(module.weight)])
+
+    with torch.no_grad(), hooked(model, entered):
+        model.eval()(images)
+    for module, training in modes:
+        module.training = training
+    return [*found, *(name for name in names.values() if name not in found)]
 
 
 def _overlapping(model):
@@ -365,10 +389,10 @@ def _trouble(module):
 def report(model):
     """List every parameter of a network: what of it can be pruned, what cannot, and why.
 
-    Returns: pandas.DataFrame, a line a parameter in forward order, indexed by its name: `layer` (the module's class),
-        `shape`, `size` (numbers in it), `share` (of all parameters, 0 to 1), `prunable`, `why` ("" where prunable). The
-        sum of `share` where `prunable` says how much of the network a sparsity speaks of. What takes no part in the
-        forward pass is not seen here; `pruners.score` says it.
+    Returns: pandas.DataFrame, a line a parameter in the order of definition, indexed by its name: `layer` (the module's
+        class), `shape`, `size` (numbers in it), `share` (of all parameters, 0 to 1), `prunable`, `why` ("" where
+        prunable). The sum of `share` where `prunable` says how much of the network a sparsity speaks of. What takes no
+        part in the forward pass is not seen here; `pruners.score` says it.
     """
     import pandas as pd  # slow to import, and seldom needed
 

@@ -31,7 +31,7 @@ class Layer(NamedTuple):
 
 
 def layers(model):
-    """List the prunable layers of a model in forward order, as `models.prunable`."""
+    """List the prunable layers of a model in the order of `models.prunable`."""
     return [Layer(name, tuple(w.shape), w.numel(), w.ndim == 2) for name, w in prunable(model).items()]
 
 
@@ -71,14 +71,14 @@ def keep_counts(model, rule, sparsity, *, linear_keep_ratio=0.3, family=None, mi
     empty (ascending on a ResNet does); `min_per_layer` guards against that.
 
     Arguments:
-        model: any module with prunable weights, or a list of Layer.
+        model: any module with prunable weights, or a list of Layer. Rules by depth take their order for depth.
         rule: a name of RULES.
         sparsity: fraction removed over all prunable weights, 0 <= sparsity < 1.
         linear_keep_ratio: fraction kept in each linear layer, 0 to 1, to nearest, ties to even.
         family: "resnet" or "vgg", the form of the smart ratio and its ablations; None takes it from the model.
         min_per_layer: each layer keeps at least this many weights (all, if it has fewer); layers that would fall
             below are held there, and the rest is shared out again among the others.
-    Returns: dict from name to int, in forward order.
+    Returns: dict from name to int, in the order of the layers.
     Raises: TicketError for an unknown rule or option; NotDefined where the rule cannot be met.
     Source: each rule's in its own docstring; overflow in the order of the paper's code (`fill`).
     """

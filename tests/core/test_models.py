@@ -186,3 +186,30 @@ def test_the_ends_of_what_is_allowed():
 def test_channels_of_every_vgg(name, channels):
     assert sum(map(list, models._vgg_stages(name, None)), []) == channels
     assert len(models._vgg_stages(name, None)) == 5
+
+
+class Backwards(torch.nn.Module):
+    """Defines the classifier first, and a layer that is never called as a module."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(4, 2)
+        self.aside = torch.nn.Linear(4, 4)
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+        self.bn = torch.nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.fc(torch.nn.functional.linear(self.bn(self.conv(x)).mean((2, 3)), self.aside.weight))
+
+
+def test_the_order_of_calls_is_that_of_definition_in_the_book_s_networks_only():
+    model = Backwards().train()
+    model.bn.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert list(models.prunable(model)) == ["fc.weight", "aside.weight", "conv.weight"]
+    assert models.calls(model, torch.ones(1, 3, 8, 8)) == ["conv.weight", "fc.weight", "aside.weight"]
+    assert model.training and not model.bn.training and not model.conv._forward_pre_hooks
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    for name in ("resnet8", "vgg11"):
+        small = models.build(name, 10, width=2 if name == "resnet8" else 0.05)
+        assert models.calls(small, torch.ones(1, 3, 32, 32)) == list(models.prunable(small))

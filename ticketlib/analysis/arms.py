@@ -55,7 +55,9 @@ class Plan:
         """The ticket of each of its masks, as rows have it: dict from the first part of an arm's name."""
         named = {name: name for name in ("synflow", *RULES_BESIDE)}
         if self.network and self.network.family:
-            named["smart"] = f"own-{digest('smart', self.network.family)}"
+            names = [layer.name for layer in self.by_depth]
+            order = [] if names == list(models.prunable(self.network(torch.Generator().manual_seed(0)))) else names
+            named["smart"] = f"own-{digest('smart', self.network.family, *order)}"
         return named | {"own": f"own-{self.scorer.digest}", "mean": f"own-{digest(self.scorer.digest, [*RATIO_SEEDS])}"}
 
     def config(self, arm, sparsity, seed):
@@ -83,6 +85,13 @@ class Plan:
         """How many seeds a word is read at: what was asked for when the first run was made, whatever was seen since."""
         first = self.config("own", sparsity, 0).name
         return self.ledger[first]["own"]["seeds"] if first in self.ledger else session.seeds(self.asked)
+
+    @functools.cached_property
+    def by_depth(self):
+        """The layers of the network from outside in the order of a forward pass: list of ratios.Layer."""
+        model = self.network(torch.Generator().manual_seed(0))
+        layers = {layer.name: layer for layer in ratios.layers(model)}
+        return [layers[name] for name in models.calls(model, self.images(1))]
 
     @functools.cached_property
     def undefined(self):
@@ -131,7 +140,7 @@ class Plan:
             return masks.global_mask(self.synflow(model, config.sparsity), config.sparsity), {}
         counts = self.average_counts[config.sparsity] if name == "mean" else None
         if name == "smart" and self.network:
-            counts = ratios.keep_counts(model, "smart", config.sparsity, family=self.network.family)
+            counts = ratios.keep_counts(self.by_depth, "smart", config.sparsity, family=self.network.family)
         if counts is None:
             return run.ticket_mask(config, dataset, model)
         return masks.random_mask(models.prunable(model), counts, generator=streams(config)("mask")), {}

@@ -1,0 +1,48 @@
+"""Arms of a check on a network from outside: a rule by depth goes by what a forward pass calls."""
+
+from torch import nn
+
+from ticketlib import models
+from ticketlib.analysis import own
+from ticketlib.analysis.arms import Plan
+from ticketlib.analysis.scorer import digest, scorer
+from ticketlib.experiments import session
+
+
+def magnitude(model, images, labels):
+    return {name: weight.abs() for name, weight in models.prunable(model).items()}
+
+
+class Net(nn.Module):
+    def __init__(self, names):
+        super().__init__()
+        for name in names:
+            setattr(self, name, nn.Conv2d(1 if name == "first" else 20, 20, 3, padding=1))
+        self.fc = nn.Linear(20, 10)
+
+    def forward(self, x):
+        return self.fc(self.second(self.first(x)).mean((2, 3)))
+
+
+def straight():
+    return Net(("first", "second"))
+
+
+def turned():
+    return Net(("second", "first"))
+
+
+def test_the_smart_ratio_goes_by_the_order_of_calls(tmp_path):
+    folders = dict(ledger=str(tmp_path), data_root="")
+    asked = session.check(dict(profile="smoke", source="run", seeds=1, device="cpu") | folders)
+    images = session.images(asked)
+    counts, tickets = [], []
+    for make in (straight, turned):
+        plan = Plan(asked, scorer(magnitude, None), images, own.network(make, "resnet"), "resnet",
+                    dict(engine="dense", padding=0, flip=False, per_class=10), ("0.8",))  # fmt: skip
+        config = plan.config("smart", "0.8", 0)
+        counts.append(plan.find(config, images, plan.draw(config))[0].counts)
+        tickets.append(plan.tickets["smart"])
+    # 796 of 3,980 stay; fc keeps 60 of 200; 12 x 180 stands to 6 x 3,600 as 1 to 10, so 736 are 67 and 669
+    assert counts[0] == counts[1] == {"first.weight": 67, "second.weight": 669, "fc.weight": 60}
+    assert tickets[0] == f"own-{digest('smart', 'resnet')}" != tickets[1]
