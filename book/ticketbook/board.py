@@ -21,6 +21,7 @@ from ticketlib.experiments.profiles import PROFILES
 
 SPREADS = (0.3, 0.5, 0.75, 1.0, 1.3)  # standard deviations of paired differences, in points, that were seen
 SHOWN = (*verdicts.SETTLED, verdicts.NOT_WORSE, verdicts.NOT_BETTER, verdicts.OPEN)  # words that rest on an interval
+SIGNED = (verdicts.BETTER, verdicts.WORSE)
 
 
 def plan_of(run, frame):
@@ -86,7 +87,7 @@ def _cell(word, lines):
         said = [f"**{word}**, as claimed for {', '.join(map(short, read.key[read.as_claimed]))}"]
     deciding = decides(read)
     if deciding is not None:
-        numbers = [interval(deciding)] * (deciding.word in SHOWN)
+        numbers = [interval(deciding, f"{level(deciding)} interval ")] * (deciding.word in SHOWN)
         said.append(f"{deciding.label}: {', '.join([deciding.said, *numbers])}")
     if len(left_out) and len(read):
         said.append(f"left out: {', '.join(map(short, left_out.key))}")
@@ -109,15 +110,24 @@ def decides(asked):
     return among.loc[among.slack.astype(float).fillna(float("-inf")).idxmin()]
 
 
-def interval(line):
-    """A difference with the interval that was read, "+0.64 (+0.16 to +1.12)"; "" without seeds."""
-    return _interval(line["mean"], line["low"], line["high"])
+def interval(line, of=""):
+    """A difference with the interval on which its word rests, "+0.64 (+0.08 to +1.21)"; "" without seeds.
+
+    Better and worse ask more of an interval than the other words do: they rest on the wide one.
+    """
+    wide = "_wide" if line.get("word") in SIGNED else ""
+    return _interval(line["mean"], line[f"low{wide}"], line[f"high{wide}"], of)
 
 
-def _interval(mean, low, high):
+def level(line):
+    """The confidence of that interval, "95 %"."""
+    return f"{100 - (100 if line['word'] in SIGNED else 200) * line['alpha']:.3g} %"
+
+
+def _interval(mean, low, high, of=""):
     if pd.isna(mean):
         return ""
-    return f"{signed(mean)} ({signed(low)} to {signed(high)})" if not pd.isna(low) else signed(mean)
+    return f"{signed(mean)} ({of}{signed(low)} to {signed(high)})" if not pd.isna(low) else signed(mean)
 
 
 def comparisons_table(comparisons):
@@ -137,7 +147,7 @@ def _compared(line):
         "word": f"{line['said']}: {line['why']}" if line["why"] else line["said"],
         "as claimed": ("yes" if line["as_claimed"] else "no") if line["demanded"] and line["word"] in SHOWN else "",
         "points (interval)": interval(line) if line["word"] in SHOWN else _interval(line["mean"], None, None),
-        "level": f"{100 - 200 * line['alpha']:.3g} %" if line["word"] in SHOWN else "",
+        "level": level(line) if line["word"] in SHOWN else "",
         "word at half the margin": line["said_at_half"] if line["word"] in SHOWN else "",
         "accuracies, %": " and ".join(f"{line[which]:.2f}" for which in both) if line["n"] else "",
         "n": line["n"],

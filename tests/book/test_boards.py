@@ -77,8 +77,8 @@ def test_comparisons_with_numbers_words_and_what_stands_beside(mixed):
     _, _, comparisons = mixed
     table = board.comparisons_table(comparisons).set_index(["claim", "difference", "removed"])
     line = table.loc["B", "GraSP rearranged − GraSP", "90 %"]
-    assert line["word"] == "better" and line["as claimed"] == "no" and line["level"] == "90 %" and line["n"] == 8
-    assert line["points (interval)"] == "+0.90 (+0.61 to +1.19)" and line["accuracies, %"] == "80.90 and 80.00"
+    assert line["word"] == "better" and line["as claimed"] == "no" and line["level"] == "95 %" and line["n"] == 8
+    assert line["points (interval)"] == "+0.90 (+0.54 to +1.26)" and line["accuracies, %"] == "80.90 and 80.00"
     assert line["word at half the margin"] == "better by more than 0.5"
     assert line["runs with an empty layer"] == "0 and 0"
     untested = table.loc["A", "LT on corrupted data − LT", "98 %"]

@@ -180,6 +180,9 @@ def test_a_probe_that_contradicts_itself(tmp_path):
                  {"sizes": {"a": 6, "b": 24}}, {"effective_sparsity": 0.89}):  # fmt: skip
         with pytest.raises(TicketError, match=f"{whole['name']}.json: it has"):
             read_row(written(tmp_path, whole | {"achieved_sparsity": 0.9} | said))
+    assert read_row(written(tmp_path, whole | {"effective_sparsity": 0.9}))["effective_sparsity"] == 0.9
+    with pytest.raises(TicketError, match="effective_sparsity 0.89"):  # the mask alone says that 0.9 are gone
+        read_row(written(tmp_path, whole | {"effective_sparsity": 0.89}))
 
 
 @pytest.mark.fault("figures of a row are altered by hand, and all agree", "the audit, which makes it again, finds it")

@@ -252,9 +252,15 @@ def _check_agreement(row):
     for field, said in _implied(row):
         if field in row and not _agrees(field, row[field], said):
             raise TicketError(f"it has {field} that contradicts its other fields, which say {str(said)!r:.60}.")
-    share, achieved = row.get("effective_sparsity"), row.get("achieved_sparsity", 0)
+    share, achieved = row.get("effective_sparsity"), row.get("achieved_sparsity", _masked_share(row))
     if share is not None and not achieved - CLOSE["achieved_sparsity"] <= share <= 1:
         raise TicketError(f"it has effective_sparsity {share}; it must be at least {achieved}, and at most 1.")
+
+
+def _masked_share(row):
+    """The share of weights that a probe's mask removes, from its numbers of weights; 0 where they are not all there."""
+    kept, size = row.get("keep_counts"), sum(row.get("sizes", {}).values())
+    return 1 - sum(kept.values()) / size if kept and size else 0
 
 
 def _check_text(text):
