@@ -45,7 +45,9 @@ def cell(words, comparisons, claim, sparsity):
 def test_a_cell_has_its_word_and_the_difference_that_decides(mixed):
     _, words, comparisons = mixed
     assert cell(words, comparisons, "B", "0.9").split("; ") == [
-        "**in part**, as claimed for SNIP, LT", "GraSP rearranged − GraSP: better, +0.90 (+0.61 to +1.19)"]  # fmt: skip
+        "**in part**, as claimed for SNIP, LT",
+        "GraSP rearranged − GraSP: better, +0.90 (95 % interval +0.54 to +1.26)",
+    ]
     said = cell(words, comparisons, "D2", "0.98")
     assert said.startswith("**no**; hybrid − LRR, equal classifiers: same, off zero, +0.40")
     assert cell(words, comparisons, "A", "0.9").split("; ")[1:] == [

@@ -1,6 +1,7 @@
 """Masks: checked values, exact counts, ties by index."""
 
 import pickle
+from collections import Counter
 from decimal import Decimal
 from fractions import Fraction
 
@@ -317,6 +318,24 @@ class TestRandomMask:
         mask = masks.random_mask({"a": (8, 5), "b": (3,)}, {"a": 20, "b": 3}, generator=1)
         moved = masks.rearrange(mask, seeded(2))
         assert moved.counts == mask.counts and moved != mask and moved == masks.rearrange(mask, seeded(2))
+        counts = {"a": 300, "b": 900}
+        wide = masks.random_mask({"a": (1000,), "b": (1000,)}, counts, generator=0)
+        share = masks.moved_share(wide, masks.rearrange(wide, seeded(9)))
+        assert share == pytest.approx(masks.movable_share(wide), abs=0.03)
+
+    def test_rearranging_whole_layers_moves_nothing(self, net):
+        dense = Mask.dense(net)
+        assert masks.rearrange(dense, seeded()) == dense and masks.movable_share(dense) == 0
+
+    def test_every_subset_is_as_likely(self):
+        generator = seeded(1)
+        drawn = (masks.random_mask({"a": (4,)}, {"a": 2}, generator=generator)["a"] for _ in range(6000))
+        seen = Counter(tuple(places.tolist()) for places in drawn).values()
+        assert len(seen) == 6 and sum((n - 1000) ** 2 / 1000 for n in seen) < 20.5  # 0.1 % of chi2(5)
+
+    def test_the_generator_alone_decides(self):
+        first, again, other = (masks.random_mask({"a": (30, 9)}, {"a": 100}, generator=seeded(k)) for k in (3, 3, 4))
+        assert first == again != other
 
 
 class TestShuffles:
