@@ -31,8 +31,10 @@ def start(kind, folder, log=""):
 def begun(kind, folder):
     """The same, once it has begun to carry out runs: a program that is still being imported has nothing to lose."""
     process = start(kind, folder)
-    while process.poll() is None and not (Path(folder) / ".campaign" / f"{process.pid}.status").exists():
+    status = Path(folder) / ".campaign" / f"{process.pid}.status"
+    while process.poll() is None and not status.exists():
         time.sleep(0.1)
+    assert status.exists() or process.returncode == 0, "what does not start would be killed for ever"
     return process
 
 

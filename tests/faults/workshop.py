@@ -16,7 +16,7 @@ from ticketlib.experiments.run import Work
 from ticketlib.experiments.workers import InProcess, Pool
 from ticketlib.masks import Mask
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
 from synthetic import CIFAR, row  # noqa: E402
 
