@@ -12,6 +12,7 @@ The method, in the order in which to read it:
 - `effective`: weights on no live path
 - `data`: images as arrays: found, decoded once, held out
 - `train`: augmented batches, one training loop, its step recorded on a GPU
+- `registers`: the names of pruners, rules and checks
 - `errors`: the one error of bad input
 
 Beside it:

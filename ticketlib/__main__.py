@@ -500,7 +500,7 @@ def _source_option(sub):
 @command("commit-rows", _source_option)
 def commit_rows(options):
     """Copy finished rows into the book's ledger, refresh runs.csv and README's table, and commit all."""
-    from ticketlib.experiments import probe, tidy
+    from ticketlib.experiments import probe, runs_csv
     from ticketlib.experiments.ledger import Ledger
 
     root = _books().parent.parent
@@ -514,7 +514,7 @@ def commit_rows(options):
         for row in rows:
             _add(Ledger(places.book_ledger() / place), row)
     probes = sum(Ledger(places.book_ledger(profile)).gather(probe.grid_of) for profile in PROFILES)
-    table, rows = tidy.write(places.book_ledger()), places.book_ledger().relative_to(root)
+    table, rows = runs_csv.write(places.book_ledger()), places.book_ledger().relative_to(root)
     own = _changed(root, f"{rows}/*.json")  # git's own star, which crosses folders
     changed = [*own, *_changed(root, f"{rows}/*.jsonl"), *_changed(root, table.relative_to(root))]
     if not changed:

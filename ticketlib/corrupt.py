@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from ticketlib.data import Split
-from ticketlib.errors import one_of, register
+from ticketlib.errors import one_of
+from ticketlib.registers import register
 
 KINDS = ("none", "labels", "pixels", "both", "half")
 CHUNK = 1000  # images worked on at once

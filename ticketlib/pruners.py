@@ -11,9 +11,10 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ticketlib.errors import REGISTERS, TicketError, one_of, register
+from ticketlib.errors import TicketError, one_of
 from ticketlib.masks import asked_total
 from ticketlib.models import as_they_are, check_values, located, logits, prunable, random_stream, unwrapped
+from ticketlib.registers import REGISTERS, named
 from ticketlib.synflow import Flow
 
 METHODS = REGISTERS.setdefault("pruner", {})  # name -> function (Task) -> dict of score tensors
@@ -86,14 +87,7 @@ def pruner(name, *, needs_batch=False):
 
     Raises: TicketError for a name that is taken, or that no arm could be written with.
     """
-
-    def named(function):
-        register("pruner", name, function)
-        if needs_batch:
-            NEEDS_BATCH.add(name)
-        return function
-
-    return named
+    return named("pruner", name, needs_batch, NEEDS_BATCH)
 
 
 def score(

@@ -5,10 +5,11 @@ from fractions import Fraction
 from math import ceil, floor, inf, prod
 from typing import NamedTuple
 
-from ticketlib.errors import REGISTERS, TicketError, one_of, register
+from ticketlib.errors import TicketError, one_of
 from ticketlib.masks import asked_total, nearest
 from ticketlib.models import family as family_of
 from ticketlib.models import prunable
+from ticketlib.registers import REGISTERS, named
 
 FAMILIES = ("resnet", "vgg")
 RULES = REGISTERS.setdefault("rule", {})  # name -> function (layers, total, family) -> keep counts up to a factor
@@ -52,14 +53,7 @@ def rule(name, *, fixes_linear=False):
     With `fixes_linear` the linear layers stand at `linear_keep_ratio` and only the other layers share the rest.
     Raises: TicketError for a name that is taken, or that no arm could be written with.
     """
-
-    def named(function):
-        register("rule", name, function)
-        if fixes_linear:
-            FIXES_LINEAR.add(name)
-        return function
-
-    return named
+    return named("rule", name, fixes_linear, FIXES_LINEAR)
 
 
 def keep_counts(model, rule, sparsity, *, linear_keep_ratio=0.3, family=None, min_per_layer=0):

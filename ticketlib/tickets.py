@@ -10,8 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ticketlib import masks, pruners, ratios
-from ticketlib.errors import REGISTERS, TicketError, one_of, register
+from ticketlib.errors import TicketError, one_of
 from ticketlib.models import check_values, initialise, prunable
+from ticketlib.registers import REGISTERS, named, register
 
 CHECKS = REGISTERS.setdefault("check", {})  # name -> function (model, mask, streams, draw) -> Mask; see `check`
 MOVES = set()  # the checks that give another mask; the others change values
@@ -176,14 +177,7 @@ def check(name, *, moves=False):
     draw, a function from a generator to a network like the model, its weights drawn afresh.
     Raises: TicketError for a name that is taken, or that no arm could be written with.
     """
-
-    def named(function):
-        register("check", name, function)
-        if moves:
-            MOVES.add(name)
-        return function
-
-    return named
+    return named("check", name, moves, MOVES)
 
 
 def apply_check(check, model, mask, streams, network=None):

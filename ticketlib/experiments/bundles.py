@@ -96,15 +96,20 @@ def text_of(rows):
 
 def write(path, rows):
     """Write rows as one file, whole or not at all, in place of what is there."""
+    write_text(path, text_of(rows), os.replace)
+
+
+def write_text(path, text, settle):
+    """Write a text under a temporary name, whole or not at all; gives what `settle(temporary, path)` does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text_of(rows))
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp's is private
-        os.replace(temporary, path)
+        return settle(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)

@@ -9,7 +9,6 @@ import json
 import math
 import os
 import re
-import tempfile
 import time
 from functools import cached_property
 from pathlib import Path
@@ -368,18 +367,7 @@ class Ledger:
         _checked(json.loads(text), text, row["name"])  # what could not be read again is never written
         if row["name"] in self:
             return False
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)  # mkstemp's is private
-            return _settle(temporary, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        return bundles.write_text(path, text, _settle)
 
     def sweep(self):
         """Remove what a process that was killed while it wrote a row has left behind."""

@@ -3,7 +3,8 @@
 import pytest
 
 from ticketlib import corrupt, pruners, ratios, tickets
-from ticketlib.errors import REGISTERS, TicketError
+from ticketlib.errors import TicketError
+from ticketlib.registers import REGISTERS
 
 BY = {"pruner": pruners.pruner, "rule": ratios.rule, "check": tickets.check}
 

@@ -6,14 +6,14 @@ import pandas as pd
 import pytest
 from synthetic import row
 
-from ticketlib.experiments import tidy
+from ticketlib.experiments import runs_csv
 from ticketlib.experiments.config import Config, parent
 from ticketlib.experiments.ledger import Ledger, Row, name_of
 from ticketlib.experiments.places import ROOT, book_ledger
 
 
 def test_the_file_is_what_the_rows_say():
-    assert (book_ledger() / tidy.FILE).read_text(encoding="utf-8") == tidy.text(book_ledger())
+    assert (book_ledger() / runs_csv.FILE).read_text(encoding="utf-8") == runs_csv.text(book_ledger())
 
 
 def test_a_line_a_run_with_every_field_of_its_configuration(tmp_path):
@@ -23,7 +23,7 @@ def test_a_line_a_run_with_every_field_of_its_configuration(tmp_path):
     found.append(row("smart@0.9", 10, 70.0, changes={"epochs": 40}, effective_sparsity=0.91))
     for one in [*found, Row(kind="probe", name=name_of(probe), config=probe)]:
         Ledger(tmp_path / "laptop").add(one)
-    read = pd.read_csv(tidy.write(tmp_path)).set_index("hash")
+    read = pd.read_csv(runs_csv.write(tmp_path)).set_index("hash")
     assert set(read.index) == {one["name"] for one in found} and list(read.arm) == sorted(read.arm)
     assert set(Config.__dataclass_fields__) < set(read.columns)
     snip, lost, smart = (read.loc[one["name"]] for one in found)
@@ -31,12 +31,12 @@ def test_a_line_a_run_with_every_field_of_its_configuration(tmp_path):
     assert (snip.accuracy, snip.sparsity, snip.drops, snip.empty_layers) == (66.5, 0.98, "0.5 0.75", 0)
     assert lost.diverged and lost.parent == found[1]["parent"] and pd.isna(snip.parent)
     assert smart.effective_sparsity == 0.91 and pd.isna(snip.effective_sparsity)
-    lines = (tmp_path / tidy.FILE).read_text().splitlines()
+    lines = (tmp_path / runs_csv.FILE).read_text().splitlines()
     assert all(len(line.split(",")) == len(read.columns) + 1 for line in lines)  # no comma in these devices
 
 
 def test_no_rows_give_the_head_alone(tmp_path):
-    assert tidy.text(tmp_path) == ",".join([*tidy.COLUMNS, "hash"]) + "\n"
+    assert runs_csv.text(tmp_path) == ",".join([*runs_csv.COLUMNS, "hash"]) + "\n"
 
 
 def test_readme_answers_its_question_from_the_file_alone(capsys, monkeypatch):
