@@ -21,7 +21,6 @@ from ticketlib.experiments.profiles import PROFILES
 
 SPREADS = (0.3, 0.5, 0.75, 1.0, 1.3)  # standard deviations of paired differences, in points, that were seen
 SHOWN = (*verdicts.SETTLED, verdicts.NOT_WORSE, verdicts.NOT_BETTER, verdicts.OPEN)  # words that rest on an interval
-SIGNED = (verdicts.BETTER, verdicts.WORSE)
 
 
 def plan_of(run, frame):
@@ -111,17 +110,13 @@ def decides(asked):
 
 
 def interval(line, of=""):
-    """A difference with the interval on which its word rests, "+0.64 (+0.08 to +1.21)"; "" without seeds.
-
-    Better and worse ask more of an interval than the other words do: they rest on the wide one.
-    """
-    wide = "_wide" if line.get("word") in SIGNED else ""
-    return _interval(line["mean"], line[f"low{wide}"], line[f"high{wide}"], of)
+    """A difference with the interval on which its word rests, "+0.64 (+0.08 to +1.21)"; "" without seeds."""
+    return _interval(line["mean"], *verdicts.rests_on(line), of)
 
 
 def level(line):
     """The confidence of that interval, "95 %"."""
-    return f"{100 - (100 if line['word'] in SIGNED else 200) * line['alpha']:.3g} %"
+    return f"{100 * verdicts.confidence(line):.3g} %"
 
 
 def _interval(mean, low, high, of=""):

@@ -262,6 +262,9 @@ def test_a_board_with_all_as_demanded():
     assert (line["a"], line["b"], line["n"], line["asked"], line["demanded"]) == ("lrr+shuffled", "lrr", 6, 6, True)
     assert line["mean"] == pytest.approx(-3) and line["accuracy_b"] == pytest.approx(84) and line["word"] == FAR_WORSE
     assert line["low_wide"] < line["low"] < -3 < line["high"] < line["high_wide"] < -2.5
+    for word, ends, kept in (("worse", ["low_wide", "high_wide"], 1), ("worse by more", ["low", "high"], 2)):
+        assert verdicts.rests_on({**line, "word": word}) == tuple(line[ends])
+        assert verdicts.confidence({**line, "word": word}) == 1 - kept * line["alpha"]
     assert list(line["points"].index) == list(range(6)) and line["slack"] == pytest.approx(-line["low"] - 1)
     assert not comparisons.loc["D1", "half"]["demanded"] and comparisons.loc["D2", "lrr"]["mean"] == pytest.approx(2)
 

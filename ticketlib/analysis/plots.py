@@ -13,6 +13,7 @@ from matplotlib.ticker import NullLocator
 from matplotlib.transforms import offset_copy
 
 from ticketlib.analysis import words as prose
+from ticketlib.analysis.verdicts import rests_on
 from ticketlib.errors import TicketError
 from ticketlib.tickets import CHECKS, TICKETS
 
@@ -203,8 +204,8 @@ def differences(ax, comparisons, margin=None):
     known = comparisons[comparisons.n > 0]
     densities = _shown_on(ax, set(known.sparsity.map(_density)))
     for key, aside in _places(known.key.unique(), 12):
-        for line in known[known.key == key].itertuples():
-            _cell(ax, _density(line.sparsity), line.points, line.mean, (line.low, line.high), key, aside)
+        for line in known[known.key == key].to_dict("records"):
+            _cell(ax, _density(line["sparsity"]), line["points"], line["mean"], rests_on(line), key, aside)
         _key_line(ax, key, "none")
     if ax.get_xscale() != "log":  # to set it again would undo the ticks of an axis that panels share
         ax.set_xscale("log")

@@ -190,6 +190,20 @@ def _line(claim, comparison, sparsity, plan, difference, reading, half):
     }  # fmt: skip
 
 
+def rests_on(line):
+    """The interval on which the word of a comparison rests: better and worse rest on the wide one.
+
+    Arguments: line, dict with the columns of `board`; without a word, its narrow interval is given.
+    Returns: (low, high), in points.
+    """
+    return (line["low_wide"], line["high_wide"]) if line.get("word") in (BETTER, WORSE) else (line["low"], line["high"])
+
+
+def confidence(line):
+    """The confidence of that interval, 0 to 1."""
+    return 1 - (1 if line["word"] in (BETTER, WORSE) else 2) * line["alpha"]
+
+
 def slack(reading, demand, margin):
     """How far an interval could be moved before it is no longer as claimed, in points: above 0 where it is, else not.
 
