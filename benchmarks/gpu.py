@@ -17,12 +17,12 @@ import time
 
 import numpy as np
 import torch
-from ticketbook.speed import PACES
 
 from ticketlib import data, masks, models, ratios, train
 from ticketlib.errors import TicketError
 from ticketlib.experiments import machine, profiles, workers
 from ticketlib.experiments.config import streams
+from ticketlib.experiments.places import GPU_PACES
 
 NETWORKS = {"ResNet-32": ("paper", "resnet"), "VGG-19": ("paper", "vgg"), "laptop ResNet-20": ("laptop", "resnet")}
 PRECISIONS, AT_ONCE, SHARES = ("float32", "tf32", "bf16"), (1, 8, 16), ("mps", "threads", "processes")
@@ -57,9 +57,9 @@ def main():
     found["kernels"] = [kernels(network, precision, options.device) for network in NETWORKS for precision in precisions]
     if rehearsed:
         return print(f"rehearsed {len(cells)} cells; nothing is stored")
-    stored = json.loads(PACES.read_text(encoding="utf-8"))
+    stored = json.loads(GPU_PACES.read_text(encoding="utf-8"))
     stored.setdefault("sets", []).append(found)
-    PACES.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    GPU_PACES.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager

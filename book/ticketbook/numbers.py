@@ -128,12 +128,12 @@ class Rows:
 
     def fresh(self, complete):
         """How many of the protocol's seeds have all their runs, asserted: "0 of 8"."""
-        plan, made = claims.protocol(), ledger_frame()
-        images = Images("cifar10", made[made.dataset == "cifar10"].fingerprint.iloc[0])
-        missing = {config.seed for config in grids.grid("v2", "laptop", images) if config.name not in set(made.name)}
-        found = len(plan.seeds) - len(missing)
-        _hold("version 2", f"{found} seeds complete", found == complete, f"{complete}")
-        return f"{found} of {len(plan.seeds)}"
+        seeds, made = claims.protocol().seeds, ledger_frame()
+        names, images = set(made.name), Images("cifar10", made[made.dataset == "cifar10"].fingerprint.iloc[0])
+        short = {config.seed for config in grids.grid("v2", "laptop", images) if config.name not in names}
+        whole = len(seeds) - len(short)
+        _hold("version 2", f"{whole} seeds complete", whole == complete, f"{complete}")
+        return f"{whole} of {len(seeds)}"
 
     def weights(self, profile, network, sparsity):
         """How many weights of a network stay: "5,418 of 270,896"."""

@@ -16,16 +16,15 @@ from ticketlib import models
 from ticketlib.analysis import pairs, plots, stats
 from ticketlib.analysis.words import title
 from ticketlib.errors import TicketError
-from ticketlib.experiments import campaign, grids, ledger
+from ticketlib.experiments import campaign, grids, ledger, places
 from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.config import lineage
 from ticketlib.experiments.machine import SAME_IN_A_PAIR
-from ticketlib.experiments.places import GPU_PACES, ROOT
+from ticketlib.experiments.places import ROOT
 from ticketlib.experiments.profiles import NO_IMAGES, PROFILES
 
 BOOKS = ROOT / "book" / "benchmarks.json"  # by benchmarks/run.py; the sentences of the book are about this file
 RESULTS = Path(os.environ.get("TICKETLIB_BENCHMARKS") or BOOKS)
-PACES = GPU_PACES  # by benchmarks/gpu.py
 NOT_MEASURED = "**Not measured yet.** `make bench`, on an idle machine, writes the file that is read here."
 GROUPS = ("dense", "scores", "upkeep", "sparse")  # modules of benchmarks/
 OF_A_SET = ("group", "date", "processor", "busy", "machine", "figures")
@@ -319,7 +318,7 @@ def spread_ratio(a, b, confidence=0.95):
 
 def paces():
     """Images/s that one GPU trains with, all runs on it together: a line a network, a column a number of runs."""
-    measured = pd.DataFrame(json.loads(PACES.read_text(encoding="utf-8"))["paces"])
+    measured = pd.DataFrame(json.loads(places.GPU_PACES.read_text(encoding="utf-8"))["paces"])
     return measured.pivot(index="network", columns="at_once", values="images_per_second")
 
 
@@ -336,24 +335,22 @@ def gpu_paces():
 
     Returns: DataFrame, images/s; a limit is missing where the device's peak is not known here.
     """
-    stored, lines = json.loads(PACES.read_text(encoding="utf-8")), []
-    for of in (stored, *stored.get("sets", ())):
-        where = {"date": of["date"], "device": of["machine"]["device"], "precision": "float32"}
-        for pace in of["paces"]:
-            known = PAPER.networks.get(pace["network"])  # by its short name, in the first set
-            named = {"network": title(known[0])} if known else {}
-            lines.append(where | pace | gpu_limits(pace, where | pace) | named)
+    lines = []
+    for pace in campaign.gpu_paces():
+        known = PAPER.networks.get(pace["network"])  # by its short name, in the first set
+        named = {"network": title(known[0])} if known else {}
+        lines.append(pace | gpu_limits(pace) | named)
     return pd.DataFrame(lines, columns=[*OF_A_PACE, "arithmetic allows", "memory allows"])
 
 
-def gpu_limits(pace, where):
+def gpu_limits(pace):
     """What a GPU's arithmetic and memory allow of a network's training, images/s: dict; empty for an unknown one."""
-    peak = next((peak for name, peak in PEAKS.items() if where["device"].endswith(name)), None)
+    peak = next((peak for name, peak in PEAKS.items() if pace["device"].endswith(name)), None)
     if peak is None:
         return {}
     operations, elements = training_work(*GPU_NETWORKS[pace["network"]])
-    size = 2 if where["precision"] == "bf16" else 4  # bytes
-    return {"arithmetic allows": peak[where["precision"]] / operations,
+    size = 2 if pace["precision"] == "bf16" else 4  # bytes
+    return {"arithmetic allows": peak[pace["precision"]] / operations,
             "memory allows": peak["memory"] / (PASSES * size * elements)}  # fmt: skip
 
 
@@ -413,7 +410,7 @@ def gpu_hours():
 
 def substitutions():
     """Names that pages may write as {{ name }}: dict from name to Markdown."""
-    stored, table, pace = json.loads(PACES.read_text(encoding="utf-8")), gpu_hours(), paces()
+    stored, table, pace = json.loads(places.GPU_PACES.read_text(encoding="utf-8")), gpu_hours(), paces()
     every = table[table.claim.str.startswith("all")].set_index("network").filter(like="hours").min(axis=1)
     assert every.max() < 1.35 * every.min(), "machines.md says that both networks take about as long"
     gained = pace[8] / pace[1]

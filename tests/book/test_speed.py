@@ -11,7 +11,7 @@ from synthetic import CIFAR, row, row_of
 from ticketbook import speed
 
 from ticketlib.errors import TicketError
-from ticketlib.experiments import grids
+from ticketlib.experiments import grids, places
 from ticketlib.experiments.claims import CLAIMS
 from ticketlib.experiments.config import parent
 from ticketlib.experiments.profiles import PROFILES
@@ -261,8 +261,8 @@ def test_hours_follow_from_images_and_paces(tmp_path, monkeypatch):
     paces = [dict(network=network, at_once=n, images_per_second=pace)
              for network, of in speeds.items() for n, pace in of.items()]  # fmt: skip
     stored = dict(date="2026-01-02", machine=dict(device="a GPU", versions=dict(torch="2")), paces=paces)
-    monkeypatch.setattr(speed, "PACES", tmp_path / "gpu.json")
-    speed.PACES.write_text(json.dumps(stored))
+    monkeypatch.setattr(places, "GPU_PACES", tmp_path / "gpu.json")
+    places.GPU_PACES.write_text(json.dumps(stored))
     table, vgg = (found.set_index("claim") for _, found in speed.gpu_hours().groupby("network", sort=True))
     assert (vgg["images, in millions"] == table["images, in millions"]).all() and set(vgg.network) == {"VGG-19"}
     runs = speed.claim_runs("C")
@@ -289,9 +289,9 @@ def test_a_pace_stands_beside_what_its_gpu_allows(tmp_path, monkeypatch):
     pace = dict(network="resnet", at_once=8, images_per_second=6000)
     other = dict(network="VGG-19", at_once=16, images_per_second=1, precision="bf16", share="threads")
     of = lambda device, *paces: dict(date="2026-01-02", machine=dict(device=device), paces=paces)  # noqa: E731
-    monkeypatch.setattr(speed, "PACES", tmp_path / "gpu.json")
+    monkeypatch.setattr(places, "GPU_PACES", tmp_path / "gpu.json")
     sets = [of("NVIDIA H200", other), of("another", other)]
-    speed.PACES.write_text(json.dumps(of("NVIDIA H100 80GB HBM3", pace) | {"sets": sets}))
+    places.GPU_PACES.write_text(json.dumps(of("NVIDIA H100 80GB HBM3", pace) | {"sets": sets}))
     first, second, third = speed.gpu_paces().to_dict("records")
     assert first["arithmetic allows"] == pytest.approx(67e12 / 1.652e9, rel=1e-3) and first["precision"] == "float32"
     assert first["memory allows"] == pytest.approx(3.35e12 / (20 * 4 * 630_784))

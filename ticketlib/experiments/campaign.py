@@ -257,19 +257,25 @@ def estimate(config, speeds, epoch_size=50_000):
 
 
 def gpu_paces():
-    """The fastest pace that is stored for a GPU, of each network and precision; none where the book is not there.
+    """Every pace that is stored for a GPU; none where the book is not there.
 
-    Returns: dict from (models.build's name, precision) to (images/s of all runs on it together, device, date).
+    Returns: list of dicts with date, device, network, precision, at_once and images_per_second of all runs on it.
     """
     if not places.GPU_PACES.is_file():
-        return {}
-    stored, found = json.loads(places.GPU_PACES.read_text(encoding="utf-8")), {}
-    for of in (stored, *stored.get("sets", ())):
-        for pace in of["paces"]:
-            name = PROFILES["paper"].networks.get(pace["network"], [pace["network"]])[0]
-            key = name.split()[-1].replace("-", "").lower(), pace.get("precision", "float32")
-            found[key] = max(found.get(key, (0,)), (pace["images_per_second"], of["machine"]["device"], of["date"]))
-    return found
+        return []
+    stored = json.loads(places.GPU_PACES.read_text(encoding="utf-8"))
+    return [{"date": of["date"], "device": of["machine"]["device"], "precision": "float32"} | pace
+            for of in (stored, *stored.get("sets", ())) for pace in of["paces"]]  # fmt: skip
+
+
+def fastest_paces():
+    """The fastest of these: dict from (models.build's name, precision) to (images/s, device, date)."""
+    fastest = {}
+    for pace in gpu_paces():
+        name = PROFILES["paper"].networks.get(pace["network"], [pace["network"]])[0]
+        key = name.split()[-1].replace("-", "").lower(), pace["precision"]
+        fastest[key] = max(fastest.get(key, (0,)), (pace["images_per_second"], pace["device"], pace["date"]))
+    return fastest
 
 
 def gpu_estimate(configs, epoch_size=50_000):
@@ -278,7 +284,7 @@ def gpu_estimate(configs, epoch_size=50_000):
     Returns: dict from (device, date) of a pace to (hours, how many runs); runs of the sparse engine, or of a network or
         precision that no GPU was timed with, are left out.
     """
-    paces, found = gpu_paces(), {}
+    paces, found = fastest_paces(), {}
     for config in configs:
         pace, *where = paces.get((config.network, config.precision), (0,))
         if pace and config.engine == "dense":
