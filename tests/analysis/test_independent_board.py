@@ -102,7 +102,7 @@ def judge(runs, claim, sparsity, plan, margin):
         failed = next((i for i in range(r) if p[order[i]] > 0.05 / (len(p) - i)), r)
         levels[key] = 0.05 / (len(p) - failed)
     read_as = {k: (no, points.mean(), *interval(points.to_numpy(), 1 - 2 * levels[k])) if no and len(points) > 1 else
-               (no, math.nan, None, None) if no else
+               (no, points.mean() if len(points) else math.nan, None, None) if no else  # one seed has no interval
                (lambda w: (w[0], points.mean(), *w[1:]))(word(points.to_numpy(), margin, levels[k]))
                for k, (points, no) in found.items()}  # fmt: skip
     left = {k: read_as[k][0] for k in asked if read_as[k][0] not in ("not testable here", "refused")}
