@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from timing import side_by_side
 from torch.utils.data import DataLoader
 
-from ticketlib import masks, models, ratios, train
+from ticketlib import device, feed, masks, models, ratios, train
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 NETS = {
@@ -56,8 +56,8 @@ def pixels(count):
 
 
 def augmented(images, index, draw):
-    """A train.Batch as training draws it."""
-    return train.augment(images[index.numpy()], SimpleNamespace(mean=MEAN, std=STD), draw, padding=4)
+    """A feed.Batch as training draws it."""
+    return feed.augment(images[index.numpy()], SimpleNamespace(mean=MEAN, std=STD), draw, padding=4)
 
 
 def ticket(net, sparsity):
@@ -116,7 +116,7 @@ def usual_loop(net, sparsity, batches):
 
 def our_loop(net, sparsity, batches, count=50_000):
     """Our dense path on `count` images: images/s, and seconds a step by phase."""
-    train.keep_memory()
+    device.keep_memory()
     model, mask = ticket(net, sparsity)
     images, labels = pixels(count), torch.arange(count) % 10
     trainer, draw = train.DenseNet(model, mask, precision="bf16"), torch.Generator().manual_seed(0)

@@ -15,7 +15,7 @@ import torch
 from ticketbook import speed
 from timing import Figure, at_once, memory, side_by_side
 
-from ticketlib import masks, models, ratios, train
+from ticketlib import device, masks, models, ratios, train
 from ticketlib.sparse.classify import export
 from ticketlib.sparse.net import SparseNet
 
@@ -64,7 +64,7 @@ def training_step(trainer, size):
 def training(net, rounds=5):
     """Training speeds of one process, images/s: dict with a key for the dense path in bf16 and each sparsity."""
     torch.set_num_threads(1)
-    train.keep_memory()
+    device.keep_memory()
     _, _, batch, dense_batch = NETS[net]
     model, mask = ticket(net, SPARSITIES[0])
     works = {"dense": training_step(train.DenseNet(model, mask, precision="bf16"), dense_batch)}

@@ -9,7 +9,7 @@ import torch
 from loops import augmented, our_loop, pixels, ticket
 from timing import Figure, at_once, memory, seconds, side_by_side
 
-from ticketlib import ratios, train
+from ticketlib import device, ratios
 from ticketlib.__main__ import plan_lines
 from ticketlib.experiments import campaign, grids, machine, profiles
 from ticketlib.experiments.ledger import Ledger, Row, pack_bits
@@ -24,7 +24,7 @@ FLAT = 0.95  # of the speed from ten images
 
 def sparse_loop(net, sparsity, batches):
     """Our loop in the sparse engine: images/s, and nothing more."""
-    train.keep_memory()
+    device.keep_memory()
     images, labels, draw = pixels(50_000), torch.arange(50_000) % 10, torch.Generator().manual_seed(0)
     trainer = SparseNet(*ticket(net, sparsity), 128, (3, 32, 32))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from synthetic import CIFAR
 
-from ticketlib import data, masks, models, ratios, train
+from ticketlib import data, feed, masks, models, ratios, train
 from ticketlib.__main__ import main
 from ticketlib.experiments import grids, run, session
 from ticketlib.experiments.config import streams
@@ -42,7 +42,7 @@ def trained(device, precision, network, steps=3):
     trainer, split, losses = train.DenseNet(net, mask, device=device, precision=precision), images().train, []
     for step in range(steps):
         chosen = slice(30 * step, 30 * step + 30)
-        batch = train.plain(split.images[chosen].copy(), CIFAR)
+        batch = feed.plain(split.images[chosen].copy(), CIFAR)
         losses.append(float(trainer.step(batch, torch.tensor(split.labels[chosen]))))
         trainer.update(0.1, 0.9, 5e-4)
     trainer.write_back(net)

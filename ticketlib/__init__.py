@@ -10,8 +10,11 @@ The method, in the order in which to read it:
 - `tickets`: score, keep-counts, weights and schedule of every ticket; the checks
 - `corrupt`: random labels, random pixels, half the data
 - `effective`: weights on no live path
-- `data`: images as arrays: found, decoded once, held out
-- `train`: augmented batches, one training loop, its step recorded on a GPU
+- `data`: images as arrays: decoded once, held out; the batch on which a pruner scores
+- `train`: a masked network and the one training loop
+- `feed`: batches as networks see them: cut, mirrored, scaled
+- `device`: precisions, steps recorded on a GPU
+- `image_files`: parquet files and archives, found and decoded
 - `registers`: the names of pruners, rules and checks
 - `errors`: the one error of bad input
 
@@ -50,12 +53,14 @@ import sys
 
 _NOW_IN = {  # where to look now -> public modules of version 0.1.0 that lay in this folder; see CHANGELOG.md
     "ticketlib.__main__": "commands",
-    "ticketlib.data": "archives images store",
+    "ticketlib.data": "images store",
+    "ticketlib.device": "graphs",
     "ticketlib.effective": "paths",
+    "ticketlib.feed": "batches",
+    "ticketlib.image_files": "archives",
     "ticketlib.masks": "ranking",
     "ticketlib.ratios": "quotas",
     "ticketlib.synflow": "flow",
-    "ticketlib.train": "batches graphs",
     "ticketlib.sparse.classify": "flat inference",
     "ticketlib.sparse.conv": "convolutions tiles",
     "ticketlib.sparse.head": "heads",

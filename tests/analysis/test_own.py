@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
-from ticketlib import corrupt, train
+from ticketlib import corrupt, feed, train
 from ticketlib.analysis import own
 from ticketlib.errors import TicketError
 from ticketlib.masks import Mask
@@ -26,7 +26,7 @@ def parts(x, y=LABELS):
 
 
 def seen(dataset):
-    return train.plain(np.array(dataset.train.images), dataset).tensor()
+    return feed.plain(np.array(dataset.train.images), dataset).tensor()
 
 
 def test_bytes_are_seen_scaled_and_floats_as_they_are():

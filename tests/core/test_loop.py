@@ -9,7 +9,7 @@ import pytest
 import torch
 from synthetic import CIFAR
 
-from ticketlib import data, train
+from ticketlib import data, feed, train
 from ticketlib.errors import TicketError
 from ticketlib.experiments import grids, run
 from ticketlib.experiments.config import streams
@@ -75,7 +75,7 @@ def a_batch_at_a_time(config, schedule="full", epoch_size=None):
         if not waiting:
             waiting = list(torch.randperm(len(SPLIT.labels), generator=order).split(config.batch))
         index = waiting.pop(0)
-        batch = train.augment(SPLIT.images[index.numpy()], SOME, windows, padding=config.padding, flip=config.flip)
+        batch = feed.augment(SPLIT.images[index.numpy()], SOME, windows, padding=config.padding, flip=config.flip)
         losses.append(float(net.step(batch, torch.tensor(SPLIT.labels)[index])))
         net.update(train.rate(config, schedule, update, total), config.momentum, config.weight_decay)
         done = update + 1 - start
@@ -102,13 +102,13 @@ def test_images_that_lie_on_the_device_change_no_bit(options, precision):
 
 def test_every_image_is_seen_once_a_pass_and_passes_differ():
     config, stream = config_of(batch=32), streams(config_of())
-    feed = train.Feed(SOME, config, stream("order"), stream("augment"))
+    images = feed.Feed(SOME, config, stream("order"), stream("augment"))
     passes = []
     for _ in range(2):
         sizes, seen = [], []
         for _ in range(3):
-            sizes.append(feed.next())
-            seen.append(feed.order[feed.at - sizes[-1] : feed.at])
+            sizes.append(images.next())
+            seen.append(images.order[images.at - sizes[-1] : images.at])
         assert sizes == [32, 32, 11] and torch.cat(seen).sort().values.equal(torch.arange(75))
         passes.append(torch.cat(seen))
     assert not passes[0].equal(passes[1])

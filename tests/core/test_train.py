@@ -1,9 +1,6 @@
 """Training: schedules in update steps, masks held exactly, and what a run records."""
 
-import contextlib
 import dataclasses
-import importlib
-import sys
 import zlib
 from types import SimpleNamespace
 
@@ -12,9 +9,8 @@ import pytest
 import torch
 from scored_nets import ticket
 
-from ticketlib import data, masks, models, train
+from ticketlib import data, feed, masks, models, train
 
-AS_BYTES = SimpleNamespace(mean=(0.0,) * 3, std=(1 / 255,) * 3)  # what is seen is the byte itself
 RECIPE = SimpleNamespace(epochs=6, batch=64, lr=0.1, momentum=0.9, weight_decay=5e-4, drops=("0.5", "0.75"), padding=1,
                          flip=False, eval_every=1, order="order")  # fmt: skip
 
@@ -61,7 +57,7 @@ def test_updates_are_torchs_sgd_and_pruned_weights_stay_zero(digits):
     twin, _ = ticket()
     sgd = torch.optim.SGD(twin.parameters(), 0.1, momentum=0.9, weight_decay=0.1)
     trainer = train.DenseNet(net, mask)
-    batch, labels = train.plain(digits.train.images[:16].copy(), digits), torch.arange(16) % 10
+    batch, labels = feed.plain(digits.train.images[:16].copy(), digits), torch.arange(16) % 10
     images = batch.tensor()
     for lr in (0.1, 0.1, 0.02):
         loss = trainer.step(batch, labels)
@@ -107,7 +103,7 @@ def test_a_run_learns_and_is_the_same_twice_for_a_seed(digits):
 
 
 def test_bf16_computes_nearly_the_same(digits):
-    batch, labels = train.plain(digits.train.images[:16].copy(), digits), torch.arange(16) % 10
+    batch, labels = feed.plain(digits.train.images[:16].copy(), digits), torch.arange(16) % 10
     nets = [train.DenseNet(*ticket(), precision=precision) for precision in ("float32", "bf16")]
     exact, rounded = (float(net.step(batch, labels)) for net in nets)
     assert exact != rounded == pytest.approx(exact, rel=0.02)
@@ -121,7 +117,7 @@ class Told:
         self.losses, self.rates = iter(losses), []
 
     def feed(self, *given):
-        return train.Feed(*given)
+        return feed.Feed(*given)
 
     def learn(self, feed, size, lr, config):
         self.rates.append(round(lr, 6))
@@ -184,124 +180,8 @@ def test_more_test_images_than_a_batch_are_held_against_their_own_labels(digits)
 
 def test_a_test_image_is_judged_alone_and_changes_nothing(digits):
     net = train.DenseNet(*ticket())
-    batch = train.plain(digits.train.images[:16].copy(), digits)
+    batch = feed.plain(digits.train.images[:16].copy(), digits)
     net.step(batch, torch.arange(16) % 10)
     before = {name: value.clone() for name, value in net.model.state_dict().items()}
     assert torch.allclose(net.evaluate(batch.tensor())[:1], net.evaluate(batch.tensor()[:1]), atol=1e-5)
     assert all(torch.equal(before[name], value) for name, value in net.model.state_dict().items())
-
-
-@pytest.fixture
-def images():
-    return np.random.default_rng(0).integers(1, 256, (20, 3, 6, 6), dtype=np.uint8)
-
-
-def windows(image, border, flip):
-    """Every window of an image (C, H, H) with a border, and its mirror if `flip`, as bytes, by plain loops."""
-    size, padded = image.shape[-1], np.pad(image, ((0, 0), (border, border), (border, border)))
-    places = range(2 * border + 1)
-    found = [padded[:, y : y + size, x : x + size] for y in places for x in places]
-    return {item.tobytes() for item in found} | {item[:, :, ::-1].tobytes() for item in found if flip}
-
-
-@pytest.mark.parametrize("flip", [True, False])
-@pytest.mark.parametrize("padding", [0, 1])
-def test_every_image_is_seen_through_a_window_of_its_own(images, padding, flip):
-    chosen = torch.randint(20, (300,), generator=rng(9))
-    found = train.augment(images[chosen], AS_BYTES, rng(), padding=padding, flip=flip).tensor()
-    assert found.shape == (300, 3, 6, 6) and found.dtype == torch.float32
-    seen = {}
-    for i, image in zip(chosen.tolist(), found.round().to(torch.uint8).numpy(), strict=True):
-        assert image.tobytes() in windows(images[i], padding, flip)
-        seen.setdefault(i, set()).add(image.tobytes())
-    possible = (2 * padding + 1) ** 2 * (1 + flip)
-    assert max(map(len, seen.values())) > min(possible, 8) - 1  # windows and mirrors do vary
-
-
-def test_windows_and_mirrors_by_hand():
-    image = torch.arange(1, 10, dtype=torch.uint8).reshape(1, 1, 3, 3)
-    cut = lambda top, left, mirrored: train.cut(image, *torch.tensor([[top], [left], [mirrored]]))[0, 0].tolist()  # noqa: E731
-    assert cut(0, 0, 0) == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
-    assert cut(0, 0, 1) == [[3, 2, 1], [6, 5, 4], [9, 8, 7]]
-    assert cut(-1, 2, 0) == [[0, 0, 0], [3, 0, 0], [6, 0, 0]]
-    assert cut(1, -1, 1) == [[5, 4, 0], [8, 7, 0], [0, 0, 0]]
-
-
-def test_no_padding_and_no_flip_changes_nothing(images):
-    found = train.augment(images, AS_BYTES, rng(), padding=0, flip=False)
-    assert torch.equal(found.tensor(), train.plain(images, AS_BYTES).tensor())
-    assert np.array_equal(found.tensor().round(), images) and len(found) == 20
-
-
-def test_half_of_the_images_are_mirrored_and_all_windows_are_as_likely():
-    drawn = train.augment(torch.zeros(6000, 3, 6, 6, dtype=torch.uint8), AS_BYTES, rng(), padding=1).windows
-    assert 2800 < drawn[2].sum() < 3200 and set(drawn[2].tolist()) == {0, 1}
-    counts = torch.bincount(3 * (drawn[0] + 1) + drawn[1] + 1, minlength=9)
-    assert counts.sum() == 6000 and (abs(counts - 6000 / 9) < 105).all()
-
-
-def test_the_generator_decides_alone(images):
-    torch.manual_seed(1)
-    first = train.augment(images, AS_BYTES, rng(5), padding=4).tensor()
-    torch.manual_seed(2)
-    assert torch.equal(first, train.augment(images, AS_BYTES, rng(5), padding=4).tensor())
-    assert not torch.equal(first, train.augment(images, AS_BYTES, rng(6), padding=4).tensor())
-
-
-def test_the_images_given_stay_as_they_were(images):
-    before = images.copy()
-    train.augment(images, AS_BYTES, rng(), padding=2).tensor().zero_()
-    train.plain(images, AS_BYTES).tensor().zero_()
-    assert np.array_equal(images, before)
-
-
-def test_scaling_by_hand():
-    given = torch.tensor([[[[0, 255]], [[51, 102]]]], dtype=torch.uint8)
-    found = train.plain(given, SimpleNamespace(mean=(0.5, 0.2), std=(0.5, 0.1))).tensor()
-    assert found.dtype == torch.float32
-    assert found.flatten().tolist() == pytest.approx([-1, 1, 0, 2], abs=1e-6)
-
-
-def test_scaled_training_images_have_mean_0_and_deviation_1():
-    digits = data.load("digits")
-    found = train.plain(torch.tensor(digits.train.images), digits).tensor()
-    assert float(found.mean()) == pytest.approx(0, abs=1e-5) and float(found.std()) == pytest.approx(1, abs=1e-4)
-
-
-@pytest.fixture
-def replays(monkeypatch):
-    """Stand-ins for torch.cuda: a graph that notes its replays and computes nothing."""
-    noted = []
-    graph = type("Graph", (), {"replay": lambda self: noted.append(self)})
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph)
-    monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: contextlib.nullcontext())
-    stream = type("Stream", (), {"wait_stream": lambda self, other: None})
-    monkeypatch.setattr(torch.cuda, "Stream", stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", stream)
-    monkeypatch.setattr(torch.cuda, "set_stream", lambda _: None)
-    return noted
-
-
-def test_a_step_is_recorded_once_a_kind_and_then_replayed(replays):
-    taken, losses = [], []
-
-    def step():
-        taken.append(len(taken))
-        return torch.tensor(float(len(taken)))
-
-    recorder = train.Recorder()
-    losses = [recorder("first", step) for _ in range(train.EAGER + 2)]
-    assert len(taken) == train.EAGER + 1 and len(replays) == 2  # three as they come, one recorded; two replayed
-    assert list(map(float, losses)) == [1, 2, 3, 4, 4]  # a graph that computes nothing keeps what was recorded
-    assert losses[-1].data_ptr() != losses[-2].data_ptr()  # a loss stays what it was
-    recorder("second", step)
-    assert len(taken) == train.EAGER + 2 and len(replays) == 2  # another kind begins anew
-
-
-@pytest.mark.parametrize("name", ["on_gpu", "gpu"])
-def test_what_only_a_gpu_can_run_is_at_least_sound_to_import(name):
-    assert importlib.import_module(name).__doc__
-
-
-def test_the_switch_is_there_on_linux_and_harmless_twice():
-    assert train.keep_memory() == train.keep_memory() == sys.platform.startswith("linux")

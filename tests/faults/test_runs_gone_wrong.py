@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from image_files import write_cifar10
+from shards import write_cifar10
 from synthetic import CIFAR
 from workshop import Here, Toy, conduct, kept, toy_configs
 
-from ticketlib import data
+from ticketlib import data, image_files
 from ticketlib.experiments import campaign, grids, journal, run, workers
 from ticketlib.experiments.config import parent
 from ticketlib.experiments.ledger import Ledger
@@ -101,7 +101,7 @@ def test_a_journal_line_cut_short_is_passed_over(tmp_path):
 def test_a_data_file_that_shrinks(share, tmp_path, cache, monkeypatch):
     write_cifar10(tmp_path / "root")
     [shard] = (tmp_path / "root").rglob("test-*.parquet")
-    read = data.read_parquet
+    read = image_files.read_parquet
 
     def shrink_while_reading(paths, num_classes):
         if paths[0] != shard:  # the other split is read first
@@ -109,7 +109,7 @@ def test_a_data_file_that_shrinks(share, tmp_path, cache, monkeypatch):
             shard.write_bytes(raw[: int(share * len(raw))])
         return read(paths, num_classes)
 
-    monkeypatch.setattr(data, "read_parquet", shrink_while_reading)
+    monkeypatch.setattr(image_files, "read_parquet", shrink_while_reading)
     run._loaded.cache_clear()
     work, ledger = run.Work("cifar10", tmp_path / "root", "cpu"), Ledger(tmp_path / "rows")
     with kept(ledger):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from ticketlib import train
+from ticketlib import feed
 from ticketlib.models import build, prunable
 
 
@@ -15,7 +15,7 @@ def random_mask(model, density, generator):
 
 
 def case(name, images, *, density=0.3, empty=(), width=4, stem_stride=1, classes=5, seed=0, change=None):
-    """A masked model off its initial statistics, its mask, a train.Batch with windows and mirrors, and labels.
+    """A masked model off its initial statistics, its mask, a feed.Batch with windows and mirrors, and labels.
 
     Arguments: change, what is done to the network before its mask is drawn.
     """
@@ -38,7 +38,7 @@ def case(name, images, *, density=0.3, empty=(), width=4, stem_stride=1, classes
                 buffer.add_(0.2 * torch.rand(buffer.shape, generator=generator))
     pixels = torch.randint(0, 256, images, dtype=torch.uint8, generator=generator)
     seen_as = SimpleNamespace(mean=(0.4, 0.5, 0.6)[: images[1]], std=(0.3, 0.25, 0.2)[: images[1]])
-    batch = train.augment(pixels, seen_as, generator, padding=3)
+    batch = feed.augment(pixels, seen_as, generator, padding=3)
     return model, mask, batch, torch.randint(0, classes, (len(batch),), generator=generator)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ticketlib import data, masks, models, pruners, ratios, train
+from ticketlib import data, feed, masks, models, pruners, ratios
 from ticketlib.analysis import layerwise, own
 from ticketlib.analysis.scorer import Scorer, digest
 from ticketlib.errors import TicketError
@@ -123,7 +123,7 @@ class Plan:
 
     def images(self, count):
         """The first test images as a network sees them: float32 (count, C, H, W)."""
-        return train.plain(np.array(self.dataset.test.images[:count]), self.dataset).tensor()
+        return feed.plain(np.array(self.dataset.test.images[:count]), self.dataset).tensor()
 
     def scores(self, config, model):
         """The function's scores of a network, and how far its images were corrupted."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ticketlib import corrupt, data, masks, models, tickets, train
+from ticketlib import corrupt, data, feed, masks, models, tickets, train
 from ticketlib.effective import effective_sparsity
 from ticketlib.errors import TicketError
 from ticketlib.experiments import checkpoints, machine
@@ -200,9 +200,9 @@ def scoring_batch(dataset, config, batch_stream):
     if config.scoring == "authors":
         order = seen.argsort(stable=True)
         draw = stream("augment/score")
-        batch = train.augment(images[order], dataset, draw, padding=config.padding, flip=config.flip)
+        batch = feed.augment(images[order], dataset, draw, padding=config.padding, flip=config.flip)
         return (batch.tensor(), seen[order]), control
-    return (train.plain(images, dataset).tensor(), seen), control
+    return (feed.plain(images, dataset).tensor(), seen), control
 
 
 def _corrupted(dataset, config, stream):

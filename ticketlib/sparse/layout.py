@@ -56,7 +56,7 @@ class Taps(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A train.Batch as arrays."""
+    """A feed.Batch as arrays."""
 
     pixels: np.ndarray
     windows: np.ndarray

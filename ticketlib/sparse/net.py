@@ -21,11 +21,11 @@ import numpy as np
 import torch
 
 from ticketlib.errors import TicketError
+from ticketlib.feed import Feed
 from ticketlib.models import prunable
 from ticketlib.sparse import plan, step
 from ticketlib.sparse.layout import CHANNEL, LAYER, Net, Seen, Taps
 from ticketlib.sparse.simd import LANES
-from ticketlib.train import Feed
 
 
 def aligned(size):
@@ -148,7 +148,7 @@ class SparseNet:
     def step(self, batch, labels):
         """Compute the mean loss of a batch and all its gradients, and update the running statistics.
 
-        Arguments: batch: train.Batch of 1 to batch_size images. labels: int64 (batch,).
+        Arguments: batch: feed.Batch of 1 to batch_size images. labels: int64 (batch,).
         Returns: float, the mean cross-entropy.
         """
         pixels = self._images(batch.pixels, torch.uint8)
@@ -173,7 +173,7 @@ class SparseNet:
         step.update(self.net, np.float32(lr), np.float32(momentum), np.float32(weight_decay))
 
     def feed(self, dataset, config, order, windows):
-        """The training images as this network takes them: train.Feed, whose arguments these are."""
+        """The training images as this network takes them: feed.Feed, whose arguments these are."""
         return Feed(dataset, config, order, windows)
 
     def learn(self, feed, size, lr, config):

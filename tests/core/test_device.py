@@ -1,0 +1,49 @@
+"""Steps recorded once a kind and replayed; the switch of the C library."""
+
+import contextlib
+import importlib
+import sys
+
+import pytest
+import torch
+
+from ticketlib import device
+
+
+@pytest.fixture
+def replays(monkeypatch):
+    """Stand-ins for torch.cuda: a graph that notes its replays and computes nothing."""
+    noted = []
+    graph = type("Graph", (), {"replay": lambda self: noted.append(self)})
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: contextlib.nullcontext())
+    stream = type("Stream", (), {"wait_stream": lambda self, other: None})
+    monkeypatch.setattr(torch.cuda, "Stream", stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", stream)
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda _: None)
+    return noted
+
+
+def test_a_step_is_recorded_once_a_kind_and_then_replayed(replays):
+    taken, losses = [], []
+
+    def step():
+        taken.append(len(taken))
+        return torch.tensor(float(len(taken)))
+
+    recorder = device.Recorder()
+    losses = [recorder("first", step) for _ in range(device.EAGER + 2)]
+    assert len(taken) == device.EAGER + 1 and len(replays) == 2  # three as they come, one recorded; two replayed
+    assert list(map(float, losses)) == [1, 2, 3, 4, 4]  # a graph that computes nothing keeps what was recorded
+    assert losses[-1].data_ptr() != losses[-2].data_ptr()  # a loss stays what it was
+    recorder("second", step)
+    assert len(taken) == device.EAGER + 2 and len(replays) == 2  # another kind begins anew
+
+
+@pytest.mark.parametrize("name", ["on_gpu", "gpu"])
+def test_what_only_a_gpu_can_run_is_at_least_sound_to_import(name):
+    assert importlib.import_module(name).__doc__
+
+
+def test_the_switch_is_there_on_linux_and_harmless_twice():
+    assert device.keep_memory() == device.keep_memory() == sys.platform.startswith("linux")
