@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from made_runs import rehearse, ticket_rows
 from synthetic import CIFAR
 
 from ticketlib import data, feed, masks, models, ratios, train
@@ -119,7 +120,7 @@ def test_a_run_repeats_itself_and_names_the_gpu(tmp_path):
 def test_arms_of_the_paper_profile_run_two_steps(network):
     some = images()
     rows = list(
-        run.rehearse([grids.arm("paper", arm, 0, some, network=network) for arm in ARMS], some, device="cuda")
+        rehearse([grids.arm("paper", arm, 0, some, network=network) for arm in ARMS], some, device="cuda")
     )
     assert [row["arm"] for row in rows] == list(ARMS) and not any(row["diverged"] for row in rows)
 
@@ -138,5 +139,5 @@ def test_a_chapter_takes_the_gpu_by_itself(tmp_path, monkeypatch):
     asked = session.check(
         dict(profile="smoke", source="run", seeds=1, device="auto", data_root="", ledger=str(tmp_path / "rows"))
     )
-    found = session.ticket_rows(asked, ("dense@0", "smart@0.9"))
+    found = ticket_rows(asked, ("dense@0", "smart@0.9"))
     assert found["smart@0.9"][0]["device"] == torch.cuda.get_device_name()

@@ -167,12 +167,12 @@ def random_stream(generator):
 
 
 def family(model):
-    """The form of the smart ratio that fits a network: "resnet" or "vgg".
+    """The form of the smart ratio that fits a network, as its class says by `family`: "resnet" or "vgg".
 
-    Raises: TicketError for a network that is not one of ours; name the family explicitly there.
+    Raises: TicketError for a network that does not say it; name the family explicitly there.
     """
-    if isinstance(unwrapped(model), ResNet | VGG):
-        return unwrapped(model).family
+    if (form := getattr(unwrapped(model), "family", None)) in ("resnet", "vgg"):
+        return form
     raise TicketError(
         f"{type(model).__name__} has no smart-ratio family of its own; pass family='resnet' or family='vgg'."
     )

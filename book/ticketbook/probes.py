@@ -203,7 +203,7 @@ def reason(network, method, sparsity):
     if network in imagenet:
         return probe.imagenet_reason(imagenet[network], method, sparsity)
     profile, short = PLACES[network]
-    return ratios.why_not(grids.layers(profile, short), method, sparsity, family=short)
+    return grids.why_not(profile, short, method, sparsity)
 
 
 QUANTITIES = {  # column of a table -> (column of `cells`, factor, digits)

@@ -175,7 +175,8 @@ def cifar(request, tmp_path, monkeypatch):
         listing = [[file, hashlib.md5(files[file]).hexdigest()] for file, _ in getattr(known, attribute)]
         monkeypatch.setattr(known, attribute, listing)
     monkeypatch.setattr(known, "meta", known.meta | {"md5": hashlib.md5(files[meta]).hexdigest()})
-    packed, extracted = tmp_path / "packed" / image_files.ARCHIVES[name], tmp_path / "extracted" / image_files.EXTRACTED[name]
+    packed = tmp_path / "packed" / image_files.ARCHIVES[name]
+    extracted = tmp_path / "extracted" / image_files.EXTRACTED[name]
     packed.parent.mkdir()
     extracted.mkdir(parents=True)
     with tarfile.open(packed, "w:gz") as archive:
@@ -214,7 +215,8 @@ def test_a_file_of_another_md5_is_refused_before_it_is_unpickled(cifar, form, ra
     file.unlink()
     if raw is not None:
         file.write_bytes(raw)
-    with pytest.raises(TicketError, match=image_files.ARCHIVES[name] if form == "packed" else image_files.EXTRACTED[name]):
+    place = image_files.ARCHIVES if form == "packed" else image_files.EXTRACTED
+    with pytest.raises(TicketError, match=place[name]):
         data.load(name, root / form)
 
 

@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from made_runs import rehearse
 
 from ticketlib import data
-from ticketlib.experiments import grids, run
+from ticketlib.experiments import grids
 
 STORED = Path(__file__).parents[1] / "golden" / "steps.json"
 ARMS = {
@@ -29,7 +30,7 @@ ARMS = {
 def measure(key, digits):
     """The loss of five updates, the mask and its keep counts."""
     arm, changes = key.removesuffix(", sparse"), ARMS[key]
-    [row] = run.rehearse([grids.arm("smoke", arm, 0, digits, **changes)], digits, steps=5)
+    [row] = rehearse([grids.arm("smoke", arm, 0, digits, **changes)], digits, steps=5)
     return {what: row[what] for what in ("name", "loss", "mask_digest", "keep_counts")}
 
 

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from made_runs import rehearse
 from scored_nets import ticket
 from synthetic import CIFAR, make
 
@@ -61,7 +62,7 @@ def test_a_rehearsal_never_leaves_a_net_among_trained_ones(digits, tmp_path, mon
     monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path))
     with pytest.raises(TicketError, match="a cache of its own"):
         run.execute(arm("lt@0.9", digits), digits, steps=2)
-    assert len(list(run.rehearse([arm("lt@0.9", digits)], digits))) == 1 and list(tmp_path.iterdir()) == []
+    assert len(list(rehearse([arm("lt@0.9", digits)], digits))) == 1 and list(tmp_path.iterdir()) == []
 
 
 def test_arms_of_a_seed_share_the_pretrained_net(digits, cache):
@@ -186,7 +187,7 @@ def test_every_arm_of_the_paper_profile_is_a_configuration():
 
 
 def test_a_rehearsal_is_for_no_ledger(digits, tmp_path):
-    [row] = run.rehearse([arm("lrr@0.9", digits)], digits)
+    [row] = rehearse([arm("lrr@0.9", digits)], digits)
     assert row["kind"] == "rehearsal" and row["images"] == 2 * 64
     with pytest.raises(TicketError, match="rehearsal"):
         Ledger(tmp_path).add(row)
@@ -217,7 +218,7 @@ def test_every_arm_of_the_paper_profile_runs_two_steps(network):
     images = small_cifar()
     keys = [*grids.claim_arms(), "erk@0.98", "omp@0.98", "magnitude@0.98"] if network == "vgg" else QUICK
     configs = [grids.arm("paper", key, 0, images, network=network) for key in keys]
-    rows = list(run.rehearse(configs, images))
+    rows = list(rehearse(configs, images))
     assert [row["arm"] for row in rows] == [config.arm for config in configs]
     assert all(row["images"] == 2 * 64 and not row["diverged"] for row in rows)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import toy_notebook
+from made_runs import ticket_rows
 from synthetic import CIFAR, arms, row, row_of
 
 from ticketlib import data
@@ -183,9 +184,9 @@ def executed(monkeypatch, change=lambda config: {}):
 
 def test_stored_rows_are_read_by_arm_and_seed(tmp_path):
     fill(tmp_path, arms({"smart": 80.0}, seeds=range(3)))
-    found = session.ticket_rows(notebook(tmp_path), ("smart@0.9", "uniform@0.9"))
+    found = ticket_rows(notebook(tmp_path), ("smart@0.9", "uniform@0.9"))
     assert {arm: sorted(rows) for arm, rows in found.items()} == {"smart@0.9": [0, 1, 2], "uniform@0.9": []}
-    assert sorted(session.ticket_rows(notebook(tmp_path, seeds=2), ("smart@0.9",))["smart@0.9"]) == [0, 1]
+    assert sorted(ticket_rows(notebook(tmp_path, seeds=2), ("smart@0.9",))["smart@0.9"]) == [0, 1]
 
 
 def test_rows_of_other_images_are_not_read_beside_a_run_of_ones_own(tmp_path):
@@ -197,13 +198,13 @@ def test_rows_of_other_images_are_not_read_beside_a_run_of_ones_own(tmp_path):
 
 def test_missing_rows_are_made_once_and_said_on_stderr(live, monkeypatch, capsys):
     made = executed(monkeypatch)
-    assert sorted(session.ticket_rows(live, ("dense@0", "smart@0.9"))["smart@0.9"]) == [0]
+    assert sorted(ticket_rows(live, ("dense@0", "smart@0.9"))["smart@0.9"]) == [0]
     assert made == ["dense@0", "smart@0.9"]
     lines = capsys.readouterr().err.splitlines()
     assert "2 runs to carry out" in lines[0] and "[1/2] dense@0" in lines[1] and "[2/2] smart@0.9" in lines[2]
-    session.ticket_rows(replace(live, seeds=2), ("dense@0", "smart@0.9"))
+    ticket_rows(replace(live, seeds=2), ("dense@0", "smart@0.9"))
     assert made[2:] == ["dense@0", "smart@0.9"] and len(Ledger(live.ledger).names()) == 4
-    assert sorted(session.ticket_rows(live, ("smart@0.9",))["smart@0.9"]) == [0] and len(made) == 4
+    assert sorted(ticket_rows(live, ("smart@0.9",))["smart@0.9"]) == [0] and len(made) == 4
 
 
 def test_what_cannot_be_made_is_said_and_the_rest_is_made(live, monkeypatch, capsys):
@@ -213,14 +214,14 @@ def test_what_cannot_be_made_is_said_and_the_rest_is_made(live, monkeypatch, cap
         return {}
 
     executed(monkeypatch, refuse)
-    assert sorted(session.ticket_rows(live, ("smart@0.9", "uniform@0.9"))["uniform@0.9"]) == [0]
+    assert sorted(ticket_rows(live, ("smart@0.9", "uniform@0.9"))["uniform@0.9"]) == [0]
     assert "smart@0.9 (seed 0, 6 epochs): TicketError: no such ticket here." in capsys.readouterr().out
 
 
 def test_a_dense_net_that_diverges_is_trained_once_and_what_starts_from_it_never(live, monkeypatch, capsys):
     made = executed(monkeypatch, lambda config: {"diverged": True})
     for _ in range(2):
-        session.ticket_rows(live, ("dense@0", "lt@0.9", "lrr@0.9"))
+        ticket_rows(live, ("dense@0", "lt@0.9", "lrr@0.9"))
     assert made == ["dense@0"]
     shown = capsys.readouterr().out
     assert "- lt@0.9 (seed 0, 6 epochs): dense@0" in shown and "- lrr@0.9 (seed 0, 6 epochs): dense@0" in shown
@@ -235,7 +236,7 @@ def test_a_net_that_was_made_again_and_differs_is_said(live, monkeypatch, capsys
         return {"parent": before.name, "parent_checkpoint": "b" * 64} if before else {"checkpoint": "a" * 64}
 
     executed(monkeypatch, facts)
-    session.ticket_rows(live, ("dense@0", "lt@0.9"))
+    ticket_rows(live, ("dense@0", "lt@0.9"))
     assert "- lt@0.9 (seed 0, 6 epochs): the trained net of " in capsys.readouterr().out
 
 
@@ -247,11 +248,11 @@ def test_an_interrupted_notebook_leaves_no_lock_and_keeps_its_rows(live, monkeyp
 
     executed(monkeypatch, interrupt)
     with pytest.raises(KeyboardInterrupt) as kept:  # as a notebook's kernel keeps the last error
-        session.ticket_rows(live, ("dense@0", "smart@0.9"))
+        ticket_rows(live, ("dense@0", "smart@0.9"))
     [facts] = journal.campaigns(Ledger(live.ledger))
     assert facts["over"] and facts["done"] == 1 == len(Ledger(live.ledger).names())
     made = executed(monkeypatch)
-    session.ticket_rows(live, ("dense@0", "smart@0.9"))
+    ticket_rows(live, ("dense@0", "smart@0.9"))
     assert made == ["smart@0.9"] and kept
 
 
@@ -268,7 +269,7 @@ def test_watch_sees_a_notebooks_runs(live, monkeypatch, capsys):
         return {}
 
     executed(monkeypatch, look)
-    session.ticket_rows(live, ("dense@0",))
+    ticket_rows(live, ("dense@0",))
     assert [(facts["total"], facts["done"], facts["over"]) for facts in seen] == [(1, 0, False)]
     assert seen[0]["running"] == ["dense@0 (seed 0, 6 epochs)"]
 

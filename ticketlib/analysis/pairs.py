@@ -118,7 +118,7 @@ def not_defined(profile, arm, network="resnet"):
     rule = TICKETS[names.partition("+")[0]].counts
     if rule not in ratios.RULES or "min_per_layer" in names:
         return ""
-    return ratios.why_not(grids.layers(profile, network), rule, sparsity, family=network)
+    return grids.why_not(profile, network, rule, sparsity)
 
 
 def _refused(a, b):

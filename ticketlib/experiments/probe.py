@@ -260,9 +260,3 @@ def _imagenet_mask(model, method, sparsity, family):
     images = torch.ones(1, *IMAGENET_SHAPE) if method == "synflow" else None
     scores = pruners.score(model, method, images, sparsity=sparsity, generator=generator)
     return masks.global_mask(scores, sparsity)
-
-
-def imagenet_rows(rows):
-    """The rows of these masks among others: dict (network, method, sparsity) -> Row."""
-    ours = [row for row in rows if row["kind"] == "probe" and row["config"]["dataset"] == IMAGENET]
-    return {tuple(row["config"][what] for what in ("network", "ticket", "sparsity")): row for row in ours}

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import tempfile
 import time
 from dataclasses import dataclass
 
@@ -119,16 +118,6 @@ def find_batch(config, dataset, batch_stream="batch"):
     if not recipe_of(config.ticket).needs_batch:
         return None, {}
     return scoring_batch(dataset, config, batch_stream)
-
-
-def rehearse(configs, dataset, *, device="cpu", steps=2):
-    """Carry out runs for a few updates each, to see that every one of them would work; nothing is kept.
-
-    Returns: a generator of rows of kind "rehearsal", which no ledger takes.
-    """
-    with tempfile.TemporaryDirectory() as cache:
-        for config in configs:
-            yield execute(config, dataset, device=device, cache=cache, progress=False, steps=steps)
 
 
 @dataclass(frozen=True)

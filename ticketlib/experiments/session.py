@@ -16,7 +16,7 @@ from IPython.display import DisplayHandle, Markdown, display
 
 from ticketlib import data, train
 from ticketlib.errors import TicketError, one_of
-from ticketlib.experiments import campaign, grids, places, probe, profiles
+from ticketlib.experiments import campaign, places, probe, profiles
 from ticketlib.experiments.config import streams
 from ticketlib.experiments.journal import Stop, check_writable, conduct, duration
 from ticketlib.experiments.ledger import Ledger
@@ -115,25 +115,6 @@ def _ledger(named, source, profile):
 
 
 # rows read, or made
-
-
-def ticket_rows(run, arms):
-    """The rows of some arms; with source "run" those that are missing are carried out first.
-
-    Arguments: run, NotebookRun; arms, names with sparsity, as Config.arm.
-    Returns: dict arm -> {seed: Row}, an empty dict for an arm without rows.
-    """
-    if run.source == "run":
-        dataset = images(run)
-        configs = [grids.arm(run.profile, arm, seed, dataset) for seed in range(seeds(run)) for arm in arms]
-        make_runs(run, campaign.missing(configs, Ledger(run.ledger)), dataset)
-    by_arm = {arm: {} for arm in arms}
-    for row in rows_of(run):
-        if row["arm"] in arms and row["kind"] == "run" and not 0 < run.seeds <= row.config.seed:
-            seen = profiles.Images(row.config.dataset, row.config.fingerprint)
-            if grids.arm(run.profile, row["arm"], row.config.seed, seen).name == row["name"]:
-                by_arm[row["arm"]][row.config.seed] = row
-    return {arm: dict(sorted(by_seed.items())) for arm, by_seed in by_arm.items()}
 
 
 def rows_of(run):
