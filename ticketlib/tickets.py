@@ -22,11 +22,11 @@ MASK = "mask/"  # prefix of the mask's tensors in a stored ticket
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One line of the table of tickets."""
+class Composition:
+    """What a ticket is made of: one line of the table of tickets."""
 
     score: str  # a method of pruners.METHODS, or "trained": the magnitude of trained weights
-    counts: str  # "global": one threshold over all layers; "table": keep-counts handed in; else a rule of ratios.RULES
+    rule: str  # "global": one threshold over all layers; "table": keep-counts handed in; else a rule of ratios.RULES
     start: str = "initial"  # the weights the ticket trains from: "initial" or "trained"
     schedule: str = "full"  # "full"; "rewound": from 25 % of its length; "last": as long as rewound, at the last rate
     rounds: bool = False  # iterative: each round starts from the trained net of the round before
@@ -43,26 +43,26 @@ class Recipe:
 
 
 COMPOSED = {
-    "dense": Recipe("random", "global"),  # at sparsity 0: the mask keeps everything
-    "lt": Recipe("trained", "global"),
-    "table": Recipe("random", "table"),
-    "lrr": Recipe("trained", "global", "trained", "rewound"),
-    "omp": Recipe("trained", "global", "trained", "last"),
-    "hybrid": Recipe("trained", "smart", "trained", "rewound"),
-    "imp": Recipe("trained", "global", rounds=True),
-    "imp_lrr": Recipe("trained", "global", "trained", "rewound", rounds=True),
+    "dense": Composition("random", "global"),  # at sparsity 0: the mask keeps everything
+    "lt": Composition("trained", "global"),
+    "table": Composition("random", "table"),
+    "lrr": Composition("trained", "global", "trained", "rewound"),
+    "omp": Composition("trained", "global", "trained", "last"),
+    "hybrid": Composition("trained", "smart", "trained", "rewound"),
+    "imp": Composition("trained", "global", rounds=True),
+    "imp_lrr": Composition("trained", "global", "trained", "rewound", rounds=True),
 }
-for _name, _recipe in COMPOSED.items():
-    register("ticket", _name, _recipe)
+for _name, _composition in COMPOSED.items():
+    register("ticket", _name, _composition)
 
 
 class Tickets(Mapping):
-    """Every ticket's Recipe by its name: those of COMPOSED, and one for each pruner and each rule, also a new one."""
+    """Compositions by ticket: those of COMPOSED, and one for each pruner and each rule, also a new one."""
 
     def __getitem__(self, ticket):
         if ticket in pruners.METHODS:
-            return Recipe(ticket, "global")
-        return Recipe("random", ticket) if ticket in ratios.RULES else COMPOSED[ticket]
+            return Composition(ticket, "global")
+        return Composition("random", ticket) if ticket in ratios.RULES else COMPOSED[ticket]
 
     def __iter__(self):
         return iter((*COMPOSED, *pruners.METHODS, *ratios.RULES))
@@ -107,13 +107,13 @@ def find_mask(ticket, model, sparsity, streams, *, linear="own", min_per_layer=0
 def find_scores(ticket, model, sparsity, streams, *, trained=None, batch=None, variant="default", redraw=False):
     """The scores of a ticket's first step; None where positions are drawn at random, or all are kept.
 
-    Arguments: as `find_mask`; trained, dict name -> tensor, the trained weights, where the recipe scores those; batch,
+    Arguments: as `find_mask`; trained, dict name -> tensor, the trained weights, where the ticket scores those; batch,
         (images, labels), where the method needs data; variant, of pruners.VARIANTS; redraw, whether the authors' GraSP
         may draw the classifier afresh.
     Returns: dict name -> tensor, bigger = keep; SynFlow's alone depend on the sparsity.
     """
-    recipe = TICKETS[one_of("ticket", ticket, TICKETS)]
-    if recipe.needs_trained:
+    made_of = TICKETS[one_of("ticket", ticket, TICKETS)]
+    if made_of.needs_trained:
         if trained is None:
             raise TicketError(f"{ticket} scores trained weights, and none were given; train a dense network first.")
         for name, weight in prunable(model).items():
@@ -121,11 +121,11 @@ def find_scores(ticket, model, sparsity, streams, *, trained=None, batch=None, v
             if seen != wanted:
                 raise TicketError(f"The trained weights of {name} have shape {seen}; the weight has {wanted}.")
         return {name: trained[name].abs() for name in prunable(model)}
-    if ticket == "dense" or (recipe.score == "random" and recipe.counts != "global"):
+    if ticket == "dense" or (made_of.score == "random" and made_of.rule != "global"):
         return None
     images, labels = batch if batch is not None else (None, None)
-    generator = streams("mask") if redraw or recipe.score == "random" else None
-    return pruners.score(model, recipe.score, images, labels, sparsity=sparsity, generator=generator, variant=variant)
+    generator = streams("mask") if redraw or made_of.score == "random" else None
+    return pruners.score(model, made_of.score, images, labels, sparsity=sparsity, generator=generator, variant=variant)
 
 
 def mask_of(ticket, scores, model, sparsity, streams, *, linear="own", min_per_layer=0, family=None, counts=None,
@@ -137,20 +137,20 @@ def mask_of(ticket, scores, model, sparsity, streams, *, linear="own", min_per_l
         ratios.keep_counts; counts, dict layer -> int, of the ticket "table"; previous, the mask of the round before
         (iterative tickets).
     """
-    recipe = TICKETS[ticket]
+    made_of = TICKETS[ticket]
     if ticket == "dense":
         return masks.Mask.dense(model)
     if previous is not None:
         previous.check(model)
         scores = {name: s.masked_fill(~previous[name], -1.0) for name, s in scores.items()}  # pruned stays pruned
-    if recipe.counts == "global":
+    if made_of.rule == "global":
         names = [layer.name for layer in ratios.layers(model) if layer.linear]
-        linear = _linear(recipe, linear)
+        linear = _linear(made_of, linear)
         return masks.global_mask(scores, sparsity, linear=linear, linear_names=names, min_per_layer=min_per_layer)
-    if recipe.counts == "table":
+    if made_of.rule == "table":
         _check_total(ticket, counts, model, sparsity)
     else:
-        counts = ratios.keep_counts(model, recipe.counts, sparsity, family=family, min_per_layer=min_per_layer)
+        counts = ratios.keep_counts(model, made_of.rule, sparsity, family=family, min_per_layer=min_per_layer)
     if scores is None:
         return masks.random_mask(prunable(model), counts, generator=streams("mask"))
     return masks.from_counts(scores, counts)
@@ -163,10 +163,10 @@ def _check_total(ticket, counts, model, sparsity):
         raise TicketError(f"{ticket} at {sparsity} was given keep-counts of {given} weights; {asked} are needed.")
 
 
-def _linear(recipe, linear):
+def _linear(made_of, linear):
     """What a global threshold does with the classifier: tickets of trained magnitude keep all of it by default."""
     if linear == "own":
-        return "kept" if recipe.needs_trained else "global"
+        return "kept" if made_of.needs_trained else "global"
     return linear if linear in ("kept", "global") else float(linear)
 
 

@@ -164,7 +164,7 @@ def fit(net, config, dataset, streams, *, schedule="full", epoch_size=None, prog
     Arguments:
         net: DenseNet or sparse.SparseNet. config: experiments.config.Config. dataset: data.Dataset.
         streams: as tickets.find_mask.
-        schedule: "full", "rewound" or "last" (tickets.Recipe).
+        schedule: "full", "rewound" or "last" (tickets.Composition).
         epoch_size: images that make one epoch, if not all of the training split (half data, as many updates).
         progress: show a bar if this is a terminal. steps: stop after so many updates (a rehearsal).
         keeper: keeps states of the run, from which it goes on if it is stopped: see experiments.checkpoints.Keeper.

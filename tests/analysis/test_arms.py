@@ -4,7 +4,7 @@ from torch import nn
 
 from ticketlib import models
 from ticketlib.analysis import own
-from ticketlib.analysis.arms import Plan
+from ticketlib.analysis.arms import OwnPlan
 from ticketlib.analysis.scorer import digest, scorer
 from ticketlib.experiments import session
 
@@ -38,7 +38,7 @@ def test_the_smart_ratio_goes_by_the_order_of_calls(tmp_path):
     images = session.images(asked)
     counts, tickets = [], []
     for make in (straight, turned):
-        plan = Plan(asked, scorer(magnitude, None), images, own.network(make, "resnet"), "resnet",
+        plan = OwnPlan(asked, scorer(magnitude, None), images, own.network(make, "resnet"), "resnet",
                     dict(engine="dense", padding=0, flip=False, per_class=10), ("0.8",))  # fmt: skip
         config = plan.config("smart", "0.8", 0)
         counts.append(plan.find(config, images, plan.draw(config))[0].counts)

@@ -60,7 +60,7 @@ def test_the_table_says_what_the_book_says():
     assert {name for name, r in tickets.TICKETS.items() if r.needs_trained} == {
         "lt", "lrr", "omp", "hybrid", "imp", "imp_lrr",
     }  # fmt: skip
-    assert tickets.TICKETS["hybrid"].counts == tickets.TICKETS["smart"].counts == "smart"
+    assert tickets.TICKETS["hybrid"].rule == tickets.TICKETS["smart"].rule == "smart"
     assert tickets.TICKETS["omp"].schedule == "last"
 
 

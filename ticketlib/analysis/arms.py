@@ -34,7 +34,7 @@ RULES_BESIDE = ("smart", "erk", "uniform")
 
 
 @dataclass(frozen=True)
-class Plan:
+class OwnPlan:
     """What is to be run: a function, a network, images, and the arms of ARMS by sparsity and seed."""
 
     asked: session.NotebookRun

@@ -12,7 +12,7 @@ import pandas as pd
 from ticketlib import ratios
 from ticketlib.errors import TicketError
 from ticketlib.experiments import grids
-from ticketlib.experiments.config import lineage, recipe_of
+from ticketlib.experiments.config import composition_of, lineage
 from ticketlib.experiments.machine import SAME_IN_A_PAIR
 from ticketlib.experiments.profiles import fields
 from ticketlib.tickets import MOVES, TICKETS
@@ -115,7 +115,7 @@ def difference(runs, a, b, seeds=None, undefined=""):
 def not_defined(profile, arm, network="resnet"):
     """Why an arm cannot be made on a network of a profile: its rule has no solution there; "" where it can."""
     names, _, sparsity = arm.partition("@")
-    rule = TICKETS[names.partition("+")[0]].counts
+    rule = TICKETS[names.partition("+")[0]].rule
     if rule not in ratios.RULES or "min_per_layer" in names:
         return ""
     return grids.why_not(profile, network, rule, sparsity)
@@ -188,7 +188,7 @@ def measurements(runs, arm):
     if of.empty:
         return pd.DataFrame(columns=["seed", "measures", "wanted", "failed", "value", "sound"])
     ticket, check, kind = of.iloc[0][["ticket", "check", "corruption"]]
-    trained = recipe_of(ticket).needs_trained
+    trained = composition_of(ticket).needs_trained
     nets = of
     if trained and kind != "none":
         nets = runs[runs.ticket == "dense"].set_index("name").reindex([lineage(one)[0].name for one in of.config])

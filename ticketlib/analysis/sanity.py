@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from ticketlib.analysis import own, pairs, plots, verdicts
-from ticketlib.analysis.arms import ARMS, RATIO_SEEDS, Plan
+from ticketlib.analysis.arms import ARMS, RATIO_SEEDS, OwnPlan
 from ticketlib.analysis.scorer import scorer
 from ticketlib.analysis.words import signed
 from ticketlib.data import Split
@@ -45,7 +45,7 @@ COMPARISONS = (
 class SanityCheck:
     """What the checks found on one pruner; shows itself in a notebook, and as text."""
 
-    plan: Plan
+    plan: OwnPlan
     rows: dict  # (arm, sparsity, seed) -> ledger.Row
     readings: pd.DataFrame  # a line a comparison and sparsity: the fields of verdicts.Reading, and `_line`
 
@@ -191,7 +191,7 @@ def sanity_check(
     folders = {what: os.fspath(f) if isinstance(f, os.PathLike) else f for what, f in folders.items()}
     asked = session.check(dict(profile=profile, source=source, seeds=seeds, device=device) | folders)
     dataset = session.images(asked) if data is None else own.dataset(data)
-    plan = Plan(asked, scorer(score_function, name), dataset, _network(model, family, network), network,
+    plan = OwnPlan(asked, scorer(score_function, name), dataset, _network(model, family, network), network,
                 _changes(training, per_class, profile, model is not None or data is not None),
                 _sparsities(sparsities))  # fmt: skip
     plan.check()

@@ -16,7 +16,7 @@ import torch
 
 from ticketlib import corrupt, data, pruners
 from ticketlib.errors import TicketError, one_of
-from ticketlib.tickets import CHECKS, REWIND_TO, TICKETS, Recipe, previous_round
+from ticketlib.tickets import CHECKS, REWIND_TO, TICKETS, Composition, previous_round
 
 ENGINES = ("dense", "sparse")
 PRECISIONS = ("float32", "tf32", "bf16")
@@ -71,7 +71,7 @@ class Config:
             _check_type(field, getattr(self, field.name))
         if not OWN.fullmatch(self.dataset):
             one_of("dataset", self.dataset, data.NAMES)
-        recipe_of(self.ticket)
+        composition_of(self.ticket)
         one_of("check", self.check, CHECKS)
         one_of("corruption", self.corruption, corrupt.KINDS)
         one_of("engine", self.engine, ENGINES)
@@ -86,10 +86,10 @@ class Config:
         for what in ("seed", "recipe", "padding", "min_per_layer", "held_out", "lr", "momentum", "weight_decay"):
             if not 0 <= getattr(self, what) < float("inf"):
                 raise TicketError(f"{what} {getattr(self, what)!r} is not allowed; it must be at least 0.")
-        if self.parent_order and not recipe_of(self.ticket).needs_trained:
+        if self.parent_order and not composition_of(self.ticket).needs_trained:
             raise TicketError(f"parent_order {self.parent_order!r} is not allowed with {self.ticket!r}, which starts "
                               "from no trained net; allowed: ''.")  # fmt: skip
-        if bool(self.count_table) != (recipe_of(self.ticket).counts == "table"):
+        if bool(self.count_table) != (composition_of(self.ticket).rule == "table"):
             raise TicketError(f"count_table {self.count_table!r} does not fit {self.ticket!r}; it goes with 'table', "
                               "which needs one.")  # fmt: skip
         given_counts(self)
@@ -105,12 +105,12 @@ class Config:
             raise TicketError(f"sparsity {self.sparsity} does not fit {self.ticket!r}; only dense has sparsity 0.")
 
     def _check_corruption(self):
-        recipe, allowed, why = recipe_of(self.ticket), corrupt.KINDS, ""
-        if recipe.rounds:  # only its dense net would see such data
+        made_of, allowed, why = composition_of(self.ticket), corrupt.KINDS, ""
+        if made_of.rounds:  # only its dense net would see such data
             allowed, why = ("none",), "whose rounds train on the data as they are"
-        elif recipe.needs_batch:
+        elif made_of.needs_batch:
             allowed, why = [kind for kind in corrupt.KINDS if kind != "half"], "which sees one batch"
-        elif not (recipe.needs_trained or self.ticket == "dense" or OWN.fullmatch(self.ticket)):
+        elif not (made_of.needs_trained or self.ticket == "dense" or OWN.fullmatch(self.ticket)):
             allowed, why = ("none",), "which looks at no data"
         if self.corruption not in allowed:
             raise TicketError(f"corruption {self.corruption!r} is not allowed with {self.ticket!r}, {why}; allowed: "
@@ -166,12 +166,12 @@ def _check_type(field, value):
         raise TicketError(f"{field.name} {value!r} is not allowed; it must be of type {text}.")
 
 
-def recipe_of(ticket):
+def composition_of(ticket):
     """A ticket's line in the table of tickets; one from outside is found by scores and trained from initial weights.
 
     Raises: TicketError for an unknown ticket.
     """
-    return Recipe(ticket, "global") if OWN.fullmatch(ticket) else TICKETS[one_of("ticket", ticket, TICKETS)]
+    return Composition(ticket, "global") if OWN.fullmatch(ticket) else TICKETS[one_of("ticket", ticket, TICKETS)]
 
 
 def shortest(sparsity):
@@ -223,10 +223,10 @@ def parent(config):
     training set; for an iterative ticket it is the round before. One dense run so serves LT, LRR, OMP and hybrid at
     every sparsity.
     """
-    ticket = recipe_of(config.ticket)
-    if config.ticket == "dense" or not ticket.needs_trained:
+    made_of = composition_of(config.ticket)
+    if config.ticket == "dense" or not made_of.needs_trained:
         return None
-    before = previous_round(config.sparsity) if ticket.rounds else "0"
+    before = previous_round(config.sparsity) if made_of.rounds else "0"
     if before != "0":
         return dataclasses.replace(config, sparsity=before, check="none")
     decides_masks = ("check", "linear", "variant", "min_per_layer", "per_class", "scoring", "parent_order")
@@ -242,7 +242,7 @@ def lineage(config):
 
 def cost(config):
     """What a run costs beside others, in epochs."""
-    share = 1 if recipe_of(config.ticket).schedule == "full" else 1 - float(REWIND_TO)
+    share = 1 if composition_of(config.ticket).schedule == "full" else 1 - float(REWIND_TO)
     return share * config.epochs
 
 

@@ -97,7 +97,7 @@ class Prober:
             "mask_digest": mask.digest(),
             "control": control,
         }
-        if TICKETS[config.ticket].counts == "global":  # the masks of rules are drawn by lot anyway
+        if TICKETS[config.ticket].rule == "global":  # the masks of rules are drawn by lot anyway
             moved = masks.rearrange(mask, streams(config)("rearrange"))
             row["rearranged_effective_sparsity"] = self._effective(model, moved)
         others = self._others(config)

@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ticketlib.errors import one_of
-from ticketlib.experiments.config import RECIPE, Config, recipe_of, shortest
+from ticketlib.experiments.config import RECIPE, Config, composition_of, shortest
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A named set of values that scales every chapter: data, networks, and training recipe."""
+    """A named set of values that scales every page: data, networks, and training recipe."""
 
     dataset: str
     networks: dict  # short name -> (models.build name, width, stem_stride)
-    seeds: int  # how many a chapter uses unless told otherwise
+    seeds: int  # how many a page uses unless told otherwise
     training: dict  # fields of Config
     pilot: dict  # of the pilot: epochs, seeds, images held out
 
@@ -87,7 +87,7 @@ def config(profile, ticket, sparsity, seed, *, dataset, network="resnet", **chan
         values["epochs"] = 300
     if ticket == "dense":
         values["engine"] = "dense"
-    if profile == "paper" and recipe_of(ticket).needs_batch:
+    if profile == "paper" and composition_of(ticket).needs_batch:
         values |= {"variant": "authors", "scoring": "authors"}
     values.update(ticket=ticket, sparsity=shortest(sparsity), seed=seed, fingerprint=dataset.fingerprint)
     return Config(**(values | changes))

@@ -13,7 +13,7 @@ from ticketlib import corrupt, data, feed, masks, models, tickets, train
 from ticketlib.effective import effective_sparsity
 from ticketlib.errors import TicketError
 from ticketlib.experiments import checkpoints, machine
-from ticketlib.experiments.config import given_counts, parent, recipe_of, streams
+from ticketlib.experiments.config import composition_of, given_counts, parent, streams
 from ticketlib.experiments.ledger import Row, pack_bits
 
 HELD_OUT_SEED = 2020  # the held-out images are the same in every run
@@ -44,7 +44,7 @@ def execute(
             f"data fingerprint {dataset.fingerprint} of {dataset.name} is not the configuration's "
             f"{config.fingerprint}; the same images are needed."
         )
-    began, stream, recipe = time.perf_counter(), streams(config), recipe_of(config.ticket)
+    began, stream, made_of = time.perf_counter(), streams(config), composition_of(config.ticket)
     options = dict(device=device, cache=cache, progress=progress, steps=steps, save_every=save_every)
     trained, origin = _parent(config, dataset, options)
     dataset = evaluated_on(dataset, config)
@@ -53,7 +53,7 @@ def execute(
     as_found, control = (find or ticket_mask)(config, dataset, model, trained)
     if config.ticket == "dense" and config.corruption != "none":
         dataset, control = _corrupted(dataset, config, stream)
-    if recipe.start == "trained":
+    if made_of.start == "trained":
         model.load_state_dict(trained[0])
     before = {name: weight.detach().clone() for name, weight in models.prunable(model).items()}
     mask = tickets.apply_check(config.check, model, as_found, stream, network)
@@ -61,7 +61,7 @@ def execute(
     net = engine(config, model, mask, dataset, device)
     keeper = None if steps else checkpoints.Keeper(config.name, machine.facts(device), every=save_every, folder=cache)
     result = _fitted(
-        net, config, dataset, stream, schedule=recipe.schedule, epoch_size=epoch_size, progress=progress, steps=steps,
+        net, config, dataset, stream, schedule=made_of.schedule, epoch_size=epoch_size, progress=progress, steps=steps,
         keeper=keeper,
     )  # fmt: skip
     net.write_back(model)
@@ -73,7 +73,7 @@ def execute(
         row["control"] = control
     if steps:
         row["kind"] = "rehearsal"
-    if (config.ticket == "dense" or recipe.rounds) and not result.diverged:
+    if (config.ticket == "dense" or made_of.rounds) and not result.diverged:
         row["checkpoint"] = checkpoints.save(config.name, model, mask, cache)
     row["seconds"] = round(time.perf_counter() - began + result.before, 2)
     if keeper:
@@ -103,7 +103,7 @@ def ticket_mask(config, dataset, model, trained=None):
 
     Arguments: model, with its initial weights; trained, (state dict, Mask) of the parent, where there is one.
     """
-    previous = trained[1] if trained and recipe_of(config.ticket).rounds else None
+    previous = trained[1] if trained and composition_of(config.ticket).rounds else None
     batch, control = find_batch(config, dataset)
     mask = tickets.find_mask(
         config.ticket, model, config.sparsity, streams(config), previous=previous,
@@ -115,7 +115,7 @@ def ticket_mask(config, dataset, model, trained=None):
 
 def find_batch(config, dataset, batch_stream="batch"):
     """The scoring batch of a ticket and its manipulation checks; (None, {}) for one that looks at no data."""
-    if not recipe_of(config.ticket).needs_batch:
+    if not composition_of(config.ticket).needs_batch:
         return None, {}
     return scoring_batch(dataset, config, batch_stream)
 
