@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pandas as pd
-from IPython.display import Markdown, display
+from IPython.display import display
 
 from ticketlib.analysis import words
 from ticketlib.experiments import session
@@ -20,7 +20,7 @@ def markdown(table):
 def show(content):
     """Show a DataFrame or Markdown text, in a raw notebook and in the built book alike; nothing where it is empty."""
     if len(content):  # an empty text would be printed as the name of its class
-        display(Markdown(markdown(content) if isinstance(content, pd.DataFrame) else content))
+        display(session.Text(markdown(content) if isinstance(content, pd.DataFrame) else content))
 
 
 show_markdown = show  # until the last page says `show`

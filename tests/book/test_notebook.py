@@ -3,6 +3,7 @@
 import pandas as pd
 from ticketbook import notebook
 
+from ticketlib.analysis import words
 from ticketlib.experiments import places, session
 
 GIVEN = {"profile": "smoke", "source": "stored", "ledger": "", "seeds": 0, "device": "auto", "data_root": ""}
@@ -13,7 +14,12 @@ def test_what_is_shown(monkeypatch):
     monkeypatch.setattr(notebook, "display", lambda *values, **options: shown.append((values, options)))
     notebook.show("**holds**")
     notebook.show("")
-    assert [values[0].data for values, _ in shown] == ["**holds**"]
+    assert [(values[0].data, repr(values[0])) for values, _ in shown] == [("**holds**", "**holds**")]
+
+
+def test_a_log_shows_no_markup_and_nothing_that_a_page_folds_away():
+    folded = words.folded("Every seed", "| a |\n| --- |")
+    assert repr(session.Text(f"*Before*\n{folded}\n{folded}")) == "*Before*" + "\n[Every seed: folded]" * 2
 
 
 def test_a_cell_cannot_end_its_column_and_what_is_missing_is_empty():

@@ -1,6 +1,7 @@
 """What a reader asked for: parameters are checked; rows are read, or made after an estimate, and nothing is lost."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -129,15 +130,16 @@ def papermill(folder, source, *given):
 
 @pytest.mark.slow
 def test_papermill_in_any_folder_shows_an_estimate_and_a_line_a_run(tmp_path):
-    source = toy_notebook.write(tmp_path / "toy.ipynb", "session.ticket_rows(run, ('dense@0', 'smart@0.9'))")
+    code = "session.ticket_rows(run, ('dense@0', 'smart@0.9'))\nsession.display(session.Text('*all*'))"
+    source = toy_notebook.write(tmp_path / "toy.ipynb", code)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    options = ("-p", "seeds", "1", "-p", "ledger", str(tmp_path / "rows"))
+    options = ("--log-output", "-p", "seeds", "1", "-p", "ledger", str(tmp_path / "rows"))
     done = papermill(elsewhere, source, *options)
     assert done.returncode == 0, done.stderr
-    for line in ("2 runs to carry out", "[1/2] dense@0", "[2/2] smart@0.9", "2 runs carried out"):
+    for line in ("2 runs to carry out", "[1/2] dense@0", "[2/2] smart@0.9", "2 runs carried out", "*all*"):
         assert line in done.stderr
-    assert "<ticketlib" not in done.stderr and len(Ledger(tmp_path / "rows").names()) == 2
+    assert not re.search("<(ticketlib|IPython)", done.stderr) and len(Ledger(tmp_path / "rows").names()) == 2
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from IPython.core.interactiveshell import InteractiveShell
+from IPython import get_ipython
 from IPython.display import DisplayHandle, Markdown, display
 
 from ticketlib import data, train
@@ -29,6 +29,7 @@ PARAMETERS = ("profile", "source", "ledger", "seeds", "device", "data_root")
 SOURCES = ("stored", "run")
 JUPYTERS_OWN = ("In", "Out")
 MOST_SEEDS = 1000  # more would be a slip of the pen, and take hours to list
+FOLDED = re.compile(r"<details><summary>(.*?)</summary>.*?</details>", re.DOTALL)  # as analysis.words writes it
 TIMED_STEPS = 10  # a speed that no row has measured is taken from so many
 
 
@@ -164,17 +165,17 @@ def make_runs(run, to_do, dataset):
 
 
 class Text(Markdown):
-    """Markdown whose plain form is its own text, for terminals and logs."""
+    """Markdown whose plain form, for terminals and logs, is its own text without what a page folds away."""
 
     def __repr__(self):
-        return self.data
+        return FOLDED.sub(r"[\1: folded]", self.data)
 
 
 class Speaker:
     """Says how far work is: line by line on stderr, and on the page in place of what it said before."""
 
     def __init__(self, text):
-        self.handle = DisplayHandle() if InteractiveShell.initialized() else None  # a script's stdout is its own
+        self.handle = DisplayHandle() if hasattr(get_ipython(), "kernel") else None  # a terminal has no page
         self._say(text, "display")
 
     def __call__(self, text):
