@@ -116,7 +116,9 @@ def build(name, num_classes, in_channels=3, *, generator=None, width=None, stem_
             model = VGG(_vgg_stages(name, width), num_classes, in_channels)
         else:
             one_of("network", name, ["resnet8, resnet14, resnet20, ... (depth 6n + 2)", *VGG_STAGES])
-    return initialise(model.to_empty(device="cpu"), generator)
+    on_cpu = {name: torch.empty(tensor.shape, dtype=tensor.dtype) for name, tensor in model.state_dict().items()}
+    model.load_state_dict(on_cpu, assign=True)  # `to_empty` would do, and import SymPy, which takes a second
+    return initialise(model, generator)
 
 
 def _resnet_width(width):

@@ -25,10 +25,10 @@ OURS = {"network": "resnet20", "width": 16, "stem_stride": 2, "dataset": "cifar1
 def read(folder, plan):
     """The plan's runs from their files: DataFrame, a line a run, and the trained nets among them by name."""
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
-    runs = pd.json_normalize([one for one in rows if one["kind"] == "run"], max_level=1)
-    ours = OURS | {"epochs": plan.epochs}
-    fits = np.logical_and.reduce([runs[f"config.{field}"] == value for field, value in ours.items()])
-    runs = runs[fits & runs["config.seed"].isin(plan.seeds)].set_index("config.seed").sort_index()
+    ours = (OURS | {"epochs": plan.epochs}).items()
+    rows = [one for one in rows if one["kind"] == "run" and ours <= one["config"].items()
+            and one["config"]["seed"] in plan.seeds]  # fmt: skip
+    runs = pd.json_normalize(rows, max_level=1).set_index("config.seed").sort_index()
     return runs.reindex(columns=runs.columns.union([f"control.{name}" for name in CONTROLS] + ["effective_sparsity"]))
 
 
@@ -117,7 +117,7 @@ def judge(runs, claim, sparsity, plan, margin):
 def agree(folder, plan):
     """Compare every number and word of the library's board with those of this file; returns the claims' words."""
     words, comparisons = verdicts.board(frame(Ledger(folder).rows()), plan)
-    runs = read(folder, plan)
+    runs, comparisons = read(folder, plan), comparisons.set_index(["claim", "sparsity", "key"]).sort_index()
     for claim, sparsity in itertools.product(claims.CLAIMS.values(), plan.sparsities):
         if sparsity not in claim.sparsities:
             assert words.loc[claim.id, sparsity] == "not run"
@@ -126,7 +126,7 @@ def agree(folder, plan):
         halves, _, _ = judge(runs, claim, sparsity, plan, plan.margin / 2)
         assert words.loc[claim.id, sparsity] == said, (claim.id, sparsity)
         for key, (name, *numbers) in read_as.items():
-            line = comparisons.query("claim == @claim.id and sparsity == @sparsity and key == @key").iloc[0]
+            line = comparisons.loc[claim.id, sparsity, key]
             half = halves[key][0].replace("the margin", f"{plan.margin / 2:g}")
             assert line.word == name and line.alpha == pytest.approx(levels[key]), (claim.id, sparsity, key)
             assert name in verdicts.UNREAD or line.said_at_half.removesuffix(", off zero") == half
