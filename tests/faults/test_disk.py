@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from workshop import ARMS, Here, Toy, bytes_of, conduct, row, smoke_configs, toy_configs
+from workshop import ARMS, Here, Toy, bytes_of, conduct, row, smoke_configs, toy_configs, without_varying
 
 from ticketlib import __main__ as command_line
 from ticketlib import data
 from ticketlib.errors import TicketError
-from ticketlib.experiments import checkpoints, grids, journal, workers
+from ticketlib.experiments import checkpoints, grids, journal, machine, workers
 from ticketlib.experiments.ledger import Ledger
-from ticketlib.experiments.run import Work
+from ticketlib.experiments.run import Work, execute
 from ticketlib.masks import Mask
 
 NET, MASK = torch.nn.Linear(40, 40), Mask({"weight": torch.ones(40, 40).bool()})
@@ -198,6 +198,39 @@ def test_a_damaged_parent_is_made_again_and_that_is_said(tmp_path, cache, capsys
     ledger.path(child.name).unlink()
     assert command_line.main(["run", "--profile", "smoke", "--ledger", str(ledger.folder)]) == 0
     assert f"made again: {dense.arm} (seed 0): its trained net is lost or damaged" in capsys.readouterr().out
+
+
+STATE = "the state of a run on its way is truncated, or one of its bits is flipped"
+
+
+@pytest.mark.fault(STATE, "never gone on from as something else: the run begins anew, and its row is the same")
+def test_a_damaged_state_is_none(tmp_path, tried, monkeypatch):
+    digits = data.load("digits")
+    config, save, options = smoke_configs(digits)[2], checkpoints.Keeper.save, dict(cache=tmp_path, progress=False)
+    whole = execute(config, digits, **options)
+
+    def save_and_stop(keeper, state):
+        save(keeper, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(checkpoints.Keeper, "save", save_and_stop)
+        execute(config, digits, save_every=0, **options)
+    [path] = (tmp_path / "states").iterdir()
+    keeper = checkpoints.Keeper(config.name, machine.facts("cpu"), every=0, folder=tmp_path)
+    octets, choice, times = path.read_bytes(), random.Random(0), 150
+    sound, facts = keeper.load()
+    for turn in range(times):
+        place, flipped = choice.randrange(len(octets)), bytearray(octets)
+        flipped[place] ^= 1 << choice.randrange(8)
+        path.write_bytes(flipped if turn % 2 else octets[:place])
+        found = keeper.load()
+        assert found is None or (found[1] == facts and checkpoints.digest(found[0]) == checkpoints.digest(sound))
+    for spoilt in (octets[:-1], octets[:-100] + bytes([octets[-100] ^ 1]) + octets[-99:]):
+        path.write_bytes(spoilt)
+        row = execute(config, digits, **options)
+        assert without_varying(row) == without_varying(whole) and "went_on" not in row
+    tried(times + 2)
 
 
 @pytest.mark.fault("a trained net that was lost comes out otherwise when made again", "said, and noted beside the rows")

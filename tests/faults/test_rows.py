@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from synthetic import CIFAR, row
-from workshop import bytes_of, kept
+from workshop import kept
 
 from ticketlib import __main__ as command_line
 from ticketlib import data
@@ -276,21 +276,29 @@ def many(count, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.fault("the ledger has 10,000 rows", "loaded and planned from")
-def test_ten_thousand_rows(tmp_path, capsys, tried):
-    many(10_000, tmp_path)
-    began = time.process_time()
-    rows = Ledger(tmp_path).rows()
-    loaded = time.process_time()
-    configs = [grids.arm("laptop", "smart@0.9", seed, CIFAR) for seed in range(10_010)]
-    made = time.process_time()
-    before = bytes_of(Ledger(tmp_path))
-    missing = campaign.missing(configs, Ledger(tmp_path))
-    planned = time.process_time()
-    assert len(rows) == 10_000 and len(missing) == 10 and bytes_of(Ledger(tmp_path)) == before
+@pytest.mark.fault("the ledger has 20,000 rows", "loaded, planned from and made a table, within 32 kB of memory a row")
+def test_twenty_thousand_rows(tmp_path, capsys, tried):
+    count = 20_000
+    many(count, tmp_path)
+    configs, before, times = [grids.arm("laptop", "smart@0.9", seed, CIFAR) for seed in range(count + 10)], memory(), []
+
+    def timed(value, began):
+        times.append(time.process_time() - began)
+        return value
+
+    rows = timed(Ledger(tmp_path).rows(), time.process_time())
+    table = timed(frame(rows), time.process_time())
+    held = memory() - before
+    missing = timed(campaign.missing(configs, Ledger(tmp_path)), time.process_time())
+    assert len(rows) == len(table) == count and len(missing) == 10 and held < 32_000 * count
     with capsys.disabled():
-        print(f"\n10,000 rows: loaded in {loaded - began:.2f} s, planned from in {planned - made:.2f} s of CPU time")
-    tried(10_000)
+        print(f"\n{count} rows: s of CPU to load, make a table, plan: {np.round(times, 1)}; {held / 1e6:.0f} MB held")
+    tried(count)
+
+
+def memory():
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_a_few_hundred_rows(tmp_path):

@@ -1,7 +1,9 @@
 """Runs that diverge or find no memory, and image files that change while they are read."""
 
+import os
 import re
 import resource
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from shards import write_cifar10
 from synthetic import CIFAR
-from workshop import Here, Toy, conduct, kept, toy_configs
+from workshop import Here, Toy, conduct, kept, smoke_configs, toy_configs
 
 from ticketlib import data, image_files
 from ticketlib.experiments import campaign, grids, journal, run, workers
@@ -94,6 +96,48 @@ def test_a_journal_line_cut_short_is_passed_over(tmp_path):
         file.write('{"what": "failed", "na')
     book.note(campaign.Outcome(config, reason="second"))
     assert [entry["said"] for entry in book.entries()] == ["first", "second"]
+
+
+BACK = 24 * 3600 + 1  # seconds
+
+
+@pytest.mark.fault("the clock is put back by a day in mid-campaign", "every run is made, and no time in a row is wrong")
+def test_a_clock_that_is_put_back(tmp_path, monkeypatch):
+    true, ledger, digits = time.time, Ledger(tmp_path / "rows"), data.load("digits")
+    work = run.Work("digits", None, "cpu")
+
+    def put_back(config):
+        monkeypatch.setattr(time, "time", lambda: true() - BACK)
+        return work(config)
+
+    began = time.monotonic()
+    with kept(ledger, added=3):
+        end = conduct(ledger, put_back, smoke_configs(digits)[:3])
+    made = [row for row in ledger.rows() if row["arm"] != "uniform@0.5"]
+    assert end.failed == [] and end.left == {} and len(made) == 3
+    assert all(0 < row["train_seconds"] <= row["seconds"] <= time.monotonic() - began for row in made)
+    assert all(row["images_per_second"] > 0 for row in made)
+
+
+@pytest.mark.fault("a killed campaign's files have times to come", "passed over: its runs are made, and no one waits")
+def test_files_from_a_time_to_come(tmp_path, cache, capsys):
+    ledger, configs = Ledger(tmp_path / "rows"), toy_configs(1)
+    with kept(ledger, added=len(configs)):
+        Toy(0)(configs[0])  # a checkpoint without its row
+        with journal.Status(ledger) as killed:
+            killed.write(total=3, done=0, running=["dense@0"], over=False)
+            lost = killed.path.read_text()
+        killed.path.rename(killed.path.with_name("1.status")).write_text(lost.replace('"updated": ', '"updated": 9'))
+        (journal.folder(ledger, journal.LOCKS) / configs[0].name).touch()
+        journal.Journal(ledger).note(campaign.Outcome(configs[0], reason="killed"))
+        ahead = time.time() + BACK
+        for path in [path for folder in (ledger.folder, cache) for path in folder.rglob("*") if path.is_file()]:
+            os.utime(path, (ahead, ahead))
+        [status] = journal.campaigns(ledger)
+        assert status["updated"] > ahead and journal.ended(status) and "clock" in "".join(journal.summary(status))
+        end = conduct(ledger, Toy(0), configs)
+        assert end.failed == [] and end.left == {}
+    assert [facts["done"] for facts in journal.campaigns(ledger)] == [len(configs)]
 
 
 @pytest.mark.fault("an image file shrinks while it is read", "refused in one sentence; nothing is cached")

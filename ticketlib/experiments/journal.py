@@ -159,7 +159,7 @@ class Status:
         self.facts, self.over = {}, threading.Event()
         for old in self.folder.glob("*.status"):
             facts = read_status(old)
-            if facts is None or facts.get("over") or time.time() - facts["updated"] > KEPT:
+            if facts is None or facts.get("over") or _silent(facts) > KEPT:
                 old.unlink(missing_ok=True)
 
     def __enter__(self):
@@ -339,10 +339,10 @@ def conduct(ledger, work, configs, backend, stop, say=None):
 
 def summary(facts):
     """One campaign's summary in lines of text, from `campaigns`."""
-    silent = max(0, time.time() - facts["updated"])  # a clock may have been put back
+    silent = _silent(facts)
     life = "over" if facts.get("over") else f"last sign of life {silent:.0f} s ago"
     if silent > SILENT and not facts.get("over"):
-        life += ": killed, or its machine sleeps"
+        life += ": killed, or its machine sleeps, or a clock was put back"
     left = facts.get("left_seconds")
     counts = ", ".join(f"{len(facts.get(what, []))} {what}" for what in ("running", "diverged", "failed"))
     lines = [f"{facts['done']} of {facts['total']} runs, {counts}; {life}"]
@@ -357,7 +357,12 @@ def summary(facts):
 
 def ended(facts):
     """Whether a campaign is over, or gives no sign of life."""
-    return facts.get("over") or time.time() - facts["updated"] > SILENT
+    return facts.get("over") or _silent(facts) > SILENT
+
+
+def _silent(facts):
+    """Seconds since the last sign of life; one that is yet to come is as far away: what is on gives another at once."""
+    return abs(time.time() - facts["updated"])
 
 
 def duration(seconds):
