@@ -282,14 +282,15 @@ def test_twenty_thousand_rows(tmp_path, capsys, tried):
     many(count, tmp_path)
     configs, before, times = [grids.arm("laptop", "smart@0.9", seed, CIFAR) for seed in range(count + 10)], memory(), []
 
-    def timed(value, began):
+    def timed(work):
+        began, value = time.process_time(), work()
         times.append(time.process_time() - began)
         return value
 
-    rows = timed(Ledger(tmp_path).rows(), time.process_time())
-    table = timed(frame(rows), time.process_time())
+    rows = timed(Ledger(tmp_path).rows)
+    table = timed(lambda: frame(rows))
     held = memory() - before
-    missing = timed(campaign.missing(configs, Ledger(tmp_path)), time.process_time())
+    missing = timed(lambda: campaign.missing(configs, Ledger(tmp_path)))
     assert len(rows) == len(table) == count and len(missing) == 10 and held < 32_000 * count
     with capsys.disabled():
         print(f"\n{count} rows: s of CPU to load, make a table, plan: {np.round(times, 1)}; {held / 1e6:.0f} MB held")
