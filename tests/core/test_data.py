@@ -167,13 +167,6 @@ def test_a_missing_data_set_names_the_folder(tmp_path):
             data.load("cifar10", root)
 
 
-def test_describe_is_one_line(tmp_path):
-    write_cifar10(tmp_path)
-    lines = [data.describe(name, tmp_path) for name in data.NAMES]
-    assert all("\n" not in line and line.startswith(name) for name, line in zip(data.NAMES, lines, strict=True))
-    assert str(tmp_path / "cifar10" / "plain_text") in lines[1]
-
-
 # --- the cache
 
 
@@ -258,12 +251,3 @@ def test_without_a_cache_the_images_stay_in_memory(tmp_path, monkeypatch):
     monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="cannot be cached"):
         assert data.load("cifar10", tmp_path).fingerprint == expected
-
-
-def test_the_description_of_a_cache_is_sealed(tmp_path):
-    data.write_cache(toy(), tmp_path / "set")
-    meta = tmp_path / "set" / "meta.json"
-    told = json.loads(meta.read_text())
-    meta.write_text(json.dumps(told | {"meta": told["meta"] | {"mean": [0.5, 0.5]}}))
-    with pytest.raises(ValueError, match="differ"):
-        data.read_cache(tmp_path / "set", "")

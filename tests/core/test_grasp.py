@@ -6,23 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scored_nets import METHODS, batch, net, seeded, toy
+from scored_nets import along, batch, net, seeded, toy
 from torch import nn
 
 from ticketlib import masks, pruners
 from ticketlib.errors import TicketError
 from ticketlib.models import prunable
-
-
-def along(weight, index, function, step=1e-5):
-    """Central difference of a function as one weight shrinks towards 0, per unit of its own size."""
-    value = weight.data[index].item()
-    ends = []
-    for sign in (1, -1):
-        weight.data[index] = value * (1 - sign * step)
-        ends.append(function())
-    weight.data[index] = value
-    return (ends[0] - ends[1]) / (2 * step)
 
 
 def gradient_norm(model, images, labels):

@@ -146,14 +146,6 @@ class TestSelection:
         k = 1 + int(place * (size - 1))
         assert kth_largest(flat, k) == np.sort(flat)[size - k]
 
-    @pytest.mark.parametrize(
-        "flat", [np.arange(9e4), -np.arange(9e4), np.arange(9e4) % 22, np.repeat([0, 1, 2], [80_000, 9, 9])]
-    )
-    @pytest.mark.parametrize("place", [0, 0.02, 0.5, 0.98, 1])
-    def test_kth_largest_of_patterns(self, flat, place):
-        k = 1 + int(place * (flat.size - 1))
-        assert kth_largest(flat.astype(np.float32), k) == np.sort(flat)[flat.size - k]
-
     @pytest.mark.parametrize("values", [3, 20, 10**6])
     def test_kth_largest_of_every_place(self, monkeypatch, values):
         monkeypatch.setattr(masks, "SAMPLE", 16)
@@ -186,14 +178,6 @@ class TestGlobalMask:
         flat = np.concatenate([np.array(values, float) for values in layers])
         wanted = oracle(flat, round(Fraction(100 - percent, 100) * len(flat)))
         assert (torch.cat(list(mask.values())).numpy() == wanted).all()
-
-    @unhurried
-    @given(st.integers(0, 1000), st.integers(0, 100), st.integers(0, 100))
-    def test_sparser_is_a_subset(self, seed, one, other):
-        scores = {"a": torch.rand(40, generator=seeded(seed)), "b": torch.rand(7, generator=seeded(seed + 1))}
-        low, high = sorted((one, other))
-        dense, sparse = (masks.global_mask(scores, percent / 101) for percent in (low, high))
-        assert all((~sparse[name] | dense[name]).all() for name in scores)
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.int64])
     def test_any_dtype(self, dtype):
@@ -289,16 +273,6 @@ class TestFromCounts:
             masks.from_counts({"a": torch.rand(2)}, {"b": 1})
 
 
-def test_shuffle_all_repeats_with_the_generator_alone():
-    nets = [nn.Sequential(nn.Linear(30, 20)) for _ in range(2)]
-    nets[1].load_state_dict(nets[0].state_dict())
-    before = nets[0][0].weight.detach().clone()
-    for seed, net in enumerate(nets):
-        torch.manual_seed(seed)
-        masks.shuffle_all(net, torch.Generator().manual_seed(3), ["0.weight"])
-    assert torch.equal(nets[0][0].weight, nets[1][0].weight) and not torch.equal(nets[0][0].weight, before)
-
-
 class TestRandomMask:
     @unhurried
     @given(st.lists(st.tuples(st.integers(1, 40), st.floats(0, 1)), min_size=1, max_size=4), st.integers(0, 99))
@@ -363,6 +337,8 @@ class TestShuffles:
         masks.shuffle_all(net, 1, ["0.weight"])
         assert torch.equal(net[0].weight.flatten().sort()[0], before["0.weight"].flatten().sort()[0])
         assert (net[0].weight != before["0.weight"]).sum() > 500 and torch.equal(net[1].weight, before["1.weight"])
+        order = torch.randperm(600, generator=seeded(1))  # the generator alone decides
+        assert torch.equal(net[0].weight.flatten(), before["0.weight"].flatten()[order])
 
 
 class TestOverlap:

@@ -27,6 +27,17 @@ def ticket(sparsity="0.8"):
     return net, mask
 
 
+def along(weight, index, function, step=1e-5):
+    """Central difference of a function as one weight shrinks towards 0, per unit of its own size."""
+    value = weight.data[index].item()
+    ends = []
+    for sign in (1, -1):
+        weight.data[index] = value * (1 - sign * step)
+        ends.append(function())
+    weight.data[index] = value
+    return (ends[0] - ends[1]) / (2 * step)
+
+
 @pytest.fixture
 def net():
     """Batch norm, a pool, a shared path and a frozen layer, away from their initial state."""
