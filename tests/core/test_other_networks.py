@@ -336,14 +336,6 @@ def test_a_layer_that_computes_its_weight_on_the_way_is_refused_and_one_that_tak
     assert effective_sparsity(of(Padded), Mask.dense(of(Padded)), (3, 16, 16)) == 0
 
 
-def test_after_the_remedy_a_pruned_layer_is_one_like_any_other():
-    net = parametrised(lambda c: prune.l1_unstructured(c, "weight", 0.5))
-    prune.remove(net[0], "weight")
-    masks.random_mask(prunable(net), {"0.weight": 0, "1.weight": 8}, generator=0).apply(net)
-    net[0](torch.ones(1, 3, 4, 4))
-    assert (net[0].weight == 0).all()
-
-
 def test_weights_without_values():
     with torch.device("meta"):
         net = group_norm_cnn()

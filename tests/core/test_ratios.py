@@ -100,7 +100,8 @@ class TestFormulas:
 
     @pytest.mark.parametrize("family", ["resnet", "vgg"])
     @pytest.mark.parametrize(("rule", "p"), [
-        ("smart", [30, 20, 12, 6]), ("linear", [5, 4, 3, 2]), ("cubic", [125, 64, 27, 8]), ("ascending", [2, 6, 12, 20]),
+        ("smart", [30, 20, 12, 6]), ("linear", [5, 4, 3, 2]), ("cubic", [125, 64, 27, 8]),
+        ("ascending", [2, 6, 12, 20]),
     ])  # fmt: skip
     def test_rules_by_depth_in_floats(self, family, rule, p):
         p = np.array(p) / (np.arange(1, 5) ** 2 if family == "vgg" else 1)

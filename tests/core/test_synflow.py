@@ -63,11 +63,6 @@ def test_is_the_closed_formula_on_a_chain(rounds):
         assert (got.numpy() == want).all()
 
 
-def test_each_layer_of_a_net_without_branches_has_the_same_flow_of_one():
-    scores = pruners.score(build("vgg11", 10, width=0.25), "synflow", sparsity=0.9, rounds=1)
-    assert [float(s.sum()) for s in scores.values()] == pytest.approx([1] * len(scores), rel=1e-4)
-
-
 def test_removed_weights_rank_below_all_others():
     model = build("resnet8", 10, width=8)
     scores = pruners.score(model, "synflow", sparsity=0.9, rounds=10)
@@ -114,13 +109,6 @@ def test_batch_norm_scales_count():
     assert (scores["features.0.weight"][0] == 0).all() and (scores["features.0.weight"][1] > 0).all()
 
 
-@pytest.mark.parametrize("name", ["vgg19", "resnet110"])
-def test_deep_nets_neither_overflow_nor_vanish(name):
-    model = build(name, 10, width=0.125 if name == "vgg19" else 16)
-    scores = pruners.score(model, "synflow", sparsity=0.9, rounds=1)
-    assert all(torch.isfinite(s).all() and (s > 0).all() for s in scores.values())
-
-
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e9])
 def test_scale_of_the_weights_does_not_matter(scale):
     model = chain(5, 6, 6, 6, 6, 6, 6, 6, 3)
@@ -131,16 +119,6 @@ def test_scale_of_the_weights_does_not_matter(scale):
     two = pruners.score(model, "synflow", torch.zeros(1, 5), sparsity=0.6, rounds=4)
     assert masks.global_mask(one, 0.6) == masks.global_mask(two, 0.6)
     torch.testing.assert_close(relative(one), relative(two), rtol=1e-3, atol=1e-6)
-
-
-def test_a_flow_beyond_float64_is_an_error():
-    model = chain(3, 3, 3, 3)
-    with torch.no_grad():
-        for layer in model:
-            layer.weight.fill_(1e38)
-        deep = nn.Sequential(*[copy.deepcopy(model) for _ in range(6)])
-    with pytest.raises(TicketError, match="synflow overflows"):
-        pruners.score(deep, "synflow", torch.zeros(1, 3), sparsity=0.5)
 
 
 def test_a_net_that_no_flow_passes_has_no_scores():

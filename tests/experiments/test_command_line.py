@@ -176,11 +176,6 @@ def test_plan_says_what_is_missing_and_what_it_cannot_estimate(tmp_path, capsys)
     assert "0 done, 28 to carry out" in said and "112 epochs in all" in said and "144 with a script a cell" in said
 
 
-def test_plan_counts_the_grids_own_runs(tmp_path, capsys):
-    command_line.main(["plan", "--profile", "smoke", "--grid", "step3", "--ledger", str(tmp_path)])
-    assert " 0 done, " in capsys.readouterr().out  # its dense nets are of another grid, and to be carried out
-
-
 def test_a_spoilt_row_stops_the_plan_by_name(tmp_path, capsys):
     Ledger(tmp_path).add(row("smart@0.9", 0, 80.0))
     [path] = tmp_path.iterdir()

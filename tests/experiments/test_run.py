@@ -193,17 +193,6 @@ def test_a_rehearsal_is_for_no_ledger(digits, tmp_path):
         Ledger(tmp_path).add(row)
 
 
-def test_the_papers_scoring_sorts_by_class_and_augments(digits):
-    config = grids.arm("paper", "snip@0.9", 0, CIFAR)
-    assert (config.variant, config.scoring, config.arm) == ("authors", "authors", "snip@0.9")
-    plain, paper = arm("grasp@0.9", digits), arm("grasp@0.9", digits, variant="authors", scoring="authors")
-    (_, labels), _ = run.scoring_batch(digits, plain, "batch")
-    (_, in_order), _ = run.scoring_batch(digits, paper, "batch")
-    assert in_order.tolist() == sorted(labels.tolist()) != labels.tolist()
-    model = run.build(plain, digits)
-    assert run.ticket_mask(plain, digits, model)[0] != run.ticket_mask(paper, digits, model)[0]
-
-
 def small_cifar():
     """Noise in CIFAR's shape: enough to see that a run works, not that it learns."""
     draw = np.random.default_rng(0)
@@ -226,13 +215,16 @@ def test_every_arm_of_the_paper_profile_runs_two_steps(network):
 QUICK = ("snip+both@0.98", "grasp@0.98", "lrr+rearranged@0.9", "hybrid@0.98")
 
 
-def test_the_papers_scoring_augments_and_draws_the_classifier_afresh(digits, monkeypatch):
+def test_the_papers_scoring_sorts_augments_and_draws_the_classifier_afresh(digits, monkeypatch):
     changes = dict(variant="authors", scoring="authors")
     plain, paper = (grids.arm("smoke", "grasp@0.9", 0, digits, **more) for more in ({}, changes))
     (as_given, labels), _ = run.scoring_batch(digits, plain, "batch")
-    (seen, _), _ = run.scoring_batch(digits, paper, "batch")
-    in_order = as_given[labels.argsort(stable=True)]
-    assert seen.shape == in_order.shape and not torch.equal(seen, in_order)
+    (seen, sorted_labels), _ = run.scoring_batch(digits, paper, "batch")
+    order = labels.argsort(stable=True)
+    assert seen.shape == as_given.shape and not torch.equal(seen, as_given[order])
+    assert torch.equal(sorted_labels, labels[order]) and not torch.equal(sorted_labels, labels)
+    theirs = grids.arm("paper", "snip@0.9", 0, CIFAR)
+    assert (theirs.variant, theirs.scoring, theirs.arm) == ("authors", "authors", "snip@0.9")
     asked = []
     monkeypatch.setattr(run.tickets, "find_mask", lambda *_, **given: asked.append(given["redraw"]))
     for config in (plain, paper):
