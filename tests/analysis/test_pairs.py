@@ -118,7 +118,11 @@ def sound(key, control, **facts):
     ("dense+half@0", {"images_kept": 0.549}, [True]), ("dense+half@0", {"images_kept": 0.449}, [False]),
     ("snip+both@0.9", {"label_agreement": 0.1, "pixel_correlation": 0.0}, [True, True]),
     ("snip+both@0.9", {"label_agreement": 0.1}, [True, False]), ("snip+rearranged+both@0.9", {}, [False] * 3),
-    ("snip@0.9", {}, []),
+    ("lt+random_signs@0.9", {"changed_share": 0.5, "signs_kept": 0.41}, [True, True]),
+    ("lt+random_signs@0.9", {"changed_share": 0.09, "signs_kept": 0.61}, [False, False]),
+    ("lt+random_signs@0.9", {"changed_share": 1.0, "signs_kept": 0.39}, [True, False]),
+    ("lt+fresh_magnitudes@0.9", {"changed_share": 1.0, "signs_kept": 1.0}, [True, True]),
+    ("lt+fresh_magnitudes@0.9", {"changed_share": 1.0, "signs_kept": 0.999}, [True, False]), ("snip@0.9", {}, []),
 ])  # fmt: skip
 def test_manipulation_checks_at_their_bounds(key, control, expected):
     assert list(sound(key, control).values()) == expected

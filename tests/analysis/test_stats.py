@@ -118,7 +118,15 @@ def test_seeds_by_hand():
     assert stats.seeds_needed(0.8, 1.0, power=0.9) > 8
 
 
-@pytest.mark.parametrize(("sd", "margin"), [(None, 1), (-1, 1), (math.nan, 1), (101, 1), (1, 0), (1, math.nan)])
+def test_a_mean_of_two_is_shown_without_an_interval():
+    assert [stats.curve_cell(values)[1].low is None for values in ([1], [1, 2], [1, 2, 4])] == [True, True, False]
+    assert stats.curve_cell(iter([1, 2]))[0] == [1, 2] and stats.curve_cell([1, 2])[1].point == 1.5
+
+
+@pytest.mark.parametrize(("sd", "margin"), [
+    (None, 1), (-1, 1), (math.nan, 1), (101, 1), (1, 0), (1, math.nan), (1, 101), (1, 0.009),
+])  # fmt: skip
 def test_seeds_refuse_bad_input(sd, margin):
+    assert stats.seeds_needed(100, 100) == stats.seeds_needed(0.01, 0.01) == stats.seeds_needed(1, 1)  # the ends
     with pytest.raises(TicketError, match=str(sd)):
         stats.seeds_needed(sd, margin)
