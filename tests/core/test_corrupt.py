@@ -113,6 +113,8 @@ def test_what_is_drawn_is_frozen():
     """Rows were made from these draws: another one would be another recipe."""
     images = np.arange(54, dtype=np.uint8).reshape(2, 3, 3, 3)
     assert corrupt.random_pixels(images, rng()).ravel().tolist()[:9] == [6, 20, 21, 1, 22, 17, 9, 16, 10]
+    as_floats = corrupt.random_pixels(images.astype(np.float32), rng())  # the same permutations
+    assert np.array_equal(as_floats, corrupt.random_pixels(images, rng())) and as_floats.dtype == np.float32
     assert corrupt.random_labels([0] * 8, 10, rng()).tolist() == [4, 9, 3, 0, 3, 9, 7, 3]
     assert corrupt.half(Split(images[[0, 1] * 3], np.arange(6)), rng()).labels.tolist() == [2, 3, 5]
 
