@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import figures
+import nbref
 import polish
 import rowdata
 from sphinx.errors import ExtensionError
@@ -19,6 +20,7 @@ BUTTONS = ("use_repository_button", "use_source_button", "use_edit_page_button",
 def substitutions(app, config):
     """Compute {{ board }}, and the tables and sentences of prose pages, from the book's code and rows now."""
     found = {**front.substitutions(), **first_screen.substitutions(numbers.ledger_frame())}
+    found["compared_cells"] = "{} of {}".format(*nbref.share(nbref.sources().values()))
     config.myst_substitutions = {**(config.myst_substitutions or {}), **found}
 
 

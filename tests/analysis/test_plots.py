@@ -111,7 +111,7 @@ def test_differences_draw_every_seed_interval_and_margin(ax):
     assert len(marks) == 2 and {to_hex(mark.get_color()) for mark in marks} == {plots.STYLE["snip"].colour}
     assert len(ax.patches) == 1 and ax.get_legend_handles_labels()[1] == ["margin, ±1 point", "SNIP", "LT"]
     assert ax.get_xscale() == "log" and ax.xaxis_inverted()
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["10", "2"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["90", "98"]
 
 
 def test_differences_of_few_seeds_have_no_interval(ax):

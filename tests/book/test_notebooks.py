@@ -27,6 +27,23 @@ def test_every_notebook_keeps_the_rules(nbref, root):
     assert {name: problems for name, problems in found.items() if problems} == {}
 
 
+def test_most_of_what_notebooks_show_is_compared(nbref, capsys):
+    compared, showing = nbref.share(nbref.sources().values())
+    with capsys.disabled():
+        print(f"nbval compares {compared} of {showing} cells that show text")
+    assert 2 * compared > showing
+
+
+def test_cells_that_show_text_are_told_from_those_that_draw_or_define(nbref):
+    shown = {"print(2)": 1, "x": 1, "x;": 0, "x = 2": 0, "notebook.show(x)": 1, "for x in y:\n    print(x)": 1, "": 0}
+    for source, shows in shown.items():
+        assert nbref.prints(nbformat.v4.new_code_cell(source)) == bool(shows), source
+    drawn = nbformat.v4.new_code_cell("draw(x)", metadata={"mystnb": FIGURE})
+    assert not nbref.prints(drawn)
+    compared, other = nbformat.v4.new_code_cell("x", metadata={"tags": [TAG]}), nbformat.v4.new_code_cell("x")
+    assert nbref.share([nbformat.v4.new_notebook(cells=[other, other, drawn, compared, other])]) == (1, 2)
+
+
 def test_every_notebook_has_its_place_in_the_contents(root):
     contents = yaml.safe_load((root / "book" / "_toc.yml").read_text())
     files = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]

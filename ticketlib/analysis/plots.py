@@ -21,6 +21,7 @@ BLUE, _, GREEN, RED, PINK, _, _, GREY, _, _ = seaborn.color_palette("colorblind"
 ORANGE, BROWN, SKY = "#b8860b", "#8c5a2b", "#3a94cf"  # the palette's own are too light on white
 INDIGO, WINE, OLIVE, BLACK = "#332288", "#882255", "#737300", "#000000"
 EDGE = "0.55"  # of a pale area
+REMOVED = "weights removed, %"  # every axis of sparsity; sparser to the right
 
 
 class Style(NamedTuple):
@@ -195,7 +196,7 @@ def layer_axis(ax, num_layers):
 
 
 def differences(ax, comparisons, margin=None):
-    """Draw paired differences over density: each seed a dot, the mean with its interval, the margin a band.
+    """Draw paired differences over sparsity: each seed a dot, the mean with its interval, the margin a band.
 
     Arguments: comparisons, as verdicts.board gives them: a line a key and sparsity, those without seeds left out;
         margin, points, or None where there is none.
@@ -211,9 +212,9 @@ def differences(ax, comparisons, margin=None):
         ax.set_xscale("log")
     ax.xaxis.set_minor_locator(NullLocator())
     if densities:  # an axis that is shared keeps its own where this panel has none
-        ax.set_xticks(densities, [f"{density:g}" for density in densities])
+        ax.set_xticks(densities, [removed(density) for density in densities])
         ax.set_xlim(densities[0] * 2.4, densities[-1] / 2.4)  # sparser to the right; room for markers set aside
-    ax.set(xlabel="weights kept, % (log scale)", ylabel="difference in accuracy, points")
+    ax.set(xlabel=REMOVED, ylabel="difference in accuracy, points")
     return ax
 
 
@@ -229,15 +230,20 @@ def _density(sparsity):
     return round(100 * (1 - float(sparsity)), 6)
 
 
+def removed(kept):
+    """The percentage of weights removed, as an axis says it, from that of weights kept: text."""
+    return f"{100 - kept:.4g}"
+
+
 def kept_axis(ax, kept):
-    """Make the horizontal axis one of density: logarithmic, sparser to the right.
+    """Make the horizontal axis one of sparsity: what is kept on a log scale, what is removed in numbers.
 
     Arguments: kept, the percentages of weights kept that are marked; those too near to their neighbour have no number.
     """
     kept = sorted(kept, reverse=True)
     near = [b / a > 0.55 for a, b in pairwise([np.inf, *kept])]
-    ax.set(xscale="log", xlabel="weights kept, % (log scale)")
-    ax.set_xticks(kept, ["" if is_near else f"{x:.3g}" for x, is_near in zip(kept, near, strict=True)])
+    ax.set(xscale="log", xlabel=REMOVED)
+    ax.set_xticks(kept, ["" if is_near else removed(x) for x, is_near in zip(kept, near, strict=True)])
     ax.minorticks_off()
     ax.xaxis.set_inverted(True)
     return ax
