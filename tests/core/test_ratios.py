@@ -264,6 +264,7 @@ def test_a_smart_ratio_mask_has_the_smart_ratio_s_counts(nets):
 
 def test_linear_layers_to_nearest_and_a_fifth_or_more_and_a_budget_that_just_fits():
     assert keep_counts(table(1000, linear=(12,)), "smart", 0.9, family="resnet")["fc0"] == 4  # 3.6
+    assert keep_counts(table(1000, linear=(12,)), "smart", 0.9, family="resnet", linear_keep_ratio=0)["fc0"] == 0
     assert keep_counts(table(10, 1000, linear=(51,)), "uniform_plus", 0.9)["fc0"] == 11  # 10.2
     assert keep_counts(table(10, 10), "uniform", 0.8, min_per_layer=2) == {"0": 2, "1": 2}
 
