@@ -210,7 +210,8 @@ def compared(row, again, changes=()):
 
     Every field of the row on record is compared but those that a clock or the machine decides.
     """
-    differs = sorted(what for what in row if what not in NOT_COMPARED and row[what] != again.get(what))
+    differs = [what for what in row if what not in (*NOT_COMPARED, "config") and row[what] != again.get(what)]
+    differs = sorted(differs + ["config"] * (row.config != again.config))  # fields that came later have a default
     elsewhere = [what for what in SAME_IN_A_PAIR if row[what] != again[what] and what not in changes]
     outcome = ELSEWHERE if elsewhere else DIFFERS if differs else EQUAL
     config, both = row.config, {"recorded": row, "again": again}
