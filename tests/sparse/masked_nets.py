@@ -23,7 +23,9 @@ def case(name, images, *, density=0.3, empty=(), width=4, stem_stride=1, classes
     options = {} if name.startswith("vgg") else {"stem_stride": stem_stride}
     model = build(name, classes, images[1], width=width, generator=generator, **options)
     if change:
-        change(model)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)  # new layers draw from the global generator
+            change(model)
     mask = random_mask(model, density, generator)
     for layer in empty:
         mask[layer][:] = False
