@@ -22,6 +22,7 @@ VGG_STAGES = {
     "vgg16_equal": ((128, 128), (128, 128), (128,) * 3, (128,) * 3, (128,) * 3),
     "vgg16_reversed": ((512, 512), (512, 512), (512, 512, 256), (256, 256, 128), (128, 64, 64)),
 }
+FAMILIES = ("resnet", "vgg")  # the forms of the smart ratio
 MULTIPLY = {"conv1d", "conv2d", "conv3d", "linear"}  # torch's functions of the prunable layers
 
 
@@ -173,7 +174,7 @@ def family(model):
 
     Raises: TicketError for a network that does not say it; name the family explicitly there.
     """
-    if (form := getattr(unwrapped(model), "family", None)) in ("resnet", "vgg"):
+    if (form := getattr(unwrapped(model), "family", None)) in FAMILIES:
         return form
     raise TicketError(
         f"{type(model).__name__} has no smart-ratio family of its own; pass family='resnet' or family='vgg'."

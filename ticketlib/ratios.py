@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 from ticketlib.errors import TicketError, one_of
 from ticketlib.masks import asked_total, nearest
+from ticketlib.models import FAMILIES, prunable
 from ticketlib.models import family as family_of
-from ticketlib.models import prunable
 from ticketlib.registers import REGISTERS, named
 
-FAMILIES = ("resnet", "vgg")
 RULES = REGISTERS.setdefault("rule", {})  # name -> function (layers, total, family) -> keep counts up to a factor
 FIXES_LINEAR = set()  # the rules that fix linear layers at a keep_ratio and share out the rest
 NOT_DEFINED = "not defined here: "  # before the reason why a rule cannot be met

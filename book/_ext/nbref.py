@@ -22,7 +22,7 @@ from ticketlib.experiments.session import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[2]
 TAG = "nbval-check-output"
-SHOWING = {"print", "show", "show_markdown", "provenance"}  # what a cell calls that shows text
+SHOWING = {"print", "show", "provenance"}  # what a cell calls that shows text
 FORBIDDEN_TAGS = {"nbval-skip", "nbval-ignore-output", "nbval-raises-exception", "raises-exception"}
 MAX_CELL_LINES = 15
 WORDS_PER_CODE_LINE = 10

@@ -17,13 +17,17 @@ def markdown(table):
     return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in rows)
 
 
+class PageText(session.Text):
+    """Markdown whose plain form leaves out what a page folds away."""
+
+    def __repr__(self):
+        return words.without_folded(self.data)
+
+
 def show(content):
     """Show a DataFrame or Markdown text, in a raw notebook and in the built book alike; nothing where it is empty."""
     if len(content):  # an empty text would be printed as the name of its class
-        display(session.Text(markdown(content) if isinstance(content, pd.DataFrame) else content))
-
-
-show_markdown = show  # until the last page says `show`
+        display(PageText(markdown(content) if isinstance(content, pd.DataFrame) else content))
 
 
 def provenance(run, rows=()):

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from ticketbook import notebook, numbers
 from ticketlib import data, models, ratios
 from ticketlib.analysis import layerwise, pairs
-from ticketlib.analysis.plots import kept_axis, layer_axis, style
+from ticketlib.analysis.plots import layer_axis, sparsity_axis, style
 from ticketlib.analysis.verdicts import NOT_DEFINED, NOT_RUN
 from ticketlib.analysis.words import folded
 from ticketlib.experiments import checkpoints, config, grids, ledger, probe, session
@@ -283,7 +283,7 @@ def draw_live(ax, cells, network, methods):
             x, y = zip(*points, strict=True)
             ax.plot(x, y, look.marker, color=look.colour, label=look.label, linestyle=look.linestyle)
     ax.set(ylim=(-4, 104), title=network)
-    return kept_axis(ax, [10, 5, 2, 1, 0.5, 0.1])
+    return sparsity_axis(ax, [10, 5, 2, 1, 0.5, 0.1])
 
 
 def draw_map(ax, masks, network, sparsity, methods):

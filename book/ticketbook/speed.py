@@ -192,7 +192,7 @@ def draw_training(axes, figures):
             kept = [100 - 100 * s for s in speeds.index if s]
             ax.plot(kept, speeds[1:], color=look.colour, marker=look.marker, label=f"random ticket, {processor}")
             ax.axhline(speeds[0.0], color=look.colour, linestyle="--", label=f"dense, {processor}")
-            plots.kept_axis(ax, kept)
+            plots.sparsity_axis(ax, kept)
         ax.set(title=network.replace(", ", ",\n"), ylim=(0, None), xlabel="", ylabel="")
     return axes
 

@@ -19,7 +19,7 @@ def test_what_is_shown(monkeypatch):
 
 def test_a_log_shows_no_markup_and_nothing_that_a_page_folds_away():
     folded = words.folded("Every seed", "| a |\n| --- |")
-    assert repr(session.Text(f"*Before*\n{folded}\n{folded}")) == "*Before*" + "\n[Every seed: folded]" * 2
+    assert repr(notebook.PageText(f"*Before*\n{folded}\n{folded}")) == "*Before*" + "\n[Every seed: folded]" * 2
 
 
 def test_a_cell_cannot_end_its_column_and_what_is_missing_is_empty():

@@ -14,16 +14,11 @@ from shards import CLASSES, write_cifar10, write_splits
 from ticketlib import data, image_files
 from ticketlib.errors import TicketError
 
+pytestmark = pytest.mark.usefixtures("own_folders")
+
 
 def rng(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("TICKETLIB_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
 
 
 # --- values

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from PIL import Image
 from shards import CLASSES, encode, pixels, write_shard, write_splits
 from torchvision import datasets
@@ -20,16 +19,7 @@ from torchvision import datasets
 from ticketlib import data, image_files
 from ticketlib.errors import TicketError
 
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("TICKETLIB_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 # --- found

@@ -479,7 +479,7 @@ def stream(name):
 
 def test_tickets_of_other_networks():
     net = drawn(NETS["resnet18"])
-    for family in ratios.FAMILIES:
+    for family in models.FAMILIES:
         wanted = ratios.keep_counts(net, "smart", "0.9", family=family)
         assert tickets.find_mask("smart", net, "0.9", stream, family=family).counts == wanted
     with pytest.raises(TicketError, match="ResNet"):

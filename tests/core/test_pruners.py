@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scored_nets import METHODS, along, batch, net, seeded, toy
+from scored_nets import METHODS, along, batch, seeded
 from torch import nn
 
 from ticketlib import masks, pruners

@@ -130,7 +130,10 @@ def papermill(folder, source, *given):
 
 @pytest.mark.slow
 def test_papermill_in_any_folder_shows_an_estimate_and_a_line_a_run(tmp_path):
-    code = "session.ticket_rows(run, ('dense@0', 'smart@0.9'))\nsession.display(session.Text('*all*'))"
+    code = """from ticketlib.experiments import grids
+digits = session.images(run)
+session.make_runs(run, [grids.arm("smoke", key, 0, digits) for key in ("dense@0", "smart@0.9")], digits)
+session.display(session.Text("*all*"))"""
     source = toy_notebook.write(tmp_path / "toy.ipynb", code)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -1,8 +1,6 @@
-"""Small networks, tickets and batches that tests share."""
+"""Small tickets, batches and finite differences that tests share."""
 
-import pytest
 import torch
-from torch import nn
 
 from ticketlib import masks, ratios
 from ticketlib.models import build, prunable
@@ -36,25 +34,3 @@ def along(weight, index, function, step=1e-5):
         ends.append(function())
     weight.data[index] = value
     return (ends[0] - ends[1]) / (2 * step)
-
-
-@pytest.fixture
-def net():
-    """Batch norm, a pool, a shared path and a frozen layer, away from their initial state."""
-    model = build("resnet8", 4, width=4, generator=seeded())
-    model(batch()[0] * 3 + 1)  # running statistics move
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=seeded(parameter.numel())))
-    return model
-
-
-@pytest.fixture
-def toy():
-    """Smooth, in float64: finite differences are exact enough."""
-    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=seeded(parameter.numel())).double())
-    images = torch.randn(6, 5, generator=seeded(1)).double()
-    return model, images, torch.tensor([0, 1, 2, 0, 1, 2])

@@ -13,7 +13,6 @@ from ticketlib import models
 from ticketlib.analysis.scorer import digest, plain_name
 from ticketlib.data import Dataset, Split, channel_moments
 from ticketlib.errors import TicketError, one_of
-from ticketlib.ratios import FAMILIES
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 CHANNELS = (1, 3, 4)  # of images that may have been meant as channels last
@@ -24,7 +23,7 @@ class Network:
     """A function that draws a network afresh; called with a generator, it fixes what is drawn."""
 
     make: object  # () -> nn.Module
-    family: str | None  # the form of the smart ratio, a name of ratios.FAMILIES; None where it has none
+    family: str | None  # the form of the smart ratio, a name of models.FAMILIES; None where it has none
     name: str  # letters, digits, _ . -
 
     def __call__(self, generator):
@@ -83,7 +82,7 @@ def network(make, family=None):
         kind = type(make).__name__
         raise TicketError(f"model of type {kind} is not allowed; it must be a function that makes one.")
     if family is not None:
-        one_of("family", family, FAMILIES)
+        one_of("family", family, models.FAMILIES)
     return Network(make, family, plain_name(make))
 
 

@@ -212,7 +212,7 @@ def differences(ax, comparisons, margin=None):
         ax.set_xscale("log")
     ax.xaxis.set_minor_locator(NullLocator())
     if densities:  # an axis that is shared keeps its own where this panel has none
-        ax.set_xticks(densities, [removed(density) for density in densities])
+        ax.set_xticks(densities, [percent_removed(density) for density in densities])
         ax.set_xlim(densities[0] * 2.4, densities[-1] / 2.4)  # sparser to the right; room for markers set aside
     ax.set(xlabel=REMOVED, ylabel="difference in accuracy, points")
     return ax
@@ -230,12 +230,12 @@ def _density(sparsity):
     return round(100 * (1 - float(sparsity)), 6)
 
 
-def removed(kept):
+def percent_removed(kept):
     """The percentage of weights removed, as an axis says it, from that of weights kept: text."""
     return f"{100 - kept:.4g}"
 
 
-def kept_axis(ax, kept):
+def sparsity_axis(ax, kept):
     """Make the horizontal axis one of sparsity: what is kept on a log scale, what is removed in numbers.
 
     Arguments: kept, the percentages of weights kept that are marked; those too near to their neighbour have no number.
@@ -243,7 +243,7 @@ def kept_axis(ax, kept):
     kept = sorted(kept, reverse=True)
     near = [b / a > 0.55 for a, b in pairwise([np.inf, *kept])]
     ax.set(xscale="log", xlabel=REMOVED)
-    ax.set_xticks(kept, ["" if is_near else removed(x) for x, is_near in zip(kept, near, strict=True)])
+    ax.set_xticks(kept, ["" if is_near else percent_removed(x) for x, is_near in zip(kept, near, strict=True)])
     ax.minorticks_off()
     ax.xaxis.set_inverted(True)
     return ax

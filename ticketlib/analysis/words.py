@@ -1,5 +1,7 @@
 """How prose writes names and numbers, and what is folded up."""
 
+import re
+
 NETWORKS = {"vgg11": "VGG-11", "vgg16": "VGG-16", "vgg19": "VGG-19", "resnet8": "ResNet-8",
             "resnet18": "ResNet-18", "resnet20": "ResNet-20", "resnet32": "ResNet-32", "resnet50": "ResNet-50",
             "resnet56": "ResNet-56"}  # fmt: skip
@@ -44,3 +46,8 @@ def points(value):
 def folded(summary, text):
     """Markdown that a page shows once its summary is clicked."""
     return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
+
+
+def without_folded(text):
+    """Markdown for a log: what a page folds away is named alone."""
+    return re.sub(r"<details><summary>(.*?)</summary>.*?</details>", r"[\1: folded]", text, flags=re.DOTALL)

@@ -15,10 +15,10 @@ PILOT_ARMS = ("dense", "lt@0.9", "lt+rearranged@0.9", "snip@0.9", "snip+rearrang
 JUDGED = ("0.9", "0.98")  # sparsities of the grids beside the protocol's
 PROBED, SPARSE_END = ("0.9", "0.95", "0.98"), ("0.99", "0.995", "0.999")  # sparsities of the probes
 METHODS = ("snip", "grasp", "magnitude", "synflow")
-SPARSE_RULES = (
+PROBED_RULES = (
     "smart", "linear", "cubic", "ascending", "uniform", "uniform_plus", "er", "erk", "igq", "balanced", "pyramidal",
 )  # fmt: skip
-LEAGUE = ("smart", "linear", "cubic", "uniform", "uniform_plus", "er", "erk", "igq", "balanced", "pyramidal")
+LEAGUE = tuple(rule for rule in PROBED_RULES if rule != "ascending")
 OWN_SCORES = {"variant": "default", "scoring": "book"}  # for every profile; the runs of `paper` take the authors'
 SHAPES = {"vgg16_equal": 0.5, "vgg16_reversed": 0.25}  # networks in which place and size part, with their widths
 OPTION = re.compile(r"(linear|variant|order|parent_order|count_table)=(\w+(?:\.\d+)?)|(min_per_layer)=(\d+)")
@@ -238,7 +238,7 @@ def sparse_probes(profile, dataset, seeds=10):
 
 def _defined(profile, network):
     """Arms of the rules that can be met on a network of a profile, at all sparsities of the probes."""
-    for rule in SPARSE_RULES:
+    for rule in PROBED_RULES:
         for sparsity in (*PROBED, *SPARSE_END):
             if not why_not(profile, network, rule, sparsity):
                 yield f"{rule}@{sparsity}"
@@ -246,17 +246,17 @@ def _defined(profile, network):
 
 def why_not(profile, network, rule, sparsity):
     """Why a rule cannot be met on a network of a profile, in words; "" where it can. Arguments: network, short name."""
-    table, family = _shape(profile, network)
+    table, family = _layers_and_family(profile, network)
     return ratios.why_not(table, rule, sparsity, family=family)
 
 
 def layers(profile, network):
     """The prunable layers of a network of a profile, for ten classes: list of ratios.Layer."""
-    return _shape(profile, network)[0]
+    return _layers_and_family(profile, network)[0]
 
 
 @functools.cache
-def _shape(profile, network):
+def _layers_and_family(profile, network):
     """Layers of a network of a profile, and its family, which its short name need not be."""
     name, width, stem_stride = PROFILES[profile].networks[network]
     model = models.build(name, 10, width=width, stem_stride=stem_stride)

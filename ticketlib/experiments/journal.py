@@ -361,7 +361,7 @@ def ended(facts):
 
 
 def _silent(facts):
-    """Seconds since the last sign of life; one that is yet to come is as far away: what is on gives another at once."""
+    """Seconds between now and the last sign of life, which lies ahead where a clock was put back."""
     return abs(time.time() - facts["updated"])
 
 

@@ -29,7 +29,6 @@ PARAMETERS = ("profile", "source", "ledger", "seeds", "device", "data_root")
 SOURCES = ("stored", "run")
 JUPYTERS_OWN = ("In", "Out")
 MOST_SEEDS = 1000  # more would be a slip of the pen, and take hours to list
-FOLDED = re.compile(r"<details><summary>(.*?)</summary>.*?</details>", re.DOTALL)  # as analysis.words writes it
 TIMED_STEPS = 10  # a speed that no row has measured is taken from so many
 
 
@@ -165,10 +164,10 @@ def make_runs(run, to_do, dataset):
 
 
 class Text(Markdown):
-    """Markdown whose plain form, for terminals and logs, is its own text without what a page folds away."""
+    """Markdown whose plain form is its own text, for terminals and logs."""
 
     def __repr__(self):
-        return FOLDED.sub(r"[\1: folded]", self.data)
+        return self.data
 
 
 class Speaker:
