@@ -206,7 +206,8 @@ def test_missing_rows_are_made_once_and_said_on_stderr(live, monkeypatch, capsys
     assert sorted(ticket_rows(live, ("dense@0", "smart@0.9"))["smart@0.9"]) == [0]
     assert made == ["dense@0", "smart@0.9"]
     lines = capsys.readouterr().err.splitlines()
-    assert "2 runs to carry out" in lines[0] and "[1/2] dense@0" in lines[1] and "[2/2] smart@0.9" in lines[2]
+    assert session.REHEARSAL in lines[0] and "Time expected" in lines[1]
+    assert "[1/2] dense@0" in lines[2] and "[2/2] smart@0.9" in lines[3]
     ticket_rows(replace(live, seeds=2), ("dense@0", "smart@0.9"))
     assert made[2:] == ["dense@0", "smart@0.9"] and len(Ledger(live.ledger).names()) == 4
     assert sorted(ticket_rows(live, ("smart@0.9",))["smart@0.9"]) == [0] and len(made) == 4

@@ -248,10 +248,11 @@ def _make(plan, progress):
         return row
 
     with session.one_thread(device):
+        speaker = session.Speaker if progress else lambda text: lambda text: None
+        say = speaker(f"{len(to_do)} runs to carry out. {session.REHEARSAL}")
         expected = duration(_expected(plan, to_do, device))
         seeds = f"A word takes {verdicts.FEWEST} seeds or more; {session.seeds(plan.asked)} are asked for."
-        speaker = session.Speaker if progress else lambda text: lambda text: None
-        say = speaker(f"{len(to_do)} runs to carry out. Time expected: about {expected}. {seeds} {plan.prunable}.")
+        say(f"{len(to_do)} runs to carry out. Time expected: about {expected}. {seeds} {plan.prunable}.")
         end = conduct(plan.ledger, work, [config for _, config in to_do], InProcess(), Stop(),
                       lambda text: say(plan.readable(text)))  # fmt: skip
     if end.failed:

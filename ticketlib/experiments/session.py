@@ -30,6 +30,7 @@ SOURCES = ("stored", "run")
 JUPYTERS_OWN = ("In", "Out")
 MOST_SEEDS = 1000  # more would be a slip of the pen, and take hours to list
 TIMED_STEPS = 10  # a speed that no row has measured is taken from so many
+REHEARSAL = "A few steps will tell how long they take; the first on a machine are compiled, which can take minutes."
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,9 @@ def make_runs(run, to_do, dataset):
     lost = {o.config: f"{o.config.arm} (seed {o.config.seed}): {o.reason}" for o in campaign.blocked(to_do, ledger)}
     to_do = [config for config in to_do if config not in lost]
     with one_thread(device):
-        expected = f"about {duration(_estimate(run, to_do, dataset, device))}"
-        say, began = Speaker(f"{len(to_do)} runs to carry out. Time expected: {expected}."), time.monotonic()
+        say = Speaker(f"{len(to_do)} runs to carry out. {REHEARSAL}")
+        expected, began = f"about {duration(_estimate(run, to_do, dataset, device))}", time.monotonic()
+        say(f"{len(to_do)} runs to carry out. Time expected: {expected}.")
         work = partial(execute, dataset=dataset, device=device, progress=False)
         end = conduct(ledger, work, to_do, InProcess(), Stop(), say)
     made, took = len(to_do) - len(end.failed), duration(time.monotonic() - began)
