@@ -9,18 +9,37 @@ from ticketlib.errors import TicketError
 from ticketlib.experiments import grids
 from ticketlib.experiments.profiles import PROFILES, Images
 
-SIZES = {"pilot": (63, 36.75), "engines": (15, 3.75), "step1": (410, 405), "step2": (57, 57), "step3": (30, 27.75),
-         "step4": (50, 47.5), "step5": (12, 24), "step6": (54, 131.25),
-         "step7": (30, 37.5), "v2": (328, 616), "league": (140, 140),
-         "order": (64, 64), "imp": (48, 45), "signs": (65, 57.5), "rates": (70, 70), "fair": (30, 23.75),
-         "fair100": (20, 40.625)}  # fmt: skip
+FROZEN = {  # grid: how many runs, their cost in units of a full one, a hash of their names in order
+    "pilot": (63, 36.75, "bdde251db2495a6f"), "engines": (15, 3.75, "7630aeca0623cebf"),
+    "step1": (410, 405, "2e9aff40fcbfb7b0"), "step2": (57, 57, "a42d48d5cd8176e8"),
+    "step3": (30, 27.75, "494ff1efc8b0e9c6"), "step4": (50, 47.5, "a7df0e58104ec560"),
+    "step5": (12, 24, "09c971f5c53c6aff"), "step6": (54, 131.25, "ffcb7d88cb6407df"),
+    "step7": (30, 37.5, "4ad3dd37d1ce526e"), "v2": (328, 616, "8e62ad82265878c5"),
+    "league": (140, 140, "68be3d2b99b412e0"), "order": (64, 64, "852fd6a6ac94d53e"),
+    "imp": (48, 45, "7fa3b4d03c0f0fcf"), "signs": (65, 57.5, "83b8aa3141b66032"),
+    "rates": (70, 70, "0c21c018d3539f34"), "fair": (30, 23.75, "cae937d7f3dc3431"),
+    "fair100": (20, 40.625, "820fa51768ed78ba"),
+}  # fmt: skip
+PROBES = {
+    "masks": (360, "a479aff4c6d3848b"), "sparse": (1550, "86190c346c95cda9"), "shapes": (240, "7d7d6920158c8505"),
+}  # fmt: skip
+
+
+def hash_of(configs):
+    assert len({c.name for c in configs}) == len(configs)
+    return hashlib.sha256(" ".join(c.name for c in configs).encode()).hexdigest()[:16]
 
 
 @pytest.mark.parametrize("name", grids.GRIDS)
-def test_sizes_are_frozen(name):
+def test_grids_are_frozen_to_the_name_of_each_run(name):
     configs = grids.grid(name, "laptop", CIFAR)
-    assert (len(configs), grids.units(configs, "laptop")) == SIZES[name]
-    assert len({c.name for c in configs}) == len(configs)
+    assert (len(configs), grids.units(configs, "laptop"), hash_of(configs)) == FROZEN[name]
+
+
+@pytest.mark.parametrize("name", grids.PROBES)
+def test_probes_are_frozen_to_the_name_of_each(name):
+    configs = grids.PROBES[name]("laptop", CIFAR)
+    assert (len(configs), hash_of(configs)) == PROBES[name]
 
 
 def test_step_one_is_one_seed_after_the_other_and_has_every_arm_of_the_claims():
@@ -31,14 +50,12 @@ def test_step_one_is_one_seed_after_the_other_and_has_every_arm_of_the_claims():
         assert there >= {arm if "@" in arm else f"{arm}@0" for arm in grids.claim_arms()}
 
 
-def test_version_two_is_frozen_to_the_name_of_each_run():
+def test_version_two_is_one_seed_after_the_other():
     configs = grids.grid("v2", "laptop", CIFAR)
     assert [c.seed for c in configs] == sorted(c.seed for c in configs) and len({c.seed for c in configs}) == 8
     assert {(c.epochs, c.recipe, c.fingerprint) for c in configs} == {(40, 1, CIFAR.fingerprint)}
     of_a_seed = [c for c in configs if c.seed == 10]
     assert len(of_a_seed) == 41 and grids.units(of_a_seed, "laptop") == 2 * 38.5
-    names = hashlib.sha256(" ".join(c.name for c in configs).encode()).hexdigest()[:16]
-    assert names == "8e62ad82265878c5"
 
 
 def test_other_data_make_as_many_updates_in_the_dense_engine():
