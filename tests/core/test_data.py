@@ -152,6 +152,13 @@ def test_one_shard_of_several_is_refused_naming_what_lacks(tmp_path, monkeypatch
     assert len(data.load("cifar10", tmp_path).train) == 1  # a part on which rows were made
 
 
+def test_the_cache_lies_in_the_home_folder_unless_it_is_named(tmp_path, monkeypatch):
+    assert data.cache_folder() == tmp_path / "cache"
+    monkeypatch.setenv("TICKETLIB_CACHE", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert data.cache_folder() == tmp_path / ".cache" / "ticketlib"
+
+
 def test_a_missing_data_set_names_the_folder(tmp_path):
     with pytest.raises(TicketError, match="'cifar10'.*nowhere.*cifar10/"):
         data.load("cifar10", tmp_path / "nowhere")

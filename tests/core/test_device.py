@@ -45,5 +45,30 @@ def test_what_only_a_gpu_can_run_is_at_least_sound_to_import(name):
     assert importlib.import_module(name).__doc__
 
 
-def test_the_switch_is_there_on_linux_and_harmless_twice():
+@pytest.mark.parametrize(("platform", "libc"), [("linux", "musl"), ("win32", "glibc"), ("darwin", "")])
+def test_the_switch_is_there_on_linux_and_harmless_twice(platform, libc, monkeypatch):
     assert device.keep_memory() == device.keep_memory() == sys.platform.startswith("linux")
+    monkeypatch.setattr(device.sys, "platform", platform)
+    monkeypatch.setattr(device.platform, "libc_ver", lambda: (libc, ""))
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda _: pytest.fail("another library was asked"))
+    assert not device.keep_memory.__wrapped__()
+
+
+@pytest.fixture
+def switches():
+    """The switches of the process that `use_gpu` turns, put back afterwards."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.deterministic = False
+    yield cudnn, matmul
+    cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("cuda", []), ("cuda:1", [torch.device("cuda:1")])])
+def test_a_gpu_repeats_itself_and_rounds_to_tf32_on_request_alone(name, chosen, switches, monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch.cuda, "set_device", seen.append)
+    for tf32 in (True, False):
+        device.use_gpu(torch.device(name), tf32)
+        assert [which.allow_tf32 for which in switches] == [tf32] * 2 and torch.backends.cudnn.deterministic
+    assert seen == 2 * chosen
