@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import re
 import subprocess
 import sys
@@ -229,6 +230,19 @@ def test_an_estimate_comes_first_on_stderr_and_the_seeds_that_a_word_takes(tmp_p
     assert re.match(r"11 runs .* \d+ (s|min)\b.* 6 seeds .* 1 ", lines[0]) and len(lines) == 12
     assert "magnitude+rearranged@0.9" in done.stderr and "own-" not in done.stderr
     assert done.stdout == "SanityCheck('magnitude', 11 runs)\n" and len(Ledger(tmp_path / "rows/own").names()) == 11
+
+
+def test_the_time_expected_is_that_of_training_testing_and_scoring(tmp_path, monkeypatch):
+    training = dict(epochs=5, eval_every=2)
+    plan = ticketlib.sanity_check(snip, ledger=make(tmp_path), source="stored", training=training).plan
+    row = dict(images=100, train_seconds=2.0, num_test=50, eval_seconds=1.0, seconds=10.0)  # 7 s find the mask
+    monkeypatch.setattr(sanity, "_rehearse", lambda *_: (None, row, None))
+    monkeypatch.setattr(arms.OwnPlan, "synflow", lambda *_, **__: None)
+    monkeypatch.setattr(sanity.time, "perf_counter", itertools.count(0, 0.5).__next__)  # half a second a round
+    each = 5 * 1437 * 0.02 + 3 * 360 * 0.02
+    for keys, more in ((("own", "own+both", "mean", "smart"), 3 * 7), (("synflow", "erk"), 100 * 0.5)):
+        found = sanity._expected(plan, [(key, None) for key in keys], "cpu")
+        assert found == pytest.approx(len(keys) * each + more + 5 * 7)  # and five more scores for the mean's counts
 
 
 def made_up(plan, means, seeds=8, **facts):

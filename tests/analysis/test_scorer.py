@@ -1,6 +1,7 @@
 """Score functions from outside: a digest that follows what they compute with, and wrong ones told in one sentence."""
 
 import functools
+import hashlib
 import importlib.util
 import logging
 import os
@@ -289,14 +290,17 @@ def test_scores_by_backward_are_those_by_grad(model, batch):
 
 def test_random_scores_repeat_with_the_weights_and_touch_no_global_stream(model, batch):
     def dice(model, images, labels):
+        seeds.append(torch.initial_seed())
         return {name: torch.rand(weight.shape) for name, weight in prunable(model).items()}
 
-    before = torch.get_rng_state()
+    before, seeds = torch.get_rng_state(), []
     one, two = (scorer(dice)(model, *batch) for _ in range(2))
     other = scorer(dice)(build("resnet8", 10, 1, width=8, generator=torch.Generator().manual_seed(1)), *batch)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["conv.weight"], other["conv.weight"])
     assert torch.equal(torch.get_rng_state(), before)
+    content = b"".join(weight.detach().numpy().tobytes() for weight in prunable(model).values())
+    assert seeds[0] == seeds[1] == int(hashlib.sha256(content).hexdigest()[:14], 16) != seeds[2]
 
 
 def test_integer_scores_and_one_layer_of_equal_ones_are_scores(model, batch):
