@@ -1,7 +1,6 @@
 """The grids beside the protocol's: arms and seeds as their page fixes them, a second parent's order, given counts."""
 
 import dataclasses
-import hashlib
 
 import numpy as np
 import pytest
@@ -48,18 +47,6 @@ def test_arms_and_seeds_are_those_of_the_page(name):
     before = [parent(c) for c in configs if parent(c) and c.ticket != "imp"]
     assert {c.name for c in before} <= made and len({c.recipe for c in configs}) == 1
     assert {c.epochs for c in configs} == {50 if name == "fair100" else 20}
-
-
-NAMES = {
-    "league": "68be3d2b99b412e0", "order": "852fd6a6ac94d53e", "imp": "7fa3b4d03c0f0fcf", "signs": "83b8aa3141b66032",
-    "rates": "0c21c018d3539f34", "fair": "cae937d7f3dc3431", "fair100": "1e34c91ef00aaac0",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", grids.MORE)
-def test_grids_are_frozen_to_the_name_of_each_run(name):
-    names = " ".join(one.name for one in grid(name))
-    assert hashlib.sha256(names.encode()).hexdigest()[:16] == NAMES[name]
 
 
 def test_no_seed_is_that_of_another_grid():
@@ -147,7 +134,7 @@ def test_lt_of_another_order_takes_the_mask_of_the_other_net(digits, tmp_path):
 @pytest.mark.parametrize("ticket", ["lt", "lrr"])
 def test_checks_of_signs_say_what_they_did(check, stayed, ticket, digits, tmp_path):
     found, changed = one(f"{ticket}@0.9", digits, tmp_path), one(f"{ticket}+{check}@0.9", digits, tmp_path)
-    assert changed["mask_digest"] == found["mask_digest"] and changed["accuracy"] != found["accuracy"]
+    assert changed["mask_digest"] == found["mask_digest"] and changed["loss"] != found["loss"]
     assert changed["control"]["signs_kept"] == stayed and "signs_kept" not in found.get("control", {})
     assert changed["control"]["changed_share"] >= (0.4 if check == "random_signs" else 0.99)
 
