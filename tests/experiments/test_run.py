@@ -10,11 +10,11 @@ from made_runs import rehearse
 from scored_nets import ticket
 from synthetic import CIFAR, make
 
-from ticketlib import data
+from ticketlib import data, train
 from ticketlib.errors import TicketError
 from ticketlib.experiments import checkpoints, grids, run
 from ticketlib.experiments.config import Config
-from ticketlib.experiments.ledger import Ledger
+from ticketlib.experiments.ledger import Ledger, pack_bits
 from ticketlib.experiments.probe import Prober
 from ticketlib.masks import Mask
 from ticketlib.tickets import TICKETS
@@ -50,6 +50,17 @@ def test_a_row_says_everything(digits, cache):
     assert set(row["versions"]) == {"python", "torch", "numpy", "numba"} and row["device"].startswith("cpu: ")
     assert row["seconds"] > 0 and row["threads"] >= 1 and row["code"]
     assert "parent" not in row and "checkpoint" not in row
+
+
+def test_what_training_measured_stands_in_the_row(digits):
+    right = np.arange(360) % 4 > 0
+    curve = [[1, 50.0, 0.7], [2, 80.0, 0.5], [3, 75.0, 0.4]]
+    result = train.Result(curve, right, 0.4, images=1000, train_seconds=3.4567, eval_seconds=1.2345)
+    assert run._measured(result, digits) == {
+        "diverged": False, "curve": curve, "images": 1000, "num_test": 360, "num_classes": 10, "train_seconds": 3.46,
+        "eval_seconds": 1.23, "images_per_second": 289.3, "accuracy": 75.0, "best_accuracy": 80.0, "loss": 0.4,
+        "correct": pack_bits(right),
+    }  # fmt: skip
 
 
 def test_the_same_configuration_gives_the_same_row(digits, cache):
