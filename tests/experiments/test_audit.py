@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from synthetic import arms, row
 
 from ticketlib import __main__ as command_line
@@ -174,6 +175,18 @@ def test_rows_of_one_grid_and_this_kind_of_machine_are_drawn(ledger, made, capsy
     assert {row["outcome"] for row in audit.folder(ledger).rows()} == {audit.EQUAL}
     assert call(ledger, "--grid", "step1", "--runs", "3") == 2
     assert "at most 2" in capsys.readouterr().err
+
+
+def test_what_is_to_be_changed_is_changed_and_nothing_else(ledger, made, monkeypatch):
+    fill(ledger, made)
+    smart, seen = made[3], []
+    monkeypatch.setattr(audit, "execute", lambda config, *_, **options: seen.append(
+        (config.precision, torch.get_num_threads(), options["cache"].name)) or smart)  # fmt: skip
+    again = audit.Again(ledger, data.load("digits"), audit.Draw("code", "day", ()))
+    found = [again.row(smart.config, changes) for changes in (None, {"threads": 2}, {"precision": "bf16"})]
+    assert seen == [("float32", 1, "same"), ("float32", 2, "changed"), ("bf16", 1, "changed")]
+    assert [row["config"]["changes"] for row in found] == [{}, {"threads": 2}, {"precision": "bf16"}]
+    assert [row["outcome"] for row in found] == [audit.EQUAL, audit.SPREAD, audit.SPREAD]
 
 
 def test_other_code_draws_anew(ledger, monkeypatch):

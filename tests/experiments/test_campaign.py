@@ -13,7 +13,7 @@ from synthetic import row as synthetic_row
 from ticketlib.errors import TicketError
 from ticketlib.experiments import campaign, grids, journal, machine, places, profiles
 from ticketlib.experiments.ledger import Ledger, Row
-from ticketlib.experiments.workers import Pool
+from ticketlib.experiments.workers import Finished, InProcess, Pool
 
 
 def arm(key, seed=0, **changes):
@@ -75,6 +75,23 @@ def test_a_killed_worker_costs_no_other_run():
     found = {o.config.seed: o for o in outcomes(quick, [arm("smart@0.9", seed) for seed in (1, 66, 2, 3)], 2)}
     assert "killed" in found[66].reason and found[66].state == "failed"
     assert {seed for seed, o in found.items() if o.row} == {1, 2, 3}
+
+
+class Losing(InProcess):
+    """Loses every run that it starts."""
+
+    starts = 0
+
+    def finished(self, timeout):
+        (_, config), self.job = self.job, None
+        self.starts += 1
+        assert self.starts < 9
+        return [Finished(config, reason="killed", lost=True)]
+
+
+def test_a_run_that_is_lost_is_started_twice():
+    losing = Losing()
+    assert [o.state for o in campaign.carry_out(quick, [arm("smart@0.9")], losing)] == ["failed"] and losing.starts == 2
 
 
 def test_a_child_waits_for_its_parent(tmp_path, monkeypatch):

@@ -298,8 +298,11 @@ def test_a_device_without_an_engine_is_refused_before_any_training(tmp_path):
     assert session.device_of(notebook(tmp_path), sparse) == "cpu"
 
 
-def test_threads_are_put_back():
+@pytest.mark.parametrize(("device", "inside"), [("cpu", 1), ("cuda", 2)])
+def test_a_processor_computes_on_one_thread_and_threads_are_put_back(device, inside):
     before = torch.get_num_threads()
-    with session.one_thread():
-        assert torch.get_num_threads() == 1
+    with machine.threads(2):
+        with session.one_thread(device):
+            assert torch.get_num_threads() == inside
+        assert torch.get_num_threads() == 2
     assert torch.get_num_threads() == before
