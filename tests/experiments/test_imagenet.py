@@ -56,6 +56,15 @@ def test_a_mask_found_again_is_the_one_in_the_ledger(method, sparsity, tmp_path)
         assert found[what] == stored[what], what
 
 
+def test_the_flow_is_that_of_a_whole_image(monkeypatch):
+    model, seen = torch.nn.Linear(4, 3), {}
+    scores = lambda _, method, images, **__: seen.update({method: images}) or {"weight": model.weight.detach()}  # noqa: E731
+    monkeypatch.setattr(probe.pruners, "score", scores)
+    for method in ("synflow", "magnitude"):
+        assert probe._imagenet_mask(model, method, "0.5", "resnet").kept == 6
+    assert torch.equal(seen["synflow"], torch.ones(1, 3, 224, 224)) and seen["magnitude"] is None
+
+
 def test_the_initial_weights_are_always_the_same_and_torchs_generator_is_left_alone():
     torch.manual_seed(3)
     wanted = torch.rand(1)
