@@ -1,7 +1,9 @@
 """One run from configuration to row, on the digits."""
 
 import dataclasses
+import itertools
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +14,9 @@ from synthetic import CIFAR, make
 
 from ticketlib import data, train
 from ticketlib.errors import TicketError
-from ticketlib.experiments import checkpoints, grids, run
+from ticketlib.experiments import checkpoints, grids, probe, run
 from ticketlib.experiments.config import Config
-from ticketlib.experiments.ledger import Ledger, pack_bits
+from ticketlib.experiments.ledger import Ledger, Row, name_of, pack_bits
 from ticketlib.experiments.probe import Prober
 from ticketlib.masks import Mask
 from ticketlib.tickets import TICKETS
@@ -147,11 +149,11 @@ def test_every_ticket_runs(ticket, digits, cache):
 
 def test_a_probe_is_the_mask_of_the_run(digits, cache):
     config = arm("snip+both@0.9", digits)
-    row, probe = run.execute(config, digits, cache=cache), Prober(digits, cache).measure(config)
-    assert probe["mask_digest"] == row["mask_digest"] and probe["keep_counts"] == row["keep_counts"]
-    assert probe["chance"] < probe["overlap"] <= 1 and probe["chance"] < probe["ceiling"] < 1
+    row, found = run.execute(config, digits, cache=cache), Prober(digits, cache).measure(config)
+    assert found["mask_digest"] == row["mask_digest"] and found["keep_counts"] == row["keep_counts"]
+    assert found["chance"] < found["overlap"] <= 1 and found["chance"] < found["ceiling"] < 1
     clean = Prober(digits, cache).measure(arm("snip@0.9", digits))
-    assert clean["overlap"] == 1 and "second_keep_counts" not in probe
+    assert clean["overlap"] == 1 and "second_keep_counts" not in found
     assert sum(clean["second_keep_counts"].values()) == sum(clean["keep_counts"].values())
     assert clean["second_keep_counts"] != clean["keep_counts"]
     assert 0.899 < clean["rearranged_effective_sparsity"] <= 1
@@ -165,6 +167,21 @@ def test_kept_scores_change_no_probe(digits, cache):
     for config in [arm(key, digits) for key in keys]:
         again, once = prober.measure(config), fresh(config)
         assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in once.items() if k != "seconds"}
+
+
+def test_probes_are_made_one_after_another_whatever_fails(tmp_path, monkeypatch):
+    def measure(config):
+        if config.seed == 1:
+            raise TicketError("no such mask.")
+        values = {"probe": config.seed}
+        return Row(kind="probe", name=name_of(values), config=values, seconds=3.4)
+
+    monkeypatch.setattr(probe.time, "monotonic", itertools.count(0, 60).__next__)  # a minute each
+    configs, said = [make(seed=seed) for seed in range(4)], []
+    failed = probe.measure_all(SimpleNamespace(measure=measure), configs, Ledger(tmp_path), said.append)
+    assert {row["config"]["probe"] for row in Ledger(tmp_path).rows()} == {0, 2, 3}
+    assert len(failed) == 1 and "seed 1" in failed[0] and "no such mask." in failed[0]
+    assert [line.rpartition("about ")[2] for line in said] == ["3 min left", "2 min left", "60 s left", "0 s left"]
 
 
 def test_an_iterative_ticket_has_no_probe(digits, cache):
