@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -123,3 +125,46 @@ def test_threads_stand_in_for_a_daemon_that_does_not_start(tmp_path, monkeypatch
 ])  # fmt: skip
 def test_what_is_shared_by_what(how, devices, kind):
     assert type(workers.share(how, 2, devices)) is kind
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", {0: {1, 2, 5}}.__getitem__)
+    assert workers.cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert workers.cores() == 1
+
+
+class Ray:
+    """Stands in for Ray: two cores and a GPU; a task is what it was given."""
+
+    def init(self, **options):
+        self.options = options
+
+    def cluster_resources(self):
+        return {"CPU": 2.0, "GPU": 1.0}
+
+    def remote(self, **options):
+        return lambda function: SimpleNamespace(remote=lambda work, config: config.name)
+
+
+def test_a_cluster_of_ones_own_listens_here_alone_and_has_room_for_what_it_has(monkeypatch):
+    ray = Ray()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    assert workers.Cluster(per_gpu=3)._room() == 3 and workers.Cluster(workers=1)._room() == 2
+    assert (ray.options["address"], ray.options["_node_ip_address"]) == ("local", "127.0.0.1")
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0" and len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    cluster, room = workers.Cluster(), []
+    for seed in range(2):
+        room.append(cluster.free)
+        cluster.start(quickly, arm("smart@0.9", seed))
+    assert room == [True, True] and not cluster.free and [config.seed for config in cluster.running] == [0, 1]
+    with pytest.raises(TicketError, match="127.0.0.1:1' cannot be reached"):
+        workers.Cluster("127.0.0.1:1")
+
+
+def quickly(config):
+    return {"name": config.name}
