@@ -55,11 +55,14 @@ SOUND = [
     {"accuracy": 0.0}, {"accuracy": 100.0}, {"images_per_second": 0.01}, {"threads": 0}, WHOLE,
     WHOLE | {"achieved_sparsity": 0.9, "effective_sparsity": 0.9}, {"effective_sparsity": 1},
     {"keep_counts": {"a": 0}, "achieved_sparsity": 1.0},  # of how many weights is not known
+    {"correct": "AAA=", "num_test": 13, "accuracy": 0.0},
 ]  # fmt: skip
 UNSOUND = [
     {"accuracy": -0.01}, {"accuracy": 100.01}, {"images_per_second": 0}, {"threads": -1},
     {"effective_sparsity": 1.01}, {"keep_counts": {"a": 10}, "achieved_sparsity": 0},
     WHOLE | {"keep_counts": {"a": 1, "b": 0}, "sizes": {"a": 0, "b": 10}},
+    {"correct": "AAc=", "num_test": 13, "accuracy": 0.0},  # bits behind the last image
+    {"correct": "A-A=", "num_test": 13, "accuracy": 0.0}, {"correct": "AAAA", "num_test": 13, "accuracy": 0.0},
 ]  # fmt: skip
 
 
