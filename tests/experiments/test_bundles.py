@@ -82,6 +82,13 @@ def test_two_branches_that_add_probes_are_merged_line_by_line(tmp_path):
     assert file_of(Ledger(folder)).read_text() == bundles.text_of(wanted)
 
 
+def test_a_text_is_read_whole_or_not_at_all(tmp_path):
+    (tmp_path / "text").write_text("12345")
+    assert bundles.read_text(tmp_path / "text", 5) == "12345"
+    with pytest.raises(ValueError):
+        bundles.read_text(tmp_path / "text", 4)
+
+
 @pytest.mark.parametrize(
     "spoil, said",
     [
