@@ -129,3 +129,7 @@ def test_what_others_start_from_or_are_compared_with_comes_first():
     assert grids.claim_arms()[:7] == [
         "dense", "dense+both", "dense+half", "snip@0.9", "snip@0.98", "snip+both@0.9", "snip+both@0.98",
     ]  # fmt: skip
+
+
+def test_layers_are_those_of_the_profiles_network():
+    assert sum(layer.size for layer in grids.layers("laptop", "resnet")) == 270_896
