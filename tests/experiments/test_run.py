@@ -176,7 +176,7 @@ def test_probes_are_made_one_after_another_whatever_fails(tmp_path, monkeypatch)
         values = {"probe": config.seed}
         return Row(kind="probe", name=name_of(values), config=values, seconds=3.4)
 
-    monkeypatch.setattr(probe.time, "monotonic", itertools.count(0, 60).__next__)  # a minute each
+    monkeypatch.setattr(probe.time, "monotonic", itertools.count(600, 60).__next__)  # a minute each
     configs, said = [make(seed=seed) for seed in range(4)], []
     failed = probe.measure_all(SimpleNamespace(measure=measure), configs, Ledger(tmp_path), said.append)
     assert {row["config"]["probe"] for row in Ledger(tmp_path).rows()} == {0, 2, 3}
