@@ -116,6 +116,13 @@ def test_no_run_writes_the_books_ledger(monkeypatch, tmp_path):
     assert "the book's own" in message()
 
 
+def test_a_new_ledger_lies_in_a_folder_that_is_there(tmp_path):
+    for new in ("rows", "rows/smoke"):
+        assert session.check(given(ledger=str(tmp_path / new))).ledger == (tmp_path / new).resolve()
+    assert "is not there" in message(ledger=str(tmp_path / "rows" / "mine"))
+    assert "is not there" in message(ledger=str(tmp_path / "all" / "rows" / "smoke"))
+
+
 def test_a_ledger_cannot_be_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     assert "is a file" in message(ledger=str(tmp_path / "file"))
@@ -295,7 +302,9 @@ def test_a_device_without_an_engine_is_refused_before_any_training(tmp_path):
     sparse = [profiles.config("laptop", "smart", "0.9", 0, dataset=CIFAR)]
     with pytest.raises(TicketError, match="'cuda' is not allowed with profile 'laptop'.*auto, cpu"):
         session.make_runs(notebook(tmp_path, device="cuda"), sparse, CIFAR)
-    assert session.device_of(notebook(tmp_path), sparse) == "cpu"
+    dense = [replace(config, engine="dense") for config in sparse]
+    assert {session.device_of(notebook(tmp_path, device=of), sparse) for of in ("auto", "cpu")} == {"cpu"}
+    assert session.device_of(notebook(tmp_path, device="cuda"), dense) == "cuda"
 
 
 @pytest.mark.parametrize(("device", "inside"), [("cpu", 1), ("cuda", 2)])
