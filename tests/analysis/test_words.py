@@ -13,7 +13,7 @@ def test_a_difference_has_a_sign_unless_it_rounds_to_nothing():
 
 
 def test_a_span_of_numbers_written_alike_is_one_number():
-    assert words.span([3, 1, 2], 0) == "1 to 3" and words.span([0.101, 0.099], 2) == "0.10"
+    assert words.span([3, 1, 2], 0) == "1 to 3" and words.span([0.101, 0.099]) == "0.10"
     assert words.span([-1.0, 2.0], 1, words.signed) == "−1.0 to +2.0"
 
 
