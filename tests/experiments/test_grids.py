@@ -50,14 +50,6 @@ def test_step_one_is_one_seed_after_the_other_and_has_every_arm_of_the_claims():
         assert there >= {arm if "@" in arm else f"{arm}@0" for arm in grids.claim_arms()}
 
 
-def test_version_two_is_one_seed_after_the_other():
-    configs = grids.grid("v2", "laptop", CIFAR)
-    assert [c.seed for c in configs] == sorted(c.seed for c in configs) and len({c.seed for c in configs}) == 8
-    assert {(c.epochs, c.recipe, c.fingerprint) for c in configs} == {(40, 1, CIFAR.fingerprint)}
-    of_a_seed = [c for c in configs if c.seed == 10]
-    assert len(of_a_seed) == 41 and grids.units(of_a_seed, "laptop") == 2 * 38.5
-
-
 def test_other_data_make_as_many_updates_in_the_dense_engine():
     configs = grids.grid("step6", "laptop", Images("cifar100"))
     usual = PROFILES["laptop"].training["epochs"]

@@ -15,7 +15,6 @@ from synthetic import CIFAR, make
 from ticketlib import data, train
 from ticketlib.errors import TicketError
 from ticketlib.experiments import checkpoints, grids, probe, run
-from ticketlib.experiments.config import Config
 from ticketlib.experiments.ledger import Ledger, Row, name_of, pack_bits
 from ticketlib.experiments.probe import Prober
 from ticketlib.masks import Mask
@@ -205,13 +204,6 @@ def test_the_mask_of_a_net_trained_on_noise_lies_between_chance_and_a_second_dat
     second = row["second_keep_counts"]  # of the second data order: as many in all, in other layers
     assert sum(second.values()) == sum(row["keep_counts"].values()) and second != row["keep_counts"]
     assert "overlap" not in prober.measure(arm("lt@0.9", digits))
-
-
-def test_every_arm_of_the_paper_profile_is_a_configuration():
-    for key in ("dense", "lt@0.9", "lrr+half@0.98", "hybrid@0.98", "smart@0.98"):
-        config = grids.arm("paper", key, 0, CIFAR)
-        assert (config.network, config.epochs, config.batch, config.weight_decay) == ("resnet32", 160, 64, 1e-4)
-        assert Config.from_dict(config.as_dict()) == config
 
 
 def test_a_rehearsal_is_for_no_ledger(digits, tmp_path):
