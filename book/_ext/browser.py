@@ -25,6 +25,7 @@ WAIT = 120_000  # milliseconds a page may take on a busy machine
 STILL = "*, *::before, *::after { transition: none !important; animation: none !important; }"
 TALLEST = 16_000  # pixels of a window that Chromium draws in one piece
 TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+UNFOLD = "document.querySelectorAll('details.sd-dropdown').forEach((fold) => (fold.open = true))"  # paper has no clicks
 FOOTER = '<div style="font-size:8px;width:100%;text-align:center"><span class="pageNumber"></span></div>'
 HERE = {  # what the program can be found by, and what to say where it cannot
     "playwright": "Playwright is not installed; `make site-test` installs it.",
@@ -99,6 +100,7 @@ def pdf(build):
     target = build / "book.pdf"
     with chromium() as browser:
         page = open_page(view(browser), build / "singlehtml" / "index.html")
+        page.evaluate(UNFOLD)
         margin = dict.fromkeys(("left", "right"), "16mm") | dict.fromkeys(("top", "bottom"), "18mm")
         page.pdf(
             path=target, format="A4", scale=0.85, margin=margin, outline=True, tagged=True, display_header_footer=True,

@@ -157,12 +157,6 @@ def finish(ax, words, differences):
     return ax
 
 
-def loss_on_noise(runs):
-    """Mean final training loss of version 1's networks on random labels and pixels."""
-    noise = pairs.select(runs, "laptop").query("arm == 'dense+both@0'")
-    return noise[noise.seed.isin(claims.EXPLORATORY.seeds)].loss.mean()
-
-
 def device(run, recipe):
     """The device on which a page trains a configuration in sight of its reader."""
     return session.device_of(run, [recipe])

@@ -1,6 +1,5 @@
 """The first screen of the site and of README: what was found, the board, one picture."""
 
-import dataclasses
 import io
 import re
 import textwrap
@@ -13,12 +12,12 @@ import numpy as np
 from ticketbook import board, claim_page, notebook, numbers
 from ticketlib.analysis import pairs, plots, stats, verdicts
 from ticketlib.errors import TicketError
-from ticketlib.experiments import claims
 from ticketlib.experiments.places import ROOT
 
 FINDINGS = ROOT / "book" / "findings.md"  # read by the front page and by README
 PICTURE = "book/_assets/accuracy.svg"  # as README shows it
 DRAWN = ("dense", "lrr", "hybrid", "lt", "snip", "smart", "uniform")
+HERO, WIDE = "smart", 2.6  # whose line and name stand out, and how wide that line is
 INK = "#010203"  # stands for the page's own text colour while matplotlib draws
 APART = 1.9  # points of accuracy between two names at the right end, at least
 SIZE = (
@@ -35,11 +34,11 @@ SHADES = "<style>svg{color:#24292f}@media(prefers-color-scheme:dark){svg{color:#
 
 def substitutions(runs):
     """Names that the front page writes as {{ name }}: dict from name to Markdown. Arguments: runs, of ledger.frame."""
-    scope = notebook.markdown(claim_page.scope("laptop", shown_plan(runs)))
-    board = f":::{{table}}\n:class: board\n\n{claims_board(runs)}\n:::"
+    scope = notebook.markdown(claim_page.scope("laptop", board.shown_plan(runs)))
+    table = f":::{{table}}\n:class: board\n\n{claims_board(runs)}\n:::"
     # A block of HTML: within a paragraph the site would mark up the words of the picture, and break it.
     drawn = f'<figure class="drawn">{picture(runs)}<figcaption>{CAPTION}</figcaption></figure>'
-    return {"claims_board": board, "board_scope": scope, "accuracy_picture": drawn}
+    return {"claims_board": table, "board_scope": scope, "accuracy_picture": drawn}
 
 
 def findings():
@@ -48,21 +47,14 @@ def findings():
     return "\n\n".join(textwrap.fill(" ".join(part.split()), 120) for part in said.split("\n\n"))
 
 
-def shown_plan(runs):
-    """The plan that the board reads: the protocol's once all its runs are there, till then version 1's."""
-    fixed = claims.protocol()
-    seen_first = dataclasses.replace(claims.EXPLORATORY, sparsities=fixed.sparsities)
-    return fixed if board.complete(runs, fixed) else seen_first
-
-
 def claims_board(runs, link="claims/{}"):
     """The five claims by sparsity as a Markdown table."""
-    return notebook.markdown(board.claims_table(*verdicts.board(runs, shown_plan(runs)), link))
+    return notebook.markdown(board.claims_table(*verdicts.board(runs, board.shown_plan(runs)), link))
 
 
 def accuracies(runs):
     """Mean accuracy of the tickets in the picture: dict ticket -> {sparsity: stats.Estimate}, 95 % intervals."""
-    plan = shown_plan(runs)
+    plan = board.shown_plan(runs)
     chosen = pairs.select(runs, "laptop", epochs=plan.epochs)
     chosen = chosen[chosen.seed.isin(plan.seeds) & chosen.sparsity.isin(["0", *plan.sparsities])]
     means = {}
@@ -105,11 +97,13 @@ def draw(ax, means):
         look, at = plots.style(ticket), [levels.index(s) for s in of]
         point, low, high = np.array([[mean.point, mean.low, mean.high] for mean in of.values()], float).T
         colour = INK if ticket == "dense" else look.colour
-        ax.plot(at, point, look.marker, color=colour, linestyle=look.linestyle)
+        width = WIDE if ticket == HERO else 1.2
+        ax.plot(at, point, look.marker, color=colour, linestyle=look.linestyle, linewidth=width)
         ax.vlines(at, low, high, color=colour, linewidth=1.6)
         ends[look.label] = point[-1]
     for (label, _), y in zip(sorted(ends.items(), key=lambda end: end[1]), spread(sorted(ends.values())), strict=True):
-        ax.annotate(label, (len(levels) - 1, y), xytext=(10, 0), textcoords="offset points", va="center")
+        weight = "bold" if label == plots.style(HERO).label else "normal"
+        ax.annotate(label, (len(levels) - 1, y), xytext=(10, 0), textcoords="offset points", va="center", weight=weight)
     ax.set(ylabel="test accuracy, %", xlim=(-0.15, len(levels) - 0.55))
     ax.set_xticks(range(len(levels)), [board.removed(s) for s in levels])
     ax.spines[["top", "right"]].set_visible(False)

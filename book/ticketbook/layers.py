@@ -1,6 +1,5 @@
 """How many weights masks keep in which layer: clean and spoilt ones, depth and size, rules; for 01, 02, 07 and 08."""
 
-import textwrap
 from collections import Counter
 from itertools import combinations
 
@@ -14,11 +13,12 @@ from ticketlib.analysis.plots import style
 from ticketlib.analysis.verdicts import NOT_DEFINED, NOT_RUN
 from ticketlib.analysis.words import span
 
+FAINT = 0.05  # agreement of two clean masks beyond chance, of which no share is printed below
 SEEING = ["snip", "grasp", "lt"]  # their masks need data; LT's by way of a trained net
 GROUPS = {
-    "of another power of depth": ("linear", "cubic", "ascending"),
-    "from the layers' shapes": ("er", "erk", "igq", "balanced"),
-    "of a flat or geometric form": ("uniform", "uniform_plus", "pyramidal"),
+    "another power": ("linear", "cubic", "ascending"),
+    "from shapes": ("er", "erk", "igq", "balanced"),
+    "flat, geometric": ("uniform", "uniform_plus", "pyramidal"),
 }
 
 
@@ -133,11 +133,14 @@ def overlaps(both):
 
 
 def overlap_table(both):
-    """`overlaps` as a page shows it, what chance gives in brackets: DataFrame of text."""
+    """`overlaps` as a page shows it, what chance gives in brackets: DataFrame of text.
+
+    A share of what two clean masks share is left out where they share next to nothing beyond chance.
+    """
     lines = [[of.network, f"{style(of.method).label}, {of.sparsity}", f"{of.moved:.3f}",
               f"{of.between_seeds:.3f}" if of.seeds > 1 else "one seed", f"{of.overlap:.3f} ({of.chance:.3f})",
               f"{of.ceiling:.3f}" + ("" if np.isnan(of.left) else f" ({of.ceiling_chance:.3f})"),
-              "–" if np.isnan(of.left) else f"{100 * of.left:.0f}", of.seeds]
+              "–" if not of.agreement >= FAINT else f"{100 * of.left:.0f}", of.seeds]
              for of in overlaps(both).itertuples()]  # fmt: skip
     return pd.DataFrame(lines, columns=["network", "method, fraction removed", "change of layer", "two clean seeds",
                                         "overlap", "ceiling", "agreement left, %", "seeds"])  # fmt: skip
@@ -300,18 +303,19 @@ def rule_distances(networks):
     return pd.DataFrame(far).rename_axis("rule").reset_index()
 
 
-def rule_panels(model):
+def rule_panels(networks, sparsity):
     """Keep-ratios of all rules beside the smart ratio's, ready to draw: dict title -> {rule: array (num_layers,)}.
 
-    A panel for each sparsity and group of rules; its title names the rules of the group that are not defined there.
+    A panel for each network and group of rules; its title names the rules of the group that are not defined there.
+    Arguments: networks, dict from name to network; sparsity, decimal text.
     """
-    drawn, sizes = {}, {layer.name: layer.size for layer in ratios.layers(model)}
-    for sparsity in PROBED:
+    drawn = {}
+    for name, model in networks.items():
         counts = rule_counts(model, sparsity, model.family)
+        sizes = {layer.name: layer.size for layer in ratios.layers(model)}
         for group, rules in GROUPS.items():
             missing = [style(rule).label for rule in rules if counts[rule] is None]
-            lines = [f"{sparsity} removed: rules {group}", *[f"{NOT_DEFINED}: {', '.join(missing)}"] * bool(missing)]
-            title = "\n".join(textwrap.fill(line, 27) for line in lines)
+            lines = [f"{name}: {group}", *[f"{NOT_DEFINED}: {', '.join(missing)}"] * bool(missing)]
             shown = [rule for rule in ("smart", *rules) if counts[rule]]
-            drawn[title] = {rule: layerwise.keep_ratios(counts[rule], sizes) for rule in shown}
+            drawn["\n".join(lines)] = {rule: layerwise.keep_ratios(counts[rule], sizes) for rule in shown}
     return drawn

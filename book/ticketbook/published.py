@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ticketbook.notebook import markdown
+from ticketlib.analysis import plots
 from ticketlib.analysis.words import DATASETS, NETWORKS, folded, signed
 from ticketlib.data import CLASSES
 from ticketlib.errors import one_of
@@ -200,6 +201,7 @@ def left_out_table():
     """The rows of the file that must not be printed, without their accuracies, and why."""
     of = table().query("banned").groupby(["source", "method", "network"], sort=False).sparsity.agg(list).reset_index()
     return pd.DataFrame({
-        "source": of.source.map(sources().label), "method": of.method, "network": of.network.map(TITLES),
+        "source": of.source.map(sources().label), "method": [plots.style(name).label for name in of.method],
+        "network": of.network.map(TITLES),
         "removed": of.sparsity.map(", ".join), "why": of.source.map(sources().left_out),
     })  # fmt: skip

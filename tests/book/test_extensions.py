@@ -46,11 +46,15 @@ def test_as_many_columns_as_tell_rows_apart_are_the_title_of_a_card():
     many = table(["a", "b", "c", "d"], *[[str(i), long, "", ""] for i in range(tables.MANY + 1)])
     tables.lay_out(None, many)
     assert next(many.findall(nodes.table))["classes"] == ["stacked", "many"]
+    three = table(["a", "b", "c"], ["x", "y", "three columns are stacked if a text has more than sixty letters"])
+    tables.lay_out(None, three)
+    assert next(three.findall(nodes.table))["classes"] == ["stacked"]
     assert tables.naming([["A", "1"], ["A", "1"]]) == 1 and tables.naming([]) == 1
 
 
 @pytest.mark.parametrize("lines", [
-    (["a", "b", "c"], ["x", "y", "three columns are not stacked, however long"]),
+    (["a", "b", "c"], ["x", "y", "of three columns, more than thirty letters"]),
+    (["a", "b"], ["x", "two columns are not stacked, however long the text of a cell may be"]),
     (["a", "b", "c", "d"], ["1", "2", "3", "4"]),
     (["a", "b", "c", "d"], ["only the first is longer than thirty", "2", "3", "4"]),
 ])  # fmt: skip

@@ -174,7 +174,7 @@ def test_rules_side_by_side():
     assert table.loc["ascending", "small, 0.98"] == "not defined here"
     of = [ratios.keep_counts(model, rule, "0.9") for rule in ("uniform", "smart")]
     assert float(table.loc["uniform", "small, 0.9"]) == pytest.approx(layers.layerwise.total_variation(*of), abs=0.005)
-    panels = layers.rule_panels(model)
-    assert len(panels) == 9 and "not defined here: ascending" in list(panels)[6]
+    panels = layers.rule_panels({"small": model}, "0.98")
+    assert len(panels) == 3 and "not defined here: ascending" in list(panels)[0]
     assert sorted(sum(layers.GROUPS.values(), ("smart",))) == sorted(ratios.RULES)
     assert all(next(iter(panel)) == "smart" for panel in panels.values())

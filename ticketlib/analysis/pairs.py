@@ -131,7 +131,11 @@ def _untested(runs, arm, seeds):
     """The manipulation checks of an arm that failed at some of these seeds, or are missing there: words."""
     checked = measurements(runs, arm)
     failures = checked[checked.seed.isin(seeds) & ~checked.sound.astype(bool)]
-    return [f"{failed} (seed {seed})" for failed, seed in zip(failures.failed, failures.seed, strict=True)]
+    return [f"{failed} ({_which(of, len(seeds))})" for failed, of in failures.groupby("failed", sort=False).seed]
+
+
+def _which(found, total):
+    return f"seed {found.iloc[0]}" if len(found) == 1 else f"{len(found)} of {total} seeds"
 
 
 def _lost_counts(a, b):

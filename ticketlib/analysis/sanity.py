@@ -12,7 +12,7 @@ import pandas as pd
 from ticketlib.analysis import own, pairs, plots, verdicts
 from ticketlib.analysis.arms import ARMS, RATIO_SEEDS, OwnPlan
 from ticketlib.analysis.scorer import scorer
-from ticketlib.analysis.words import signed
+from ticketlib.analysis.words import decimal, signed
 from ticketlib.data import Split
 from ticketlib.errors import TicketError, one_of
 from ticketlib.experiments import ledger, session
@@ -325,4 +325,4 @@ def _beside(comparison, difference):
         checks = pairs.measurements(ours.reset_index(), ours.arm.iloc[0])
         measured = checks.groupby("measures", sort=False).value.mean()
     return "; ".join([*difference.untested[:1], *filter(None, [difference.undefined]),
-                      *(f"{what}: {value:.2f}" for what, value in dict(measured).items())])  # fmt: skip
+                      *(f"{what}: {decimal(value)}" for what, value in dict(measured).items())])  # fmt: skip
