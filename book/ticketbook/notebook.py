@@ -7,7 +7,6 @@ from IPython.display import display
 
 from ticketlib.analysis import words
 from ticketlib.experiments import session
-from ticketlib.experiments.profiles import PROFILES
 
 
 def markdown(table):
@@ -48,15 +47,3 @@ def provenance(run, rows=()):
 def _counted(values):
     texts = (", ".join(f"{k} {v[k]}" for k in sorted(v)) if isinstance(v, dict) else str(v) for v in values)
     return [f"{text} ({n} rows)" for text, n in sorted(Counter(texts).items())]
-
-
-def no_claim(run):
-    """What a page that judges no claim can show, as Markdown: what it trains, how often, and how little that proves."""
-    profile = PROFILES[run.profile]
-    name, width, stride = profile.networks["resnet"]
-    network = f"{words.title(name)} (width {width}, stem stride {stride}), {words.title(profile.dataset)}"
-    trained = f"{network}, {profile.training['epochs']} epochs, with {session.seeds(run)} seeds"
-    said = f"**No claim is judged on this page.** It trains {trained}."
-    if run.profile == "smoke":
-        said += " Seconds of training on tiny images show how things work. They prove nothing about the paper."
-    return said
