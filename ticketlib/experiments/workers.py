@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
 
+from tqdm import tqdm
+
 from ticketlib.errors import TicketError
 
 CONNECT_SECONDS = 10
@@ -254,6 +256,7 @@ def _serve(pipe, work, config, environment):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the campaign itself stops its processes
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with, args=(pipe,), daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # its own would be a semaphore of the system, which a kill leaves behind
     pipe.send(_carry_out(work, config))
 
 
