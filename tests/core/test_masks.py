@@ -307,10 +307,6 @@ class TestRandomMask:
         seen = Counter(tuple(places.tolist()) for places in drawn).values()
         assert len(seen) == 6 and sum((n - 1000) ** 2 / 1000 for n in seen) < 20.5  # 0.1 % of chi2(5)
 
-    def test_the_generator_alone_decides(self):
-        first, again, other = (masks.random_mask({"a": (30, 9)}, {"a": 100}, generator=seeded(k)) for k in (3, 3, 4))
-        assert first == again != other
-
 
 class TestShuffles:
     @pytest.fixture

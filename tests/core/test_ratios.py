@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ticketlib import masks, ratios
+from ticketlib import ratios
 from ticketlib.errors import TicketError
-from ticketlib.masks import Mask, asked_total
+from ticketlib.masks import asked_total
 from ticketlib.models import build, prunable
 from ticketlib.ratios import Layer, apportion, fill, keep_counts, solve_again
 
@@ -254,12 +254,6 @@ def test_why_a_rule_cannot_be_met_and_what_leaves_a_layer_empty():
     assert ratios.defined_counts(resnet, "ascending", "0.98") is None
     with pytest.raises(TicketError, match="ascendingly"):
         ratios.why_not(resnet, "ascendingly", "0.98")
-
-
-def test_a_smart_ratio_mask_has_the_smart_ratio_s_counts(nets):
-    counts = keep_counts(nets["resnet32"], "smart", 0.98)
-    mask = masks.random_mask(prunable(nets["resnet32"]), counts, generator=torch.Generator().manual_seed(0))
-    assert isinstance(mask, Mask) and mask.counts == counts and mask.sparsity == pytest.approx(0.98, abs=1e-6)
 
 
 def test_linear_layers_to_nearest_and_a_fifth_or_more_and_a_budget_that_just_fits():
