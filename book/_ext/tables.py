@@ -4,7 +4,8 @@ from docutils import nodes
 from sphinx import addnodes
 
 SHORT = 16  # letters; a cell of no more is not broken on a phone
-LONG = {3: 60, 4: 30}  # columns: letters; with a longer cell, a table of so many and more is stacked on a phone
+LONG = 30  # letters; with a longer cell, a table of COLUMNS and more is stacked on a phone
+COLUMNS = 4  # one column less takes a cell twice as long, and no more than MANY rows
 NAMES = 2  # columns, whose short cells are broken nowhere (custom.css)
 MANY = 15  # cards; of more, a phone shows the first ones and a button (reach.js)
 EMPTY = ("", "–")  # what a phone leaves out of a row that it stacks
@@ -15,7 +16,8 @@ def lay_out(app, doctree):
     for table in doctree.findall(nodes.table):
         lines = [list(row.findall(nodes.entry)) for row in table.findall(nodes.row)]
         longest = max((len(entry.astext()) for line in lines for entry in line[1:]), default=0)  # the first may wrap
-        stacked = any(len(lines[0]) >= columns and longest > letters for columns, letters in LONG.items())
+        three = len(lines[0]) == COLUMNS - 1 and longest > 2 * LONG and len(lines) - 1 <= MANY
+        stacked = three or len(lines[0]) >= COLUMNS and longest > LONG
         for line in lines:
             for i, entry in enumerate(line):  # beside one another on a phone too, if not stacked
                 entry["classes"] += kinds(entry, i < NAMES or not stacked)

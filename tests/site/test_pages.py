@@ -63,8 +63,8 @@ def test_the_keyboard_alone_reaches_the_text_the_doors_and_the_full_figures(chro
     page.keyboard.press("Tab")
     assert "Skip to main content" in page.evaluate("document.activeElement.innerText")
     page.keyboard.press("Enter")
-    seen = [focused(page) for _ in range(12)]
-    assert {"Read", "Run it again", "Bring your own pruner"} <= set(seen)
+    seen = [focused(page) for _ in range(20)]
+    assert {"Read the claims", "Run it yourself", "Bring your own pruner"} <= set(seen)
     page = chrome.open_page(context, site / "claims" / "05_budget.html")
     page.locator("figure a.full-size").first.focus()
     page.keyboard.press("Enter")
@@ -88,7 +88,7 @@ def test_on_a_phone_tables_say_that_they_scroll_and_contents_close(chromium, sit
     assert not page.locator("#pst-secondary-sidebar-checkbox").is_checked()
     page.goto((site / "index.html").as_uri())
     assert not page.locator("button.secondary-toggle").first.is_visible()
-    page.goto((site / "claims" / "03_architecture_checks.html").as_uri())
+    page.goto((site / "faults.html").as_uri())
     page.locator("button.unfold").first.click()
     assert page.locator("table.folded").count() < page.locator("table.many").count()
     context.close()
