@@ -26,8 +26,8 @@ SIZE = (
 )
 CAPTION = (
     "<em>Smart ratio</em> is the random ticket. <em>Dense</em> keeps all weights, <em>uniform</em> the same share of "
-    "every layer. LT, LRR and hybrid start from a trained network, so they cost about twice the training of the "
-    "others. Means over seeds, with 95 % intervals."
+    "every layer. LT, LRR and hybrid need a trained network first, so they cost about twice the training of the "
+    "others. GraSP is on its pages. Means over seeds, with 95 % intervals."
 )
 SHADES = "<style>svg{color:#24292f}@media(prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
 

@@ -1,12 +1,14 @@
 """The first screen of the site and of README says what the rows say, in few words."""
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 from synthetic import row
-from ticketbook import first_screen, numbers
+from ticketbook import board, first_screen, numbers
 
+from ticketlib.analysis import verdicts
 from ticketlib.errors import TicketError
 from ticketlib.experiments.ledger import frame
 from ticketlib.experiments.places import ROOT
@@ -24,6 +26,12 @@ def runs():
 
 def test_readme_shows_what_the_books_rows_say(readme, runs):
     assert first_screen.findings() in readme and first_screen.claims_board(runs, link="") in readme
+
+
+def test_at_half_the_margin_no_yes_of_the_first_three_claims_stands_as_the_front_page_says(runs):
+    plan = board.shown_plan(runs)
+    words, _ = verdicts.board(runs, replace(plan, margin=plan.margin / 2))
+    assert verdicts.YES not in words.loc[["A", "B", "C"]].to_numpy()
 
 
 def test_readmes_picture_is_of_the_books_rows(runs):
