@@ -121,6 +121,15 @@ def shifts():
     return pd.DataFrame(lines, columns=columns)
 
 
+def on_gpu_and_processor(difference):
+    """The lines of `shifts` of one difference, made again on a GPU and on a processor: a pair.
+
+    Arguments: difference, its label.
+    """
+    of = shifts().query("difference == @difference")
+    return tuple(of[of.machine.str.startswith("cpu") == cpu].iloc[0] for cpu in (False, True))
+
+
 def dense_table():
     """Differences of a few tickets on record and made again in the dense engine, on each machine."""
     of = shifts()

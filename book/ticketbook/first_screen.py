@@ -17,7 +17,7 @@ from ticketlib.experiments.places import ROOT
 FINDINGS = ROOT / "book" / "findings.md"  # read by the front page and by README
 PICTURE = "book/_assets/accuracy.svg"  # as README shows it
 DRAWN = ("dense", "lrr", "hybrid", "lt", "snip", "smart", "uniform")
-HERO, WIDE = "smart", 2.6  # whose line and name stand out, and how wide that line is
+EMPHASISED, WIDTHS = "smart", (1.2, 2.6)  # whose line and name stand out; widths of the other lines and of that one
 INK = "#010203"  # stands for the page's own text colour while matplotlib draws
 APART = 1.9  # points of accuracy between two names at the right end, at least
 SIZE = (
@@ -97,12 +97,12 @@ def draw(ax, means):
         look, at = plots.style(ticket), [levels.index(s) for s in of]
         point, low, high = np.array([[mean.point, mean.low, mean.high] for mean in of.values()], float).T
         colour = INK if ticket == "dense" else look.colour
-        width = WIDE if ticket == HERO else 1.2
+        width = WIDTHS[ticket == EMPHASISED]
         ax.plot(at, point, look.marker, color=colour, linestyle=look.linestyle, linewidth=width)
         ax.vlines(at, low, high, color=colour, linewidth=1.6)
         ends[look.label] = point[-1]
     for (label, _), y in zip(sorted(ends.items(), key=lambda end: end[1]), spread(sorted(ends.values())), strict=True):
-        weight = "bold" if label == plots.style(HERO).label else "normal"
+        weight = "bold" if label == plots.style(EMPHASISED).label else "normal"
         ax.annotate(label, (len(levels) - 1, y), xytext=(10, 0), textcoords="offset points", va="center", weight=weight)
     ax.set(ylabel="test accuracy, %", xlim=(-0.15, len(levels) - 0.55))
     ax.set_xticks(range(len(levels)), [board.removed(s) for s in levels])

@@ -131,10 +131,11 @@ def _untested(runs, arm, seeds):
     """The manipulation checks of an arm that failed at some of these seeds, or are missing there: words."""
     checked = measurements(runs, arm)
     failures = checked[checked.seed.isin(seeds) & ~checked.sound.astype(bool)]
-    return [f"{failed} ({_which(of, len(seeds))})" for failed, of in failures.groupby("failed", sort=False).seed]
+    return [f"{failed} ({_at_seeds(of, len(seeds))})" for failed, of in failures.groupby("failed", sort=False).seed]
 
 
-def _which(found, total):
+def _at_seeds(found, total):
+    """The one seed by its number, several by how many of all they are."""
     return f"seed {found.iloc[0]}" if len(found) == 1 else f"{len(found)} of {total} seeds"
 
 
