@@ -22,9 +22,9 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """The longest first: what builds the book, then notebooks; what only opens the built book in a browser, last."""
+    """The longest first: what builds the book, then notebooks, then what opens the built book in a browser."""
     items.sort(key=lambda item: (item.path.name != "test_book.py", item.path.suffix != ".ipynb",
-                                 item.path.parent.name == "site"))  # fmt: skip
+                                 item.path.parent.name != "site"))  # fmt: skip
 
 
 def pytest_collectstart(collector):

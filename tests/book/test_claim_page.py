@@ -17,7 +17,7 @@ from ticketlib.experiments.profiles import NO_IMAGES
 from ticketlib.experiments.session import NotebookRun
 
 PAGES = ("00_quick_start", "01_smart_ratios", "02_data_checks", "03_architecture_checks", "04_hybrid_tickets")
-PAIR = {"01": ("snip", "smart", "uniform", "snip+rearranged"), "02": ("snip", "snip+both"),
+PAIR = {"01": ("snip", "smart", "uniform", "snip+rearranged"), "02": ("snip", "snip+both", "snip+order=order2"),
         "03": ("snip", "snip+rearranged"), "04": ("dense", "lrr", "lrr+rearranged", "hybrid")}  # fmt: skip
 
 

@@ -32,11 +32,11 @@ def row(key, seed, accuracy, profile="laptop", *, control=None, changes=None, **
     return row_of(config, accuracy, control=control, **facts)
 
 
-def row_of(config, accuracy, *, control=None, **facts):
+def row_of(config, accuracy, *, control=None, loss=0.5, **facts):
     """The row of a configuration, as `row` makes it."""
     values = {
         "kind": "run", "name": config.name, "config": config.as_dict(), "arm": config.arm, "diverged": False,
-        "accuracy": accuracy, "best_accuracy": accuracy, "loss": 0.5, "curve": [[1.0, accuracy, 0.5]],
+        "accuracy": accuracy, "best_accuracy": accuracy, "loss": loss, "curve": [[1.0, accuracy, loss]],
         "num_classes": 10, "num_test": 10000, "empty_layers": [], "device": "cpu: synthetic", "threads": 1,
         "versions": {"torch": "2"}, "seconds": 100.0, "images": 1000, "images_per_second": 1000.0, "code": "synthetic",
         "control": passed(config) if control is None else control,
@@ -92,7 +92,9 @@ def _made(config):
     if config.ticket == "dense" and config.corruption in ("labels", "pixels", "both"):
         mean = 12.0
     family = "vgg" if "vgg" in config.network else "resnet"
-    facts = {"loss": 2.25 if mean == 12.0 else 0.3, "keep_counts": _counts("laptop", family, config.sparsity)}
+    counts = _counts("laptop", family, config.sparsity)
+    facts = {"loss": 2.25 if mean == 12.0 else 0.3, "keep_counts": counts, "effective_sparsity": float(config.sparsity),
+             "classifier_share": list(counts.values())[-1] / sum(counts.values())}  # fmt: skip
     if before is not None:
         facts |= {"parent": before.name, "parent_checkpoint": "a" * 64}
     if config.ticket == "dense":
