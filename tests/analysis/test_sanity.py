@@ -227,8 +227,8 @@ def test_an_estimate_comes_first_on_stderr_and_the_seeds_that_a_word_takes(tmp_p
     done = subprocess.run([sys.executable, script, __file__.rpartition("/")[0]], cwd=tmp_path, capture_output=True,
                           text=True, check=True)  # fmt: skip
     lines = done.stderr.splitlines()
-    estimate = lines.index(*[line for line in lines if re.match(r"11 runs .* \d+ (s|min)\b.* 6 seeds .* 1 ", line)])
-    assert len(lines[estimate + 1 :]) == 11  # a line a run
+    [estimate] = [line for line in lines if re.match(r"11 runs .* \d+ (s|min)\b.* 6 seeds .* 1 ", line)]
+    assert len(lines[lines.index(estimate) :]) == 1 + 11  # a line a run after it
     assert "magnitude+rearranged@0.9" in done.stderr and "own-" not in done.stderr
     assert done.stdout == "SanityCheck('magnitude', 11 runs)\n" and len(Ledger(tmp_path / "rows/own").names()) == 11
 
