@@ -77,12 +77,13 @@ def open_page(context, path, fragment=""):
 
 
 def settle(page):
-    """Wait until maths is set and every image has been read, those that would wait for a scroll included."""
+    """Wait until letters and images are there, those that would wait for a scroll included, and maths is set."""
     page.evaluate(
         """async () => {
             document.querySelectorAll("img[loading=lazy]").forEach((image) => image.removeAttribute("loading"));
             await Promise.all([...document.images].map((image) => image.decode().catch(() => null)));
             if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
+            await document.fonts.ready;
         }"""
     )
 

@@ -34,10 +34,11 @@ SHADES = "<style>svg{color:#24292f}@media(prefers-color-scheme:dark){svg{color:#
 
 def substitutions(runs):
     """Names that the front page writes as {{ name }}: dict from name to Markdown. Arguments: runs, of ledger.frame."""
-    scope = notebook.markdown(claim_page.scope("laptop", board.shown_plan(runs)))
-    table = f":::{{table}}\n:class: board\n\n{claims_board(runs)}\n:::"
+    plan = board.shown_plan(runs)
+    scope = notebook.markdown(claim_page.scope("laptop", plan))
+    table = f":::{{table}}\n:class: board\n\n{claims_board(runs, plan)}\n:::"
     # A block of HTML: within a paragraph the site would mark up the words of the picture, and break it.
-    drawn = f'<figure class="drawn">{picture(runs)}<figcaption>{CAPTION}</figcaption></figure>'
+    drawn = f'<figure class="drawn">{picture(runs, plan)}<figcaption>{CAPTION}</figcaption></figure>'
     return {"claims_board": table, "board_scope": scope, "accuracy_picture": drawn}
 
 
@@ -47,16 +48,14 @@ def findings():
     return "\n\n".join(textwrap.fill(" ".join(part.split()), 120) for part in said.split("\n\n"))
 
 
-def claims_board(runs, link="claims/{}"):
-    """The five claims by sparsity as a Markdown table."""
-    return notebook.markdown(board.claims_table(*verdicts.board(runs, board.shown_plan(runs)), link))
+def claims_board(runs, plan, link="claims/{}"):
+    """The five claims by sparsity as a Markdown table. Arguments: plan, claims.Plan."""
+    return notebook.markdown(board.claims_table(*verdicts.board(runs, plan), link))
 
 
-def accuracies(runs):
+def accuracies(runs, plan):
     """Mean accuracy of the tickets in the picture: dict ticket -> {sparsity: stats.Estimate}, 95 % intervals."""
-    plan = board.shown_plan(runs)
-    chosen = pairs.select(runs, "laptop", epochs=plan.epochs)
-    chosen = chosen[chosen.seed.isin(plan.seeds) & chosen.sparsity.isin(["0", *plan.sparsities])]
+    chosen = pairs.planned(runs, plan)
     means = {}
     for ticket in DRAWN:
         of = chosen[chosen.arm == ticket + "@" + chosen.sparsity]
@@ -71,9 +70,9 @@ def in_words(means):
     return f"Accuracy in per cent, by the share of weights removed: {'; '.join(said)}."
 
 
-def picture(runs, style=""):
+def picture(runs, plan, style=""):
     """Accuracy against sparsity, with intervals, as SVG of one line in the text colour of the page it stands on."""
-    means = accuracies(runs)
+    means = accuracies(runs, plan)
     inked = dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
     with plt.rc_context(inked | {"svg.fonttype": "none", "svg.hashsalt": "accuracy", "font.size": 11}):
         figure, ax = plt.subplots(figsize=(4.8, 4), layout="constrained")
@@ -122,9 +121,10 @@ def write(root, runs):
 
     Arguments: root, the repository's folder; runs, as ledger.frame gives.
     """
-    write_between(root / "README.md", "board", f"{findings()}\n\n{claims_board(runs, link='')}")
+    plan = board.shown_plan(runs)
+    write_between(root / "README.md", "board", f"{findings()}\n\n{claims_board(runs, plan, link='')}")
     (root / PICTURE).parent.mkdir(parents=True, exist_ok=True)
-    (root / PICTURE).write_text(picture(runs, SHADES) + "\n", encoding="utf-8")
+    (root / PICTURE).write_text(picture(runs, plan, SHADES) + "\n", encoding="utf-8")
 
 
 def write_between(path, name, section):

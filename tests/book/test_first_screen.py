@@ -10,6 +10,7 @@ from ticketbook import board, first_screen, numbers
 
 from ticketlib.analysis import verdicts
 from ticketlib.errors import TicketError
+from ticketlib.experiments import claims
 from ticketlib.experiments.ledger import frame
 from ticketlib.experiments.places import ROOT
 
@@ -24,18 +25,22 @@ def runs():
     return numbers.ledger_frame()
 
 
-def test_readme_shows_what_the_books_rows_say(readme, runs):
-    assert first_screen.findings() in readme and first_screen.claims_board(runs, link="") in readme
+@pytest.fixture(scope="module")
+def plan(runs):
+    return board.shown_plan(runs)
 
 
-def test_at_half_the_margin_no_yes_of_the_first_three_claims_stands_as_the_front_page_says(runs):
-    plan = board.shown_plan(runs)
+def test_readme_shows_what_the_books_rows_say(readme, runs, plan):
+    assert first_screen.findings() in readme and first_screen.claims_board(runs, plan, link="") in readme
+
+
+def test_at_half_the_margin_no_yes_of_the_first_three_claims_stands_as_the_front_page_says(runs, plan):
     words, _ = verdicts.board(runs, replace(plan, margin=plan.margin / 2))
     assert verdicts.YES not in words.loc[["A", "B", "C"]].to_numpy()
 
 
-def test_readmes_picture_is_of_the_books_rows(runs):
-    words = first_screen.in_words(first_screen.accuracies(runs))
+def test_readmes_picture_is_of_the_books_rows(runs, plan):
+    words = first_screen.in_words(first_screen.accuracies(runs, plan))
     assert words in (ROOT / first_screen.PICTURE).read_text(encoding="utf-8")
     assert "SNIP 78.37 at 0.9, 66.28 at 0.98" in words
 
@@ -46,8 +51,8 @@ def test_readmes_first_screen_has_under_300_words_beside_its_table(readme):
     assert 150 < len(" ".join(beside).split()) < 300
 
 
-def test_no_cell_of_the_board_has_more_than_25_words(runs):
-    lines, columns = first_screen.claims_board(runs).splitlines(), 1 + len(board.shown_plan(runs).sparsities)
+def test_no_cell_of_the_board_has_more_than_25_words(runs, plan):
+    lines, columns = first_screen.claims_board(runs, plan).splitlines(), 1 + len(plan.sparsities)
     assert len(lines) == 2 + 5 and all(line.count("|") == columns + 1 for line in lines)
     assert max(len(cell.split()) for line in lines for cell in line.split("|")) <= 25
 
@@ -60,8 +65,8 @@ def test_sentences_that_the_rows_no_longer_bear_stop_the_build(monkeypatch):
         first_screen.findings()
 
 
-def test_the_picture_is_sound_and_has_the_pages_own_colour(runs):
-    drawn = first_screen.picture(runs)
+def test_the_picture_is_sound_and_has_the_pages_own_colour(runs, plan):
+    drawn = first_screen.picture(runs, plan)
     assert first_screen.substitutions(runs)["accuracy_picture"].startswith('<figure class="drawn"><svg ')  # a block
     assert "\n" not in drawn and first_screen.INK not in drawn and "currentColor" in drawn
     names = {text.text for text in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")}
@@ -70,7 +75,8 @@ def test_the_picture_is_sound_and_has_the_pages_own_colour(runs):
 
 def test_the_picture_shows_means_and_their_intervals():
     made = [row(f"snip@{s}", seed, 80.0 + seed) for s in ("0.9", "0.98") for seed in range(3)]
-    found = first_screen.accuracies(frame([*made, row("dense", 0, 90.0), row("snip+both@0.9", 0, 10.0)]))
+    made += [row("dense", 0, 90.0), row("snip+both@0.9", 0, 10.0)]
+    found = first_screen.accuracies(frame(made), claims.EXPLORATORY)
     mean = found["snip"]["0.9"]
     assert mean.point == 81.0 and mean.high == pytest.approx(81 + 4.303 / 3**0.5, abs=1e-3)
     assert found["dense"]["0"].n == 1 and found["lt"] == {}

@@ -20,7 +20,7 @@ class Visit:
     errors: list = field(default_factory=list)  # of its scripts, and on its console
     failed: list = field(default_factory=list)  # addresses that gave nothing
     foreign: list = field(default_factory=list)  # addresses that are no files of the site
-    look: dict = field(default_factory=dict)  # what LOOK returns
+    look: dict = field(default_factory=dict)  # what LOOK and other scripts return
     faults: list = field(default_factory=list)  # serious and critical ones that axe finds
 
 
@@ -39,13 +39,16 @@ def is_foreign(address):
     return not address.startswith(("file:", "data:", "blob:"))
 
 
-def opened(context, path):
-    """Open a page, look at it, and have axe look for faults."""
+def opened(context, path, **scripts):
+    """Open a page, look at it, and have axe look for faults.
+
+    Arguments: scripts, more to look at: what a script of this name finds is in `look`.
+    """
     page = context.new_page()
     visit = listen(page)
     page.goto(path.as_uri(), wait_until="load")
     chrome.settle(page)
-    visit.look = page.evaluate(LOOK)
+    visit.look = page.evaluate(LOOK) | {name: page.evaluate(script) for name, script in scripts.items()}
     visit.faults = axe_script.faults(page)
     page.close()
     return visit

@@ -123,8 +123,9 @@ def not_defined(profile, arm, network="resnet"):
 
 def _refused(a, b):
     """Fields that all runs of a comparison must share, or the two of a pair, and do not."""
-    pairs = [what for what in SAME_IN_A_PAIR if (a[what] != b[what]).any()]
-    return (*pairs, *(what for what in SAME_IN_A_RECIPE if pd.concat([a[what], b[what]]).nunique() > 1))
+    unlike = (a[[*SAME_IN_A_PAIR]] != b[[*SAME_IN_A_PAIR]]).any()
+    several = pd.concat([a[[*SAME_IN_A_RECIPE]], b[[*SAME_IN_A_RECIPE]]]).nunique() > 1
+    return (*unlike[unlike].index, *several[several].index)
 
 
 def _untested(runs, arm, seeds):
