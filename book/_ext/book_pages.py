@@ -9,7 +9,7 @@ import nbref
 import polish
 import rowdata
 from sphinx.errors import ExtensionError
-from ticketbook import first_screen, front, numbers
+from ticketbook import first_screen, front
 
 BRANCH = "main"
 NOT_NEEDED = ("*.map", "*.ttf")  # for the theme's own developers, and for browsers that no longer exist
@@ -19,7 +19,7 @@ BUTTONS = ("use_repository_button", "use_source_button", "use_edit_page_button",
 
 def substitutions(app, config):
     """Compute {{ board }}, and the tables and sentences of prose pages, from the book's code and rows now."""
-    found = {**front.substitutions(), **first_screen.substitutions(numbers.ledger_frame())}
+    found = {**front.substitutions(), **first_screen.substitutions()}
     found["compared_cells"] = "{} of {}".format(*nbref.share(nbref.sources().values()))
     config.myst_substitutions = {**(config.myst_substitutions or {}), **found}
 

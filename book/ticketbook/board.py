@@ -351,15 +351,23 @@ def shown_plan(runs):
     return fixed if complete(runs, fixed) else claims.EXPLORATORY
 
 
-PLANS = {"protocol": claims.protocol, "exploratory": lambda: claims.EXPLORATORY,
-         "shown": lambda: shown_plan(ledger_frame())}  # fmt: skip
+@functools.cache
+def judged_by(plan):
+    """The book's rows judged by a claims.Plan: (words, comparisons, the runs that were read)."""
+    return *verdicts.board(ledger_frame(), plan), pairs.planned(ledger_frame(), plan)
 
 
 @functools.cache
+def _own_plan():
+    return shown_plan(ledger_frame())
+
+
+PLANS = {"protocol": claims.protocol, "exploratory": lambda: claims.EXPLORATORY, "shown": _own_plan}
+
+
 def judged(plan):
-    """The book's rows judged by a plan of PLANS: (words, comparisons, the runs that were read)."""
-    fixed = PLANS[plan]()
-    return *verdicts.board(ledger_frame(), fixed), pairs.planned(ledger_frame(), fixed)
+    """The book's rows judged by a plan of PLANS: as `judged_by`."""
+    return judged_by(PLANS[plan]())
 
 
 def history():

@@ -32,13 +32,14 @@ CAPTION = (
 SHADES = "<style>svg{color:#24292f}@media(prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
 
 
-def substitutions(runs):
-    """Names that the front page writes as {{ name }}: dict from name to Markdown. Arguments: runs, of ledger.frame."""
-    plan = board.shown_plan(runs)
+def substitutions():
+    """Names that the front page writes as {{ name }}: dict from name to Markdown."""
+    plan = board.PLANS["shown"]()
     scope = notebook.markdown(claim_page.scope("laptop", plan))
-    table = f":::{{table}}\n:class: board\n\n{claims_board(runs, plan)}\n:::"
+    table = f":::{{table}}\n:class: board\n\n{board.Boards().claims('shown')}\n:::"
     # A block of HTML: within a paragraph the site would mark up the words of the picture, and break it.
-    drawn = f'<figure class="drawn">{picture(runs, plan)}<figcaption>{CAPTION}</figcaption></figure>'
+    drawn = picture(numbers.ledger_frame(), plan)
+    drawn = f'<figure class="drawn">{drawn}<figcaption>{CAPTION}</figcaption></figure>'
     return {"claims_board": table, "board_scope": scope, "accuracy_picture": drawn}
 
 
@@ -48,13 +49,11 @@ def findings():
     return "\n\n".join(textwrap.fill(" ".join(part.split()), 120) for part in said.split("\n\n"))
 
 
-def claims_board(runs, plan, link="claims/{}"):
-    """The five claims by sparsity as a Markdown table. Arguments: plan, claims.Plan."""
-    return notebook.markdown(board.claims_table(*verdicts.board(runs, plan), link))
-
-
 def accuracies(runs, plan):
-    """Mean accuracy of the tickets in the picture: dict ticket -> {sparsity: stats.Estimate}, 95 % intervals."""
+    """Mean accuracy of the tickets in the picture: dict ticket -> {sparsity: stats.Estimate}, 95 % intervals.
+
+    Arguments: runs, as ledger.frame gives; plan, claims.Plan.
+    """
     chosen = pairs.planned(runs, plan)
     means = {}
     for ticket in DRAWN:
@@ -122,7 +121,8 @@ def write(root, runs):
     Arguments: root, the repository's folder; runs, as ledger.frame gives.
     """
     plan = board.shown_plan(runs)
-    write_between(root / "README.md", "board", f"{findings()}\n\n{claims_board(runs, plan, link='')}")
+    table = notebook.markdown(board.claims_table(*verdicts.board(runs, plan)))
+    write_between(root / "README.md", "board", f"{findings()}\n\n{table}")
     (root / PICTURE).parent.mkdir(parents=True, exist_ok=True)
     (root / PICTURE).write_text(picture(runs, plan, SHADES) + "\n", encoding="utf-8")
 

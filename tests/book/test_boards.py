@@ -178,9 +178,9 @@ def test_the_page_of_the_board_on_the_books_rows():
 
 def test_numbers_of_a_seed_short_are_not_shown(monkeypatch):
     table = frame(list(rows(drop=lambda config: config.seed == 17)))
-    board.judged.cache_clear()
+    board.judged_by.cache_clear()
     monkeypatch.setattr(board, "ledger_frame", lambda: table)
     shown = parsed(board.Boards().comparisons("protocol"))
-    board.judged.cache_clear()
+    board.judged_by.cache_clear()
     assert set(shown["word"]) >= {"7 of 8 seeds"} and set(shown["points (interval)"]) == {""}
     assert notebook.markdown(pd.DataFrame({"a": [1, None]})).splitlines()[2:] == ["| 1.0 |", "|  |"]

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 from synthetic import row
-from ticketbook import board, first_screen, numbers
+from ticketbook import board, first_screen, notebook, numbers
 
 from ticketlib.analysis import verdicts
 from ticketlib.errors import TicketError
@@ -26,12 +26,17 @@ def runs():
 
 
 @pytest.fixture(scope="module")
-def plan(runs):
-    return board.shown_plan(runs)
+def plan():
+    return board.PLANS["shown"]()
 
 
-def test_readme_shows_what_the_books_rows_say(readme, runs, plan):
-    assert first_screen.findings() in readme and first_screen.claims_board(runs, plan, link="") in readme
+@pytest.fixture(scope="module")
+def claims_board():
+    return notebook.markdown(board.claims_table(*board.judged("shown")[:2]))
+
+
+def test_readme_shows_what_the_books_rows_say(readme, claims_board):
+    assert first_screen.findings() in readme and claims_board in readme
 
 
 def test_at_half_the_margin_no_yes_of_the_first_three_claims_stands_as_the_front_page_says(runs, plan):
@@ -51,8 +56,8 @@ def test_readmes_first_screen_has_under_300_words_beside_its_table(readme):
     assert 150 < len(" ".join(beside).split()) < 300
 
 
-def test_no_cell_of_the_board_has_more_than_25_words(runs, plan):
-    lines, columns = first_screen.claims_board(runs, plan).splitlines(), 1 + len(plan.sparsities)
+def test_no_cell_of_the_board_has_more_than_25_words(claims_board, plan):
+    lines, columns = claims_board.splitlines(), 1 + len(plan.sparsities)
     assert len(lines) == 2 + 5 and all(line.count("|") == columns + 1 for line in lines)
     assert max(len(cell.split()) for line in lines for cell in line.split("|")) <= 25
 
@@ -67,7 +72,7 @@ def test_sentences_that_the_rows_no_longer_bear_stop_the_build(monkeypatch):
 
 def test_the_picture_is_sound_and_has_the_pages_own_colour(runs, plan):
     drawn = first_screen.picture(runs, plan)
-    assert first_screen.substitutions(runs)["accuracy_picture"].startswith('<figure class="drawn"><svg ')  # a block
+    assert first_screen.substitutions()["accuracy_picture"].startswith('<figure class="drawn"><svg ')  # a block
     assert "\n" not in drawn and first_screen.INK not in drawn and "currentColor" in drawn
     names = {text.text for text in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")}
     assert {"dense", "LRR", "hybrid", "LT", "SNIP", "smart ratio", "uniform"} <= names

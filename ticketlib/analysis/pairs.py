@@ -103,8 +103,8 @@ def difference(runs, a, b, seeds=None, undefined=""):
         undefined, why one of the arms cannot be made, as `not_defined` says.
     Returns: Difference, its points in percent of accuracy, a value a seed that both arms have.
     """
-    of_a, of_b = (runs[runs.arm == arm].set_index("seed").sort_index() for arm in (a, b))
-    both = of_a.index.intersection(of_b.index)
+    of_a, of_b = (runs[runs.arm == arm].set_index("seed") for arm in (a, b))
+    both = of_a.index.intersection(of_b.index).sort_values()
     both = both if seeds is None else both[both.isin(seeds)]
     of_a, of_b = of_a.loc[both], of_b.loc[both]
     untested = [*_untested(runs, a, both), *_untested(runs, b, both), *_lost_counts(of_a, of_b)]
