@@ -55,13 +55,10 @@
   }
 
   const bundle = (name) => name.slice(0, 2); // the file that a run is in
-  const layersOf = ({ table, kept }) => book.tables[table].map(([name, size], i) => [name, size, kept[i]]);
-
-  /* The row as the ledger has it: what its layers say was left out of the file. */
-  function whole({ row, again }, layers) {
-    const said = (column) => Object.fromEntries(layers.map((layer) => [layer[0], layer[column]]).sort());
-    const fields = again.map((field) => [field, said(field === "sizes" ? 1 : 2)]);
-    return Object.fromEntries([...Object.entries(row), ...fields].sort(([a], [b]) => (a < b ? -1 : 1)));
+  /* What a bundle holds: JSON, gzipped, in base64. */
+  function unzipped(text) {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
   }
 
   function show({ row, profile, layers, pages, label }) {
@@ -95,14 +92,13 @@
     const name = location.hash.slice(1);
     document.title = title;
     if (!/^[0-9a-f]{16}$/.test(name)) return note("The address names no run. ");
-    const still = (act) => () => { if (location.hash.slice(1) === name) act(); }; // a later choice may be there first
-    const failed = still(() => note("This book has no run ", el("code", {}, name), ". "));
-    const loaded = still(() => {
-      const run = book[`runs_${bundle(name)}`][name];
+    const chosen = () => location.hash.slice(1) === name; // a later choice may be there first
+    const failed = () => chosen() && note("This book has no run ", el("code", {}, name), ". ");
+    const loaded = async () => {
+      const run = (await unzipped(book[`runs_${bundle(name)}`]))[name];
       if (!run) return failed();
-      const layers = layersOf(run);
-      show({ ...run, layers, row: whole(run, layers) });
-    });
+      if (chosen()) show(run);
+    };
     document.head.append(el("script", { src: `data/runs/${bundle(name)}.js`, load: loaded, error: failed }));
   }
 

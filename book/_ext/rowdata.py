@@ -3,7 +3,9 @@
 Written when the site is built, into its folder `data`, from the book's ledger and from `ticketlib.ratios`.
 """
 
+import base64
 import functools
+import gzip
 import json
 import re
 from pathlib import Path
@@ -94,20 +96,10 @@ def layers(row):
     return [[name, size, counts[name]] for name, size in table if name in counts]
 
 
-def packed(row, tables):
-    """A row for its script file: what its layers say is not said again, and their names and sizes stand once for all.
-
-    Arguments: row; tables, a list of layer tables, [[name, size]], to which the row's is added if it is not there.
-    Returns: {"row": the row without the fields named in "again", "table": place in `tables`, "kept": weights a layer,
-        "again": fields that the page puts back}.
-    """
-    shown = layers(row)
-    said = {"keep_counts": {name: kept for name, _, kept in shown}, "sizes": {name: size for name, size, _ in shown}}
-    again, table = [field for field, value in said.items() if shown and row.get(field) == value], [o[:2] for o in shown]
-    if table not in tables:
-        tables.append(table)
-    rest, kept = {k: v for k, v in row.items() if k not in again}, [kept for *_, kept in shown]
-    return {"row": rest, "table": tables.index(table), "kept": kept, "again": again}
+def zipped(value):
+    """Anything that JSON can hold as base64 text of its gzip, which browsers undo: rows have much in common."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def profiles():
@@ -195,24 +187,24 @@ def bundle(name):
 
 
 def write(folder, claims):
-    """Write all data: rows.js, the runs in bundles in runs/, labels.js with layer tables and examples, ratios.js.
+    """Write all data: rows.js, the runs in bundles in runs/, labels.js with the examples, ratios.js.
 
     Arguments: folder, the site's folder `data`, made if it is not there; claims, the executed notebooks.
     """
     folder, used, of_profiles = Path(folder), pages_by_row(claims), in_order(profiles())
-    bundles, tables = {}, []
+    bundles = {}
     for profile, row in of_profiles:
-        beside = {"profile": profile, "pages": used.get(row["name"], []), "label": arm_label(row)}
-        bundles.setdefault(bundle(row["name"]), {})[row["name"]] = packed(row, tables) | beside
+        shown = {"row": row, "profile": profile, "layers": layers(row), "label": arm_label(row)}
+        bundles.setdefault(bundle(row["name"]), {})[row["name"]] = shown | {"pages": used.get(row["name"], [])}
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     for name, runs in bundles.items():
-        (folder / "runs" / f"{name}.js").write_text(script(f"runs_{name}", runs), encoding="utf-8")
+        (folder / "runs" / f"{name}.js").write_text(script(f"runs_{name}", zipped(runs)), encoding="utf-8")
     rows = [line(row, profile, used.get(row["name"], [])) for profile, row in of_profiles]
     quantiles = [round(float(t.ppf(0.975, n - 1)), 4) for n in range(2, QUANTILES)]
     whole = {"columns": COLUMNS, "rows": rows, "quantiles": quantiles}
     (folder / "rows.js").write_text(script("rows", whole), encoding="utf-8")
     named = script("labels", labels(of_profiles, Path(claims))) + script("examples", examples(of_profiles))
-    (folder / "labels.js").write_text(named + script("tables", tables), encoding="utf-8")
+    (folder / "labels.js").write_text(named, encoding="utf-8")
     rules = {rule: style(rule).label for rule in ratios.RULES}
     whole = {"networks": networks(), "rules": rules, "sparsities": SPARSITIES}
     (folder / "ratios.js").write_text(script("ratios", whole), encoding="utf-8")

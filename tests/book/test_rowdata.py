@@ -4,19 +4,15 @@ import json
 
 import pytest
 import rowdata
+from site_build import from_script, value_of
 
 from ticketlib import models, ratios
-
-
-def value(text):
-    """What a data script sets, read without a browser."""
-    return json.loads(text.split("=", 2)[2].removesuffix(";\n"))
 
 
 @pytest.mark.parametrize("text", ["</script>", "<!--", "\u2028\u2029", '"];alert(1)//', "\\", "a=b"])
 def test_a_script_holds_any_text_and_no_markup(text):
     found = rowdata.script("rows", [text])
-    assert "<" not in found and found.isascii() and value(found) == [text]
+    assert "<" not in found and found.isascii() and value_of(found) == [text]
 
 
 def test_pages_of_a_row_are_those_whose_last_cell_names_it(tmp_path):
@@ -42,17 +38,6 @@ def test_layers_come_in_forward_order_whatever_the_order_of_the_file():
     assert rowdata.layers(row) == [[layer.name, layer.size, i] for i, layer in enumerate(table)]
 
 
-def test_a_packed_row_leaves_out_what_its_layers_say_and_nothing_else():
-    config, tables = {"network": "forgotten", "width": 8, "stem_stride": 1, "dataset": "digits"}, [[["c", 1]]]
-    row = {"config": config, "keep_counts": {"a": 1, "b": 2}, "sizes": {"a": 3, "b": 4}, "loss": 1.0}
-    found = rowdata.packed(row, tables)
-    assert found["row"] == {"config": config, "loss": 1.0} and found["again"] == ["keep_counts", "sizes"]
-    assert found["kept"] == [1, 2] and tables[found["table"]] == [["a", 3], ["b", 4]]
-    odd = row | {"sizes": {"a": 3, "b": 4, "c": 5}}
-    assert rowdata.packed(odd, tables)["row"] == {k: v for k, v in odd.items() if k != "keep_counts"}
-    assert rowdata.packed({"config": config}, tables)["again"] == []
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """The data of the interactive pages, from the book's ledger."""
@@ -61,23 +46,21 @@ def written(tmp_path_factory):
     return folder
 
 
-def test_every_row_is_found_in_its_bundle_and_is_whole_again(written):
-    *_, tables = (value(f"{text}\n") for text in (written / "labels.js").read_text().splitlines())
-    bundles = {path.stem: value(path.read_text()) for path in (written / "runs").glob("*.js")}
-    for _, row in rowdata.profiles():
+def test_every_row_is_found_in_its_bundle_whole(written):
+    bundles = {path.stem: from_script(path) for path in (written / "runs").glob("*.js")}
+    for profile, row in rowdata.profiles():
         run = bundles[rowdata.bundle(row["name"])][row["name"]]
-        layers = [[name, size, kept] for (name, size), kept in zip(tables[run["table"]], run["kept"], strict=True)]
-        said = {"keep_counts": {n: k for n, _, k in layers}, "sizes": {n: s for n, s, _ in layers}}
-        assert run["row"] | {what: said[what] for what in run["again"]} == row
+        assert run["row"] == row and run["profile"] == profile
+        assert {name: kept for name, _, kept in run["layers"]} == row.get("keep_counts", {})
 
 
 def test_the_data_are_few_files_and_light(written):
     files = [path for path in written.rglob("*") if path.is_file()]
-    assert len(files) <= 260 and sum(path.stat().st_size for path in files) < 11_000_000
+    assert len(files) <= 260 and sum(path.stat().st_size for path in files) < 8_000_000
 
 
 def test_intervals_of_a_selection_are_students(written):
-    quantiles = value((written / "rows.js").read_text())["quantiles"]
+    quantiles = from_script(written / "rows.js")["quantiles"]
     assert quantiles[0] == pytest.approx(12.706, abs=1e-3) and quantiles[8] == pytest.approx(2.262, abs=1e-3)
 
 

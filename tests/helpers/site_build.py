@@ -1,5 +1,7 @@
 """Build a copy of the book, as `make book` does, and read its pages."""
 
+import base64
+import gzip
 import json
 import shutil
 import subprocess
@@ -45,6 +47,12 @@ def build(folder):
     return subprocess.run(program, cwd="/", capture_output=True, text=True)
 
 
+def value_of(script):
+    """The value that a data script of the site sets, whether as JSON or as base64 of gzipped JSON."""
+    value = json.loads(script.split("=", 2)[2].removesuffix(";\n"))
+    return json.loads(gzip.decompress(base64.b64decode(value))) if isinstance(value, str) else value
+
+
 def from_script(path):
-    """The value that a data script of the site sets."""
-    return json.loads(path.read_text(encoding="utf-8").partition("=")[2].partition("=")[2].removesuffix(";\n"))
+    """The value that the data script of a file sets."""
+    return value_of(path.read_text(encoding="utf-8"))

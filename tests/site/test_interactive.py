@@ -105,11 +105,9 @@ def test_few_columns_are_shown_at_first_and_all_when_asked(site, window, tmp_pat
 def test_text_in_rows_is_never_markup(site, window, tmp_path):
     folder = with_rows(site, tmp_path, [row(0, ticket=HOSTILE), row(1, ticket='=1+HYPERLINK("x")')])
     whole = {"row": {"name": "0" * 16, "kind": "run", "arm": HOSTILE, "config": {"seed": HOSTILE}, "device": HOSTILE},
-             "label": HOSTILE, "profile": HOSTILE, "table": 0, "kept": [1], "again": ["keep_counts"],
-             "pages": []}  # fmt: skip
-    (folder / "data" / "runs" / "00.js").write_text(rowdata.script("runs_00", {"0" * 16: whole}), encoding="utf-8")
-    with open(folder / "data" / "labels.js", "a", encoding="utf-8") as file:
-        file.write(rowdata.script("tables", [[[HOSTILE, 4]]]))
+             "label": HOSTILE, "profile": HOSTILE, "layers": [[HOSTILE, 4, 1]], "pages": []}  # fmt: skip
+    bundle = rowdata.script("runs_00", rowdata.zipped({"0" * 16: whole}))
+    (folder / "data" / "runs" / "00.js").write_text(bundle, encoding="utf-8")
     page = chrome.open_page(window, folder / "explore.html")
     assert shown(page, "ticket") == [HOSTILE, '=1+HYPERLINK("x")'] and page.title() not in ("1", "2")
     with page.expect_download() as found:
@@ -128,20 +126,18 @@ def test_an_empty_ledger_says_so(site, window, tmp_path):
 def test_every_kind_of_row_has_its_page(site, window):
     rows = from_script(site / "data" / "rows.js")
     kind = rows["columns"].index("kind")
-    tables = json.loads((site / "data" / "labels.js").read_text().partition(".tables=")[2].removesuffix(";\n"))
     page = window.new_page()
     visit = listen(page)
     for name in {line[kind]: line[0] for line in rows["rows"]}.values():
         page.goto((site / "run.html").as_uri() + f"#{name}")
         page.get_by_text("Configuration; its hash").wait_for()
         whole = from_script(site / "data" / "runs" / f"{rowdata.bundle(name)}.js")[name]
-        whole["layers"] = [[*layer, kept] for layer, kept in zip(tables[whole["table"]], whole["kept"], strict=True)]
         assert name in page.title() and whole["label"] in page.locator("#run h3").first.inner_text()
         assert page.locator(".tb-layers tbody tr").count() == len(whole["layers"])
         with page.expect_download() as found:
             page.get_by_role("button", name="Download this row").click()
         saved = json.loads(found.value.path().read_text(encoding="utf-8"))
-        assert saved == whole["row"] | {field: saved[field] for field in whole["again"]}
+        assert saved == whole["row"]
         assert all(saved["keep_counts"][layer] == kept for layer, _, kept in whole["layers"])
         assert page.locator("svg.tb-curve circle").count() == len(whole["row"].get("curve", []))
         assert page.locator("svg.tb-curve .tb-grid").count() == 5 * ("curve" in whole["row"])
