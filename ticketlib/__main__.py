@@ -236,6 +236,7 @@ def _run_options(sub):
 def run(options):
     """Carry out the missing runs of a grid, resuming where the last call stopped."""
     from ticketlib.experiments import grids, journal
+    from ticketlib.experiments.ledger import sweep
     from ticketlib.experiments.run import Work, check_device
 
     if not 0 <= options.save_every <= 86400:
@@ -245,7 +246,7 @@ def run(options):
     _refuse_dirty(options)
     dataset, ledger, configs = _grid(options)
     journal.check_writable(ledger)
-    ledger.sweep()
+    sweep(ledger.folder)
     ledger.rows()  # an unsound one is named now, not when the book is built
     if options.grid in grids.ONE_KIND_A_SEED:
         configs = _of_this_kind(options, ledger, configs)

@@ -123,7 +123,7 @@ def test_a_probe_with_other_results_is_not_gathered(tmp_path):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_books_probes_stand_sorted_in_the_file_of_their_grid(profile):
     ledger = Ledger(book_ledger(profile))
-    assert not [row for row in map(ledger._read, ledger._alone()) if row["kind"] == "probe"]
+    assert not [row for row in ledger._rows_alone().values() if row["kind"] == "probe"]
     for path in bundles.paths(ledger.folder):
         rows = ledger._bundle(path).values()
         assert path.read_text(encoding="utf-8") == bundles.text_of(rows)

@@ -21,7 +21,7 @@ from ticketlib import __main__ as command_line
 from ticketlib import data
 from ticketlib.errors import TicketError
 from ticketlib.experiments import checkpoints, grids, journal, machine, workers
-from ticketlib.experiments.ledger import Ledger
+from ticketlib.experiments.ledger import Ledger, sweep
 from ticketlib.experiments.run import Work, execute
 from ticketlib.masks import Mask
 
@@ -277,9 +277,8 @@ def test_one_row_by_many(tmp_path, tried):
 
 
 def test_what_a_killed_writer_left_is_swept_away_after_an_hour(tmp_path):
-    ledger = Ledger(tmp_path)
     for name, age in ((".old.part", 4000), (".new.part", 10)):
         (tmp_path / name).write_text("half")
         os.utime(tmp_path / name, (0, (tmp_path / name).stat().st_mtime - age))
-    ledger.sweep()
+    sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".new.part"]

@@ -143,26 +143,26 @@ class Config:
     @classmethod
     def from_dict(cls, values):
         """Read a configuration back; TicketError names an unknown or a missing field."""
-        known = {f.name for f in dataclasses.fields(cls)}
+        known = sorted(f.name for f in dataclasses.fields(cls))
         for what in values:
-            one_of("configuration field", what, sorted(known))
-        missing = sorted(known - set(DEFAULTS) - set(values))
+            one_of("configuration field", what, known)
+        missing = [what for what in known if what not in DEFAULTS and what not in values]
         if missing:
             raise TicketError(f"configuration field {missing[0]!r} is missing; all of {', '.join(missing)} are needed.")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(Config) if f.default is not dataclasses.MISSING}
-TYPES = {"int": int, "str": str, "float": (int, float), "bool": bool, "float | None": (int, float, type(None))}
+ACCEPTED = {int: int, str: str, bool: bool, float: (int, float), float | None: (int, float, type(None))}
 
 
 def _check_type(field, value):
-    text = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
-    if text.startswith("tuple"):
-        ok = isinstance(value, tuple) and all(map(_is_fraction, value))
+    if field.type in ACCEPTED:
+        ok = isinstance(value, ACCEPTED[field.type]) and (field.type is bool or not isinstance(value, bool))
     else:
-        ok = isinstance(value, TYPES.get(text, object)) and (text == "bool" or not isinstance(value, bool))
+        ok = isinstance(value, tuple) and all(map(_is_fraction, value))
     if not ok:
+        text = getattr(field.type, "__name__", field.type)
         raise TicketError(f"{field.name} {value!r} is not allowed; it must be of type {text}.")
 
 

@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import errno
-import gc
 import hashlib
 import json
 import math
@@ -18,19 +17,17 @@ import pandas as pd
 
 from ticketlib.errors import TicketError
 from ticketlib.experiments import bundles
-from ticketlib.experiments.config import DEFAULTS, Config, parent
+from ticketlib.experiments.config import Config, parent
 from ticketlib.masks import asked_total
 
 NAME = re.compile(r"[0-9a-f]{16}")
 KINDS = ("run", "probe", "audit")
 LONGEST = 2**22  # bytes of a row's file
 MARKUP = re.compile(r"[<>&'`$|\\\[\]{}\x00-\x1f\x7f-\U0010ffff]")  # what could mean something to a page
-PLAIN = bytes(code for code in range(128) if not MARKUP.match(chr(code)))
 BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 # How far two fields may lie apart that say the same: accuracies have 4 decimals, losses 6, the rest all of a float's.
 CLOSE = {"accuracy": 5e-5, "best_accuracy": 5e-5, "loss": 5e-7 + 1e-12, "achieved_sparsity": 1e-12}
-SEED = "\0"  # stands where a seed will stand in what is hashed; no sound text has it
 ABANDONED = 3600  # seconds after which a file that was never moved into place is swept away
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 NUMBER, COUNT, TEXT = "a finite number", "a whole number, at least 0", "text"
@@ -51,7 +48,6 @@ SOUND = {
     "a list": lambda value: isinstance(value, list),
     "an object": lambda value: isinstance(value, dict),
 }
-_SOUND = {}  # configurations checked in this process, seeds apart: fields, text hashed before the seed, and after
 
 
 def pack_bits(bits):
@@ -128,8 +124,7 @@ def _checked(values, text, stem):
         raise TicketError(f"it is not a row; it needs a config and a kind, one of {', '.join(KINDS)}.")
     _check_text(text)
     row = Row(values)
-    config = row["config"]
-    row.config, name = _run_config(config) if row["kind"] == "run" else (config, name_of(config))
+    name = row.config.name if row["kind"] == "run" else name_of(row.config)
     if not name == stem == row.get("name"):
         raise TicketError(f"it has a configuration whose hash is {name}; the two must agree.")
     for field, value in row.items():
@@ -141,21 +136,6 @@ def _checked(values, text, stem):
         _check_counts(row)
         _check_agreement(row)
     return row
-
-
-def _run_config(values):
-    """A run's Config and its name; rows that differ in nothing but the seed share one check, which saves time."""
-    if type(seed := values.get("seed")) is not int or seed < 0:
-        Config.from_dict(values)  # an error that names the seed
-    others = repr(values | {"seed": 0})
-    if others not in _SOUND:
-        hashed = {key: value for key, value in values.items() if key not in DEFAULTS or value != DEFAULTS[key]}
-        text = json.dumps(hashed | {"seed": SEED}, sort_keys=True)
-        _SOUND[others] = vars(Config.from_dict(values)), *text.split(json.dumps(SEED))
-    fields, before, after = _SOUND[others]
-    config = object.__new__(Config)  # as `dataclasses.replace`, without the checks
-    vars(config).update(fields, seed=seed)
-    return config, _digest(f"{before}{seed}{after}")
 
 
 def _check_result(row):  # a run says whether it diverged, and how good it is if it did not
@@ -264,16 +244,9 @@ def _masked_share(row):
 
 def _check_text(text):
     """No text in a row may mean anything to a page that shows it."""
-    inside = "".join(text.split('"')[1::2])
-    if not inside.isascii() or inside.encode().translate(None, PLAIN):  # some times as fast as the search
-        sign = MARKUP.search(inside)[0]
-        raise TicketError(f"it has {sign!r} in its text; letters, digits and ordinary signs are allowed.")
-
-
-def _file(name):
-    if not NAME.fullmatch(name):
-        raise TicketError(f"row name {name!r} is not allowed; it must be 16 hexadecimal digits.")
-    return f"{name}.json"
+    sign = MARKUP.search("".join(text.split('"')[1::2]))
+    if sign:
+        raise TicketError(f"it has {sign[0]!r} in its text; letters, digits and ordinary signs are allowed.")
 
 
 class Ledger:
@@ -288,7 +261,9 @@ class Ledger:
 
     def path(self, name):
         """Where a row lies; TicketError if the name is not 16 hexadecimal digits."""
-        return self.folder / _file(name)
+        if not NAME.fullmatch(name):
+            raise TicketError(f"row name {name!r} is not allowed; it must be 16 hexadecimal digits.")
+        return self.folder / f"{name}.json"
 
     def __contains__(self, name):
         return self.path(name).is_file() or any(name in bundles.lines(path)[0] for path in bundles.paths(self.folder))
@@ -299,10 +274,7 @@ class Ledger:
                 lines, networks = bundles.lines(path)
                 if name in lines:
                     return _read_line(name, lines[name], networks, path.name)
-        return self._read(name)
-
-    def _read(self, name):
-        return read_row(os.path.join(self.folder, _file(name)))
+        return read_row(self.path(name))
 
     def _bundle(self, path):
         """The rows of a file of many: dict name -> Row."""
@@ -314,22 +286,20 @@ class Ledger:
         files = os.listdir(self.folder) if self.folder.is_dir() else []
         return {name.removesuffix(".json") for name in files if name.endswith(".json")}
 
+    def _rows_alone(self):
+        """The rows that have a file of their own: dict name -> Row, sorted."""
+        return {name: read_row(self.path(name)) for name in sorted(self._alone())}
+
     def names(self):
         """Names of all rows, sorted."""
         return sorted(self._alone().union(*(bundles.lines(path)[0] for path in bundles.paths(self.folder))))
 
     def rows(self):
         """All rows, sorted by name; TicketError names the first that is unsound."""
-        on = gc.isenabled()
-        gc.disable()  # all that is made here is kept, and each collection would walk through all of it
-        try:
-            by_name = {name: self._read(name) for name in sorted(self._alone())}
-            for path in bundles.paths(self.folder):
-                by_name = self._bundle(path) | by_name
-            return [by_name[name] for name in sorted(by_name)]
-        finally:
-            if on:
-                gc.enable()
+        by_name = self._rows_alone()
+        for path in bundles.paths(self.folder):
+            by_name = self._bundle(path) | by_name
+        return [by_name[name] for name in sorted(by_name)]
 
     def gather(self, file_of):
         """Move probes that have files of their own into files of many, which are sorted.
@@ -338,7 +308,7 @@ class Ledger:
         Returns: how many were moved.
         Raises: TicketError for a probe that is in such a file already, with other results.
         """
-        alone = [row for row in map(self._read, sorted(self._alone())) if row["kind"] == "probe"]
+        alone = [row for row in self._rows_alone().values() if row["kind"] == "probe"]
         by_file = {path: [] for path in bundles.paths(self.folder)}
         for row in alone:
             by_file.setdefault(self.folder / bundles.FOLDER / f"{file_of(row)}.jsonl", []).append(row)
