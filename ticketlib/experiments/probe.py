@@ -87,16 +87,8 @@ class Prober:
         began, model = time.perf_counter(), build(config, self.dataset)
         mask, control = self._mask(config, model)
         values = configuration(config)
-        row = Row(kind="probe", name=name_of(values), config=values, arm=config.arm, keep_counts=mask.counts)
-        row |= {
-            "sizes": mask.sizes,
-            "empty_layers": mask.empty_layers,
-            "effective_sparsity": self._effective(model, mask),
-            "movable_share": masks.movable_share(mask),
-            "classifier_share": mask.counts[list(mask)[-1]] / mask.kept,
-            "mask_digest": mask.digest(),
-            "control": control,
-        }
+        row = _described(values, config.arm, mask, [list(mask)[-1]])
+        row |= {"effective_sparsity": self._effective(model, mask), "control": control}
         if TICKETS[config.ticket].rule == "global":  # the masks of rules are drawn by lot anyway
             moved = masks.rearrange(mask, streams(config)("rearrange"))
             row["rearranged_effective_sparsity"] = self._effective(model, moved)
@@ -156,6 +148,18 @@ class Prober:
         }
         seen = config == clean or not TICKETS[config.ticket].needs_batch  # scores of a batch: once, with the clean mask
         return agreement | ({"second_keep_counts": second.counts} if seen else {})
+
+
+def _described(configuration, arm, mask, classifier):
+    """A probe's row with what the mask itself says.
+
+    Arguments: configuration, which names it; arm, text; mask, Mask; classifier, names of its layers.
+    """
+    return Row(
+        kind="probe", name=name_of(configuration), config=configuration, arm=arm, keep_counts=mask.counts,
+        sizes=mask.sizes, empty_layers=mask.empty_layers, movable_share=masks.movable_share(mask),
+        classifier_share=sum(mask.counts[name] for name in classifier) / mask.kept, mask_digest=mask.digest(),
+    )  # fmt: skip
 
 
 def measure_all(prober, configs, ledger, say):
@@ -239,16 +243,8 @@ def measure_imagenet(network, model, method, sparsity):
     mask = _imagenet_mask(model, method, sparsity, IMAGENET_NETWORKS[network])
     took, values = time.process_time() - clock, imagenet_configuration(network, method, sparsity)
     linear = [layer.name for layer in imagenet_layers(network) if layer.linear]
-    row = Row(kind="probe", name=name_of(values), config=values, arm=f"{method}@{sparsity}", keep_counts=mask.counts)
-    row |= {
-        "sizes": mask.sizes,
-        "empty_layers": mask.empty_layers,
-        "effective_sparsity": effective_sparsity(model, mask, IMAGENET_SHAPE),
-        "movable_share": masks.movable_share(mask),
-        "classifier_share": sum(mask.counts[name] for name in linear) / mask.kept,
-        "mask_digest": mask.digest(),
-        "mask_seconds": round(took, 2),
-    }
+    row = _described(values, f"{method}@{sparsity}", mask, linear)
+    row |= {"effective_sparsity": effective_sparsity(model, mask, IMAGENET_SHAPE), "mask_seconds": round(took, 2)}
     return row | machine.facts("cpu") | {"seconds": round(time.perf_counter() - began, 2)}
 
 
