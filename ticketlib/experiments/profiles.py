@@ -80,14 +80,14 @@ def config(profile, ticket, sparsity, seed, *, dataset, network="resnet", **chan
         changes: fields of Config that differ from the profile's.
     Returns: Config. A dense net trains in the dense engine, unless `changes` says otherwise.
     """
-    chosen = PROFILES[one_of("profile", profile, PROFILES)]
-    name, width, stem_stride = chosen.networks[one_of("network", network, chosen.networks)]
-    values = dict(chosen.training, network=name, width=width, stem_stride=stem_stride, dataset=dataset.name)
+    one_of("network", network, PROFILES[one_of("profile", profile, PROFILES)].networks)
+    values = fields(profile, network)
     if dataset.name == "tiny_imagenet" and profile == "paper":
         values["epochs"] = 300
     if ticket == "dense":
         values["engine"] = "dense"
     if profile == "paper" and composition_of(ticket).needs_batch:
         values |= {"variant": "authors", "scoring": "authors"}
-    values.update(ticket=ticket, sparsity=shortest(sparsity), seed=seed, fingerprint=dataset.fingerprint)
+    values |= dict(ticket=ticket, sparsity=shortest(sparsity), seed=seed)
+    values |= dict(dataset=dataset.name, fingerprint=dataset.fingerprint)
     return Config(**(values | changes))

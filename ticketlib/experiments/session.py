@@ -16,7 +16,7 @@ from IPython.display import DisplayHandle, Markdown, display
 
 from ticketlib import data, train
 from ticketlib.errors import TicketError, one_of
-from ticketlib.experiments import campaign, places, probe, profiles
+from ticketlib.experiments import campaign, places, probe
 from ticketlib.experiments.config import streams
 from ticketlib.experiments.journal import Stop, check_writable, conduct, duration
 from ticketlib.experiments.ledger import Ledger
@@ -129,12 +129,12 @@ def rows_of(run):
 
 def images(run):
     """The data set of a notebook's profile."""
-    return data.load(profiles.PROFILES[run.profile].dataset, run.data_root or None)
+    return data.load(PROFILES[run.profile].dataset, run.data_root or None)
 
 
 def seeds(run):
     """How many seeds a notebook carries out: its parameter, or the profile's own number."""
-    return run.seeds or profiles.PROFILES[run.profile].seeds
+    return run.seeds or PROFILES[run.profile].seeds
 
 
 def make_runs(run, to_do, dataset):
