@@ -46,8 +46,13 @@ def folder(ledger):
 # which rows
 
 
+def _by_lot(rows, code, date):
+    """Rows in the order of a hash of commit, date and name, which nobody chooses: list."""
+    return sorted(rows, key=lambda row: hashlib.sha256(f"{code}/{date}/{row['name']}".encode()).digest())
+
+
 def draw(rows, code, date, others=1):
-    """Draw rows by the hash of commit, date and name, so that nobody chooses: one LT, one LRR, and some others.
+    """Draw rows by lot: one LT, one LRR, and some others.
 
     Rows of the pilot are drawn only where there are no others. The LRR is drawn among those that start from the same
     trained net as the LT, where there are any: one net then serves both.
@@ -58,7 +63,7 @@ def draw(rows, code, date, others=1):
     """
     made = [row for row in rows if row["kind"] == "run"]
     counting = [row for row in made if row.config.recipe > 0] or made
-    order = sorted(counting, key=lambda row: hashlib.sha256(f"{code}/{date}/{row['name']}".encode()).digest())
+    order = _by_lot(counting, code, date)
     if others < 0:
         raise TicketError(f"others {others} is not allowed; it must be at least 0.")
     if not order:
@@ -75,8 +80,7 @@ def draw_any(rows, code, date, count):
     if not 1 <= count <= len(rows):
         raise TicketError(f"runs {count} is not allowed; it must be at least 1 and at most {len(rows)}, as many rows "
                           "of the grid as were made on this kind of machine.")  # fmt: skip
-    order = sorted(rows, key=lambda row: hashlib.sha256(f"{code}/{date}/{row['name']}".encode()).digest())
-    return Draw(code, date, tuple(row["name"] for row in order[:count]))
+    return Draw(code, date, tuple(row["name"] for row in _by_lot(rows, code, date)[:count]))
 
 
 def begin(ledger, rows, code, others=1):
@@ -214,11 +218,11 @@ def compared(row, again, changes=()):
     differs = sorted(differs + ["config"] * (row.config != again.config))  # fields that came later have a default
     elsewhere = [what for what in SAME_IN_A_PAIR if row[what] != again[what] and what not in changes]
     outcome = ELSEWHERE if elsewhere else DIFFERS if differs else EQUAL
-    config, both = row.config, {"recorded": row, "again": again}
+    config = row.config
     facts = {"arm": row["arm"], "seed": config.seed, "network": config.network, "epochs": config.epochs,
              "engine": config.engine, "recipe": config.recipe, "outcome": SPREAD if changes else outcome,
              "differs": differs, "elsewhere": elsewhere}  # fmt: skip
-    for which, of in both.items():
+    for which, of in (("recorded", row), ("again", again)):
         wanted = ("accuracy", "loss", "diverged", "code", "seconds", *SAME_IN_A_PAIR)
         facts[which] = {what: of[what] for what in wanted if what in of}
     if "correct" in row and "correct" in again:
