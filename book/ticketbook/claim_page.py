@@ -80,11 +80,26 @@ def other_rows(comparisons):
     return f"{OTHER_ROWS}\n\n{notebook.markdown(beside_book(comparisons))}"
 
 
+def plan_beside(run, plan):
+    """The plan of what stands beside a claim: version 1's for the book's rows, since these arms were run then alone.
+
+    Arguments: run, session.NotebookRun; plan, claims.Plan, the page's own, which it is for all other rows.
+    """
+    return claims.EXPLORATORY if is_book(run) else plan
+
+
+def runs_beside(run, frame, plan):
+    """The runs of what stands beside a claim, at every sparsity: as pairs.select. Arguments: as `plan_beside`."""
+    plan = plan_beside(run, plan)
+    runs = pairs.select(frame, run.profile, epochs=plan.epochs)
+    return runs[runs.seed.isin(plan.seeds)]
+
+
 def beside(runs, couples):
     """Differences that stand beside a claim, at every sparsity that has both arms, each with its own 95 % interval.
 
     They are described, and get no word: their seeds are few, or nobody fixed beforehand how to read them.
-    Arguments: runs, as pairs.select gives; couples, of arms without sparsity, the first minus the second.
+    Arguments: runs, as `runs_beside` gives; couples, of arms without sparsity, the first minus the second.
     Returns: DataFrame with the columns of verdicts.board that `plots.differences` draws, the label among them.
     """
     lines = []
