@@ -94,10 +94,15 @@ class Mask(Mapping):
     @torch.no_grad()
     def apply(self, model):
         """Set the pruned weights of a model to zero, in place, after `check`."""
-        self.check(model)
-        check_values(model)
-        for name, weight in prunable(model).items():
-            weight.masked_fill_(~self[name].to(weight.device), 0)  # unlike a product, clears NaN and never makes -0
+        for _, weight, kept in _survivors(model, self):
+            weight.masked_fill_(~kept, 0)  # unlike a product, clears NaN and never makes -0
+
+
+def _survivors(model, mask):
+    """Each prunable weight and where it survives, after `Mask.check`: list of (name, weight, bool tensor beside it)."""
+    mask.check(model)
+    check_values(model)
+    return [(name, weight, mask[name].to(weight.device)) for name, weight in prunable(model).items()]
 
 
 def nearest(density, size):
@@ -141,8 +146,9 @@ def global_mask(scores, sparsity, *, linear="global", linear_names=(), min_per_l
         threshold keeps one weight too few; here the count is exact).
     """
     flat = flat_scores(scores)
-    total = asked_total(sum(map(len, flat.values())), sparsity)
-    if total < sum(map(len, flat.values())):
+    size = sum(map(len, flat.values()))
+    total = asked_total(size, sparsity)
+    if total < size:
         _check_unequal(flat)
     fixed = fixed_linear(flat, linear, linear_names)
     kept = {name: top_k(flat[name], count) for name, count in fixed.items()}
@@ -150,11 +156,11 @@ def global_mask(scores, sparsity, *, linear="global", linear_names=(), min_per_l
     if not isinstance(min_per_layer, int) or min_per_layer < 0:
         raise TicketError(f"min_per_layer {min_per_layer!r} is not allowed; it must be an integer, at least 0.")
     reserved = {name: min(min_per_layer, len(values)) for name, values in free.items()}
-    spare = total - sum(fixed.values()) - sum(reserved.values())
-    room = sum(len(values) - reserved[name] for name, values in free.items())
-    if not 0 <= spare <= room:
-        raise does_not_fit(sparsity, sum(map(len, flat.values())), total - spare, total - spare + room)
-    kept |= top_jointly(free, reserved, spare) if free else {}
+    least = sum(fixed.values()) + sum(reserved.values())
+    most = sum(fixed.values()) + sum(map(len, free.values()))
+    if not least <= total <= most:
+        raise does_not_fit(sparsity, size, least, most)
+    kept |= top_jointly(free, reserved, total - least) if free else {}
     return Mask({name: _shaped(kept[name], scores[name]) for name in scores}, asked=total)
 
 
@@ -169,8 +175,8 @@ def from_counts(scores, counts):
     _check_counts({name: len(values) for name, values in flat.items()}, counts)
     if any(0 < count < len(flat[name]) for name, count in counts.items()):
         _check_unequal(flat)
-    kept = {name: _shaped(top_k(flat[name], count), scores[name]) for name, count in counts.items()}
-    return Mask({name: kept[name] for name in scores}, asked=sum(counts.values()))
+    kept = {name: _shaped(top_k(flat[name], counts[name]), values) for name, values in scores.items()}
+    return Mask(kept, asked=sum(counts.values()))
 
 
 def random_mask(shapes, counts, *, generator):
@@ -206,11 +212,8 @@ def shuffle_survivors(model, mask, generator):
     Arguments: model; mask, a Mask of it (TicketError if it is not); generator. Pruned positions stay as they are.
     Source: the paper's "shuffle unmasked weights" check.
     """
-    mask.check(model)
-    check_values(model)
-    generator = random_stream(generator)
-    for name, weight in prunable(model).items():
-        kept = mask[name].to(weight.device)
+    survivors, generator = _survivors(model, mask), random_stream(generator)
+    for name, weight, kept in survivors:
         order = torch.randperm(mask.counts[name], generator=generator).to(weight.device)
         weight[kept] = weight[kept][order]
 
@@ -221,11 +224,8 @@ def random_signs(model, mask, generator):
 
     Arguments: as `shuffle_survivors`. Source: Zhou et al. (2019) ask what of a ticket is in its signs.
     """
-    mask.check(model)
-    check_values(model)
-    generator = random_stream(generator)
-    for name, weight in prunable(model).items():
-        kept = mask[name].to(weight.device)
+    survivors, generator = _survivors(model, mask), random_stream(generator)
+    for name, weight, kept in survivors:
         coins = 0.5 - torch.randint(2, (mask.counts[name],), generator=generator)
         weight[kept] = torch.copysign(weight[kept], coins.to(weight))
 
@@ -237,12 +237,10 @@ def fresh_magnitudes(model, mask, fresh):
     Each layer's surviving weights keep their common norm, so that the scale that training found stays too.
     Arguments: model; mask, a Mask of it (TicketError if it is not); fresh, dict name -> tensor, weights drawn anew.
     """
-    mask.check(model)
-    check_values(model)
+    survivors = _survivors(model, mask)
     if empty := [name for name in mask if mask.counts[name] and not fresh[name].cpu()[mask[name]].any()]:
         raise TicketError(f"The fresh weights of {', '.join(empty)} are all 0; allowed: some that have a magnitude.")
-    for name, weight in prunable(model).items():
-        kept = mask[name].to(weight.device)
+    for name, weight, kept in survivors:
         size = fresh[name].to(weight)[kept].abs()
         weight[kept] = torch.copysign(size * (weight[kept].norm() / size.norm()), weight[kept])
 
