@@ -204,6 +204,22 @@ def logits(output):
 
 
 @contextmanager
+def evaluating(model, except_for=()):
+    """Set all modules to evaluation mode, but for those of some classes, and put every module's mode back at the end.
+
+    Arguments: model; except_for, classes of modules, which are set to training mode.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = isinstance(module, except_for)
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
 def hooked(model, entered=None, left=None):
     """Call a function before, another after the forward pass of each module.
 
@@ -276,7 +292,9 @@ def prunable(model):
             if parameter is not None and not (is_prunable(module) and which == "weight"):
                 elsewhere[id(parameter)] = f"{name}.{which}".lstrip(".")
         if is_prunable(module):
-            weights[f"{name}.weight".lstrip(".")] = _own_weight(name, module)
+            if problem := _trouble(module):
+                raise TicketError(f"The weight of {name or type(module).__name__} {problem}.")
+            weights[f"{name}.weight".lstrip(".")] = module.weight
     if not weights:
         raise TicketError(f"{type(model).__name__} has no convolution or linear layer, so nothing to prune.")
     once = {}
@@ -300,16 +318,13 @@ def calls(model, images):
     """
     model, found = unwrapped(model), {}
     names = {id(weight): name for name, weight in prunable(model).items()}
-    modes = [(module, module.training) for module in model.modules()]
 
     def entered(_, module, *__):
         if is_prunable(module):
             found.setdefault(names[id(module.weight)])
 
-    with torch.no_grad(), hooked(model, entered):
-        model.eval()(images)
-    for module, training in modes:
-        module.training = training
+    with torch.no_grad(), evaluating(model), hooked(model, entered):
+        model(images)
     return [*found, *(name for name in names.values() if name not in found)]
 
 
@@ -361,14 +376,6 @@ class _AsTheyAre(TorchFunctionMode):
             raise TicketError(f"{name} computes the weight it multiplies by from its own, so zeros need not stay; "
                               "allowed: layers that take their weight as it is.")  # fmt: skip
         return func(*args, **(kwargs or {}))
-
-
-def _own_weight(name, module):
-    """The weight of a prunable layer; TicketError where it is not a parameter that can be set."""
-    problem = _trouble(module)
-    if problem:
-        raise TicketError(f"The weight of {name or type(module).__name__} {problem}.")
-    return module.weight
 
 
 def _trouble(module):

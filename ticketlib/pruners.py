@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ticketlib.errors import TicketError, one_of
 from ticketlib.masks import asked_total
-from ticketlib.models import as_they_are, check_values, located, logits, prunable, random_stream, unwrapped
+from ticketlib.models import as_they_are, check_values, evaluating, located, logits, prunable, random_stream, unwrapped
 from ticketlib.registers import REGISTERS, named
 from ticketlib.synflow import Flow
 
@@ -90,17 +90,7 @@ def pruner(name, *, needs_batch=False):
     return named("pruner", name, needs_batch, NEEDS_BATCH)
 
 
-def score(
-    model,
-    method,
-    images=None,
-    labels=None,
-    *,
-    sparsity=None,
-    rounds=100,
-    generator=None,
-    variant="default",
-):
+def score(model, method, images=None, labels=None, *, sparsity=None, rounds=100, generator=None, variant="default"):
     """Score each prunable weight; bigger means keep.
 
     The model is left as it was found: weights, batch norm statistics, gradients and mode. Batch norm runs in training
@@ -129,7 +119,8 @@ def score(
         raise TicketError(f"rounds {rounds!r} is not allowed; it must be a positive integer.")
     if images is not None or method in NEEDS_BATCH:
         images, labels = _checked_batch(model, method, images, labels)
-    with torch.inference_mode(False), torch.enable_grad(), _mode(model, training=method in NEEDS_BATCH), _plainly():
+    in_training = nn.modules.batchnorm._BatchNorm if method in NEEDS_BATCH else ()
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(model, in_training), _plainly():
         weights, others = _copies(model)
         redraw = variant == "authors" and generator is not None
         generator = random_stream(0 if generator is None else generator)
@@ -218,26 +209,12 @@ def synflow(task):
 
 
 @contextmanager
-def _mode(model, training):
-    """Set batch norms to a mode and all else to evaluation, and put every module's mode back at the end."""
-    found = [(module, module.training) for module in model.modules()]
-    try:
-        for module, _ in found:
-            module.training = training and isinstance(module, nn.modules.batchnorm._BatchNorm)
-        yield
-    finally:
-        for module, mode in found:
-            module.training = mode
-
-
-@contextmanager
 def _plainly():
     """Run without autocast, compiled code, or kernels of attention that cannot be differentiated twice."""
-    kinds = ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",)
-    with ExitStack() as stack:
-        for context in (*(torch.autocast(kind, enabled=False) for kind in kinds), sdpa_kernel(SDPBackend.MATH)):
-            stack.enter_context(context)
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+    with (
+        torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False), sdpa_kernel(SDPBackend.MATH),
+        torch.compiler.set_stance("force_eager"),
+    ):  # fmt: skip
         yield
 
 
