@@ -24,7 +24,6 @@ from PIL import Image
 from ticketlib.errors import TicketError
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "tiny_imagenet": 200}
-FOLDERS = {"cifar10": "cifar10", "cifar100": "cifar100", "tiny-imagenet": "tiny_imagenet"}  # folder -> data set
 TEST_SPLIT = {"cifar10": "test", "cifar100": "test", "tiny_imagenet": "valid"}  # Tiny-ImageNet's own test is unlabelled
 DEPTH = 5  # levels below the root that are searched
 IMAGE_COLUMNS = ("img", "image")
@@ -71,16 +70,16 @@ def find(name, root):
 
 def looked_for(name):
     """Say which files of a data set would be found: list of patterns."""
-    folder = next(folder for folder, data_set in FOLDERS.items() if data_set == name)
-    parquet = [f"{folder}/**/{split}-*.parquet or {split}/*.parquet" for split in ("train", TEST_SPLIT[name])]
+    folder, splits = name.replace("_", "-"), ("train", TEST_SPLIT[name])
+    parquet = [f"{folder}/**/{split}-*.parquet or {split}/*.parquet" for split in splits]
     return [*parquet, ARCHIVES[name], EXTRACTED[name]] if name in ARCHIVES else parquet
 
 
 def find_parquet(root, name):
     """Find a data set's parquet shards below a folder.
 
-    Arguments: root: path, searched `DEPTH` levels down; name: a data set, whose folder (one of `FOLDERS`, or the hub's
-        cache of it, as datasets--uoft-cs--cifar10) must be on the way, and no other's after it.
+    Arguments: root: path, searched `DEPTH` levels down; name: a data set, whose folder (of its name, or the hub's cache
+        of it, as datasets--uoft-cs--cifar10) must be on the way, and no other's after it.
     Returns: Files, or None if no folder holds both splits, each as train-00000-of-00001.parquet, ... or, as the hub
         converts it, as train/0000.parquet, ...
     """
@@ -107,7 +106,8 @@ def _place(root, folder, name):
 def _data_set(folder):
     """Return the data set that a folder's name stands for, or None."""
     bare = folder.rpartition("--")[2] if folder.startswith("datasets--") else folder
-    return FOLDERS.get(bare.lower().replace("_", "-"))
+    name = bare.lower().replace("-", "_")
+    return name if name in CLASSES else None
 
 
 def _folders(root):

@@ -244,12 +244,11 @@ def _held(table, rule, total, keep_ratio):  # -> counts of the linear layers und
             f"{NOT_DEFINED}{rule} keeps {keep_ratio} of the linear layers, {sum(held.values()):,} weights"
             f"{BUDGET}{total:,}."
         )
-    sizes = {layer.name: layer.size for layer in table}
-    surplus = total - sum(held.values()) - sum(size for name, size in sizes.items() if name not in held)
+    surplus = total - sum(held.values()) - sum(layer.size for layer in table if not layer.linear)
     if surplus > 0:  # below a few per cent sparsity the other layers cannot hold the rest
-        names = list(held)
-        targets = [held[name] + (surplus if name == names[0] else 0) for name in names]
-        held = dict(zip(names, fill([sizes[name] for name in names], targets), strict=True))
+        first, *others = held.values()
+        counts = fill([layer.size for layer in table if layer.linear], [first + surplus, *others])
+        held = dict(zip(held, counts, strict=True))
     return held
 
 

@@ -39,9 +39,7 @@ class DenseNet:
         self.weights = list(prunable(self.model).values())
         self.keep = [mask[name].to(self.device).to(torch.float32) for name in prunable(self.model)]
         self.masked = mask.kept < mask.size
-        self.autocast = (
-            torch.autocast(self.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
-        )
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
         if on_gpu:
             self.recorder = Recorder()
 
