@@ -25,6 +25,7 @@ from ticketlib.tickets import TICKETS
 
 OTHER = {"cifar100": {"dataset": "cifar100", "epochs": grids.other_recipe("laptop")["epochs"]}}
 ON_PURPOSE = ("epochs",)  # may differ in a pair where a page asks for it
+AT = "0.98"  # the sparsity at which masks are compared
 MASKS = {"ResNet-32": ("paper", "resnet"), "VGG-19": ("paper", "vgg"), "ResNet-20": ("laptop", "resnet")}
 AS_FOUND = ("check", "corruption", "linear", "variant", "min_per_layer", "held_out", "scoring")  # at their default
 METHODS = ("snip", "grasp", "synflow", "magnitude", "lt")
@@ -37,9 +38,9 @@ def ledger_rows(profile="laptop"):
 
 
 @functools.cache
-def ledger_frame(profile="laptop"):
-    """The runs of the book's ledger of a profile, as ledger.frame gives them."""
-    return frame(ledger_rows(profile))
+def ledger_frame():
+    """The runs of the book's ledger of the laptop, as ledger.frame gives them."""
+    return frame(ledger_rows())
 
 
 @functools.cache
@@ -140,10 +141,10 @@ class Rows:
         total = sum(layer.size for layer in grids.layers(profile, network))
         return f"{asked_total(total, sparsity):,} of {total:,}"
 
-    def probes(self, ticket, network, dataset, n, profile="paper"):
-        """How many probes there are of a ticket on a network and data, asserted to be n: "no" for none."""
+    def probes(self, ticket, network, dataset, n):
+        """How many of the paper's probes are of a ticket on a network and data, asserted to be n: "no" for none."""
         asked = {"ticket": ticket, "network": network, "dataset": dataset}
-        of = [row for row in ledger_rows(profile) if row["kind"] == "probe" and asked.items() <= row["config"].items()]
+        of = [row for row in ledger_rows("paper") if row["kind"] == "probe" and asked.items() <= row["config"].items()]
         _hold(f"{ticket} on {network}", f"{len(of)} probes", len(of) == n, f"{n}")
         return {0: "no", 1: "one"}.get(n, str(n))
 
@@ -155,35 +156,35 @@ class Rows:
         _hold("comparisons without training", len(untrained), len(untrained) >= least, f"at least {least}")
         return f"{len(untrained)} of {len(demanded)}"
 
-    def falling(self, sparsity="0.98"):
+    def falling(self):
         """How many methods' keep-ratios fall with depth, of how many, by rank correlation: all, it is asserted."""
         ranks = {}
         for place, (profile, network) in MASKS.items():
             of = [layer for layer in grids.layers(profile, network) if not layer.linear]
             for method in METHODS:
                 kept = [np.array([row["keep_counts"][layer.name] / layer.size for layer in of])
-                        for row in masks_of(method, place, sparsity)]  # fmt: skip
+                        for row in masks_of(method, place)]  # fmt: skip
                 if kept:
                     ranks[method, place] = np.mean([spearmanr(range(len(of)), one).statistic for one in kept])
         _hold("rank correlation", ranks, max(ranks.values()) < 0, "below 0 everywhere")
         return f"{len(ranks)} of {len(ranks)}, rank correlation {span(ranks.values(), write=decimal)}"
 
-    def apart(self, sparsity="0.98", above=0.0, below=1.0):
+    def apart(self, above):
         """Share of the kept weights that lie in other layers than the smart ratio's, over methods and networks."""
         shares = []
         for place, (profile, network) in MASKS.items():
-            smart = ratios.keep_counts(grids.layers(profile, network), "smart", sparsity, family=network)
+            smart = ratios.keep_counts(grids.layers(profile, network), "smart", AT, family=network)
             for method in METHODS:
-                far = [total_variation(row["keep_counts"], smart) for row in masks_of(method, place, sparsity)]
+                far = [total_variation(row["keep_counts"], smart) for row in masks_of(method, place)]
                 shares += [100 * np.mean(far)] if far else []
-        _hold("distance to the smart ratio", shares, above < min(shares) <= max(shares) < below * 100, "as asked")
+        _hold("distance to the smart ratio", shares, above < min(shares), f"above {above} %")
         return f"{span(shares, 0)} %"
 
-    def spoilt(self, method, places, below=100.0, above=0.0, sparsity="0.98"):
+    def spoilt(self, method, places, below=100.0, above=0.0):
         """Share of the kept weights that change layer when what finds the mask is corrupted, in percent."""
         moved = []
         for place in places:
-            clean, bad = ({row["config"]["seed"]: row for row in masks_of(method, place, sparsity, kind)}
+            clean, bad = ({row["config"]["seed"]: row for row in masks_of(method, place, kind)}
                           for kind in ("none", "both"))  # fmt: skip
             both = sorted(set(clean) & set(bad))
             moved.append(100 * np.mean([total_variation(clean[s]["keep_counts"], bad[s]["keep_counts"]) for s in both]))
@@ -197,12 +198,12 @@ def _hold(what, value, holds, said):
         raise TicketError(f"{what} is {value}, and a sentence of this page says {said}: write the sentence anew.")
 
 
-def masks_of(ticket, place, sparsity, corruption="none"):
-    """Rows, of probes or else of runs, with a ticket's mask as found on a network of MASKS: list, a row a seed."""
+def masks_of(ticket, place, corruption="none"):
+    """Rows, of probes or else of runs, with a ticket's mask as found at AT on a network of MASKS: a list by seed."""
     profile, network = MASKS[place]
     name, width, stem_stride = PROFILES[profile].networks[network]
     own = dict(network=name, width=width, stem_stride=stem_stride, dataset=PROFILES[profile].dataset, ticket=ticket,
-               sparsity=sparsity, recipe=PROFILES[profile].training["recipe"])  # fmt: skip
+               sparsity=AT, recipe=PROFILES[profile].training["recipe"])  # fmt: skip
     wanted = {what: DEFAULTS[what] for what in AS_FOUND} | own | {"corruption": corruption}
     by_seed = {}
     for row in sorted(ledger_rows(profile), key=lambda row: row["kind"], reverse=True):  # of both kinds, the probe

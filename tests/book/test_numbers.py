@@ -91,7 +91,7 @@ def test_every_kind_of_number_is_refused_where_its_assertion_fails(method, argum
 
 
 def test_masks_are_told_apart_by_what_finds_them():
-    clean, noisy = (numbers.masks_of("snip", "VGG-19", "0.98", kind) for kind in ("none", "both"))
+    clean, noisy = (numbers.masks_of("snip", "VGG-19", kind) for kind in ("none", "both"))
     assert [row["config"]["seed"] for row in clean] == list(range(10)) == [row["config"]["seed"] for row in noisy]
     assert {row["config"]["corruption"] for row in noisy} == {"both"}
-    assert {row["config"].get("check", "none") for row in numbers.masks_of("snip", "ResNet-20", "0.98")} == {"none"}
+    assert {row["config"].get("check", "none") for row in numbers.masks_of("snip", "ResNet-20")} == {"none"}

@@ -7,16 +7,7 @@ import pandas as pd
 from ticketlib.analysis import pairs, stats
 from ticketlib.analysis.stats import ALPHA
 from ticketlib.errors import TicketError
-from ticketlib.experiments.claims import (
-    BETTER,
-    CLAIMS,
-    FAR_BETTER,
-    FAR_WORSE,
-    NOT_BETTER,
-    NOT_WORSE,
-    SAME,
-    WORSE,
-)
+from ticketlib.experiments.claims import BETTER, CLAIMS, FAR_BETTER, FAR_WORSE, NOT_BETTER, NOT_WORSE, SAME, WORSE
 
 FEWEST = 6  # seeds below which no word is given, whatever a plan asks for
 NOT_RUN, NOT_DEFINED, NOT_TESTABLE = "not run", "not defined here", "not testable here"
@@ -265,9 +256,9 @@ def board(frame, plan, profile="laptop", network="resnet", **changes):
     return words, pd.concat(tables, ignore_index=True)
 
 
-def outside(frame, plan, profile="laptop", network="resnet"):
+def outside(frame, plan):
     """The runs of a ledger that a plan leaves out, counted by network, data, length and sparsity: DataFrame."""
-    wanted = set(pairs.planned(frame, plan, profile, network).name)
+    wanted = set(pairs.planned(frame, plan).name)
     rest = frame[~frame.name.isin(wanted)]
     return rest.groupby(["network", "dataset", "epochs", "sparsity"], as_index=False).agg(
         runs=("name", "size"), first_seed=("seed", "min"), last_seed=("seed", "max")
