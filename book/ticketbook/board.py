@@ -83,19 +83,14 @@ def _cell(word, lines):
         return f"{read.n.min()} of {read.asked.max()} seeds"
     said = [f"**{word}**"]
     if word == verdicts.IN_PART:
-        said = [f"**{word}**, as claimed for {', '.join(map(short, read.key[read.as_claimed]))}"]
+        said = [f"**{word}**, as claimed for {', '.join(style(key).label for key in read.key[read.as_claimed])}"]
     deciding = decides(read)
     if deciding is not None:
         numbers = [interval(deciding, f"{level(deciding)} interval ")] * (deciding.word in SHOWN)
         said.append(f"{deciding.label}: {', '.join([deciding.said, *numbers])}")
     if len(left_out) and len(read):
-        said.append(f"left out: {', '.join(map(short, left_out.key))}")
+        said.append(f"left out: {', '.join(style(key).label for key in left_out.key)}")
     return "; ".join(said)
-
-
-def short(key):
-    """What a comparison is called where its claim stands beside it."""
-    return style(key).label
 
 
 def decides(asked):
@@ -209,10 +204,10 @@ def elsewhere(frame, claim_ids, shown, profile="laptop"):
     out, so that nobody reads them before they are all there.
     Arguments: frame, as ledger.frame gives; claim_ids, of claims.CLAIMS; shown, the plan that the page's board reads.
     """
-    places = frame[(frame.held_out == 0) & (frame.recipe > 0)][["network", "dataset", "epochs"]].drop_duplicates()
+    where_made = frame[(frame.held_out == 0) & (frame.recipe > 0)][["network", "dataset", "epochs"]].drop_duplicates()
     names = {name: short for short, (name, *_) in PROFILES[profile].networks.items()}
     lines = []
-    for network, dataset, epochs in places.sort_values(["network", "dataset", "epochs"]).itertuples(index=False):
+    for network, dataset, epochs in where_made.sort_values(["network", "dataset", "epochs"]).itertuples(index=False):
         if network in names:
             runs = pairs.select(frame, profile, names[network], dataset=dataset, epochs=epochs)
             where = network if dataset == PROFILES[profile].dataset else f"{network} on {dataset}"

@@ -144,11 +144,11 @@ def curves(runs, kind=PILOT):
     return cells
 
 
-def drawn(runs, couples, kind=PILOT):
-    """Paired differences over the length of training, for `plots.curves`, named by the second ticket of each."""
+def drawn(runs, couples):
+    """The pilot's paired differences over the length of training, for `plots.curves`, named by each second ticket."""
     cells = {}
     for a, b in couples:
-        by_length = points(runs, a, b, kind)
+        by_length = points(runs, a, b)
         cells[b] = {epochs: stats.curve_cell(by_length[epochs].dropna()) for epochs in by_length}
     return cells
 

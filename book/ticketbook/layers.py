@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ticketbook.probes import EQUAL, MASK, METHODS, PROBED, SHAPED, SHRINKING, clean, layers_of
+from ticketbook.probes import EQUAL, MASK, METHODS, PROBED, SEEING, SHAPED, SHRINKING, clean, layers_of
 from ticketlib import masks, ratios
 from ticketlib.analysis import layerwise
 from ticketlib.analysis.plots import style
@@ -14,7 +14,6 @@ from ticketlib.analysis.verdicts import NOT_DEFINED, NOT_RUN
 from ticketlib.analysis.words import span
 
 FAINT = 0.05  # agreement of two clean masks beyond chance, of which no share is printed below
-SEEING = ["snip", "grasp", "lt"]  # their masks need data; LT's by way of a trained net
 GROUPS = {
     "another power": ("linear", "cubic", "ascending"),
     "from shapes": ("er", "erk", "igq", "balanced"),
@@ -105,7 +104,7 @@ def _most(cell):
     where = [layerwise.largest_change(a, b, sizes)[1] for a, b in zip(cell.counts, cell.counts_spoilt, strict=True)]
     name = Counter(where).most_common(1)[0][0]
     clean, bad = (np.mean([counts[name] for counts in of]) / sizes[name] for of in (cell.counts, cell.counts_spoilt))
-    called = ratios.called(layers_of(cell.row.iloc[0]["config"]), name).removeprefix("the ")
+    called = ratios.called(layers_of(_values(cell)), name).removeprefix("the ")
     return f"{called}, {clean:.2f} to {bad:.2f}"
 
 

@@ -1,10 +1,10 @@
 """Tables of the page that fixes the grids beside the protocol's: what they take, what they can tell, a trial."""
 
 import pandas as pd
-from scipy.stats import t as student
 
 from ticketbook.notebook import markdown
 from ticketbook.numbers import ledger_rows
+from ticketlib.analysis.stats import half_width
 from ticketlib.experiments import campaign, grids
 from ticketlib.experiments.config import cost, lineage
 from ticketlib.experiments.places import ROOT
@@ -36,11 +36,6 @@ def core_hours(configs, speeds):
     return seconds / 3600
 
 
-def half_width(spread, n):
-    """Half of the 90 % interval of a mean over n seeds, in points, at a spread (standard deviation) of the seeds."""
-    return student.ppf(0.95, n - 1) * spread / n**0.5
-
-
 def table():
     """What each grid takes and can tell: seeds, runs, units, core-hours, half-widths of intervals; and in all."""
     speeds, full = campaign.speeds(ledger_rows()), PROFILES["laptop"].training["epochs"]
@@ -52,7 +47,7 @@ def table():
         total |= {config.name: config for config in configs}
         lines.append([grids.titled(name), f"{seeds[0]} to {seeds[-1]}", len(configs), f"{units:g}",
                       "not measured" if hours is None else f"{hours:.1f}",
-                      *(f"±{half_width(spread, len(seeds)):.2f}" for spread in SPREADS)])  # fmt: skip
+                      *(f"±{half_width(len(seeds), spread, 0.9):.2f}" for spread in SPREADS)])  # fmt: skip
     hours = core_hours(total.values(), speeds)
     lines.append(["all", "", len(total), f"{sum(map(cost, total.values())) / full:g}",
                   "not measured" if hours is None else f"{hours:.1f}", "", ""])  # fmt: skip

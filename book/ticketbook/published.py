@@ -65,7 +65,6 @@ CONTRASTS = (
       for method, style, label in (("lr_rewinding", "lrr", "LRR"), ("weight_rewinding", "lt", "weight rewinding"),
                                    ("fine_tuning", "omp", "fine-tuning"))),
 )  # fmt: skip
-PANELS = tuple(dict.fromkeys(contrast.panel for contrast in CONTRASTS))
 SILENT = {  # what a claim asks and no source here answers
     "A": "No source here checks LT on corrupted data.",
     "B": "No source here checks LT.",

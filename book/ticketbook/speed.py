@@ -300,18 +300,18 @@ def draw_apart(ax, apart):
     return ax
 
 
-def spread_ratio(a, b, confidence=0.95):
+def spread_ratio(a, b):
     """How many times as large the spread of a is as that of b, where both are measured on the same seeds.
 
     Both differences have the same run subtracted, so they are correlated, and an F test would not hold.
 
-    Arguments: a, b: floats, paired, at least 3, neither constant; confidence, of each bound, one-sided.
-    Returns: (ratio of standard deviations, lower and upper bound).
+    Arguments: a, b: floats, paired, at least 3, neither constant.
+    Returns: (ratio of standard deviations, lower and upper bound, each one-sided with a confidence of 95 %).
     Source: Pitman (1939), Morgan (1939), for a ratio q of variances: t^2 = (n - 2) (1 - q)^2 / (4 q (1 - r^2)).
     """
     ratio = np.std(a, ddof=1) / np.std(b, ddof=1)
     open_part = 1 - np.corrcoef(a, b)[0, 1] ** 2
-    middle = 1 + 2 * open_part * t_distribution.ppf(confidence, len(a) - 2) ** 2 / (len(a) - 2)
+    middle = 1 + 2 * open_part * t_distribution.ppf(0.95, len(a) - 2) ** 2 / (len(a) - 2)
     factor = np.sqrt(middle + np.sqrt(middle**2 - 1))
     return float(ratio), float(ratio / factor), float(ratio * factor)
 

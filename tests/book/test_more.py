@@ -1,7 +1,6 @@
 """What the page of the grids beside the protocol's says: costs and intervals by hand, seeds as the grids have them."""
 
 import pytest
-from scipy.stats import norm, t
 from ticketbook import more
 from ticketbook.numbers import Rows
 
@@ -15,12 +14,6 @@ PAGE = (ROOT / "book" / "more.md").read_text(encoding="utf-8")
 
 def lines(text):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
-
-
-def test_half_of_an_interval():
-    assert more.half_width(1.0, 5) == pytest.approx(2.132 / 5**0.5, abs=1e-3)
-    assert more.half_width(2.0, 8) == pytest.approx(2 * t.interval(0.9, 7)[1] / 8**0.5)
-    assert more.half_width(1.0, 10_000) == pytest.approx(norm.ppf(0.95) / 100, rel=1e-3)
 
 
 def test_hours_are_images_over_speed_and_the_dense_engine_is_as_fast_at_any_sparsity():
