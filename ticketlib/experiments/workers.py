@@ -80,6 +80,7 @@ class Pool:
     def __init__(self, workers, devices=("",)):
         self.devices = [devices[i % len(devices)] for i in range(workers)]  # those that are free
         self.busy = {}  # pipe -> (process, device, config)
+        self.environment = {}  # what a process has beside the campaign's own
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["ticketlib.experiments.run"])
 
@@ -97,7 +98,7 @@ class Pool:
         """Start one run in a process of its own."""
         here, there = self.context.Pipe()
         device = self.devices.pop()
-        environment = dict(os.environ) | ({"CUDA_VISIBLE_DEVICES": device} if device else {})
+        environment = os.environ | self.environment | ({"CUDA_VISIBLE_DEVICES": device} if device else {})
         process = self.context.Process(target=_serve, args=(there, work, config, environment), daemon=True)
         process.start()
         there.close()  # so that the pipe ends with the process
@@ -144,8 +145,7 @@ class Mps(Pool):
     def __init__(self, workers, devices):
         super().__init__(workers, devices)
         self.folder = Path(tempfile.mkdtemp(prefix="mps-"))
-        self.before = {name: os.environ.get(name) for name in ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY")}
-        os.environ.update(dict.fromkeys(self.before, str(self.folder)))  # processes of the pool inherit them
+        self.environment = dict.fromkeys(("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"), str(self.folder))
         try:
             self._control("-d")
             self._control(asked="get_server_list\n")
@@ -156,16 +156,13 @@ class Mps(Pool):
 
     def _control(self, *options, asked=""):
         subprocess.run([MPS_CONTROL, *options], input=asked, text=True, check=True, capture_output=True,
-                       timeout=MPS_SECONDS)  # fmt: skip
+                       timeout=MPS_SECONDS, env=os.environ | self.environment)  # fmt: skip
 
     def close(self):
         """End every process, and the daemon."""
         super().close()
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             self._control(asked="quit\n")
-        for name, value in self.before.items():
-            os.environ.pop(name, None)
-            os.environ.update({} if value is None else {name: value})
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
