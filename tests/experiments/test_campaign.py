@@ -16,6 +16,12 @@ from ticketlib.experiments.ledger import Ledger, Row
 from ticketlib.experiments.workers import Finished, InProcess, Pool
 
 
+@pytest.fixture(autouse=True)
+def no_trained_nets(tmp_path, monkeypatch):
+    """A cache that is empty."""
+    monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "cache"))
+
+
 def arm(key, seed=0, **changes):
     return grids.arm("smoke", key, seed, CIFAR, **changes)
 
@@ -41,7 +47,7 @@ def slow_parent(config):
 def test_missing_brings_parents_first_and_once(tmp_path):
     ledger = Ledger(tmp_path)
     wanted = [arm("lt@0.9"), arm("smart@0.9"), arm("lrr@0.9")]
-    names = [c.arm for c in campaign.missing(wanted, ledger, tmp_path)]
+    names = [c.arm for c in campaign.missing(wanted, ledger)]
     assert names == ["dense@0", "lt@0.9", "smart@0.9", "lrr@0.9"]
 
 
@@ -50,18 +56,18 @@ def test_rows_that_exist_are_not_carried_out_again(tmp_path):
     done = synthetic_row("smart@0.9", 0, 80.0, "smoke")
     ledger.add(done)
     wanted = [arm("smart@0.9"), arm("uniform@0.9")]
-    assert [c.arm for c in campaign.missing(wanted, ledger, tmp_path)] == ["uniform@0.9"]
+    assert [c.arm for c in campaign.missing(wanted, ledger)] == ["uniform@0.9"]
 
 
 def test_a_parent_is_made_again_only_if_its_checkpoint_is_needed(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.add(synthetic_row("dense", 0, 80.0, "smoke"))
-    assert campaign.missing([arm("dense")], ledger, tmp_path) == []
-    assert [c.arm for c in campaign.missing([arm("lt@0.9")], ledger, tmp_path)] == ["dense@0", "lt@0.9"]
+    assert campaign.missing([arm("dense")], ledger) == []
+    assert [c.arm for c in campaign.missing([arm("lt@0.9")], ledger)] == ["dense@0", "lt@0.9"]
 
 
 def outcomes(work, configs, workers=1, **options):
-    return list(campaign.carry_out(work, configs, Pool(workers), **options))
+    return list(campaign.carry_out(work, campaign.Queue(configs), Pool(workers), **options))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -90,8 +96,8 @@ class Losing(InProcess):
 
 
 def test_a_run_that_is_lost_is_started_twice():
-    losing = Losing()
-    assert [o.state for o in campaign.carry_out(quick, [arm("smart@0.9")], losing)] == ["failed"] and losing.starts == 2
+    losing, queue = Losing(), campaign.Queue([arm("smart@0.9")])
+    assert [o.state for o in campaign.carry_out(quick, queue, losing)] == ["failed"] and losing.starts == 2
 
 
 def test_a_child_waits_for_its_parent(tmp_path, monkeypatch):
@@ -124,7 +130,7 @@ def test_a_parent_that_diverged_is_not_made_again(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.add(synthetic_row("dense", 0, 80.0, "smoke", diverged=True))
     wanted = [arm("dense"), arm("lt@0.9"), arm("imp@0.36"), arm("smart@0.9")]
-    assert [c.arm for c in campaign.missing(wanted, ledger, tmp_path)] == ["smart@0.9"]
+    assert [c.arm for c in campaign.missing(wanted, ledger)] == ["smart@0.9"]
     assert [o.config.arm for o in campaign.blocked(wanted, ledger)] == ["lt@0.9", "imp@0.36"]
 
 
@@ -152,7 +158,7 @@ def test_an_interrupted_campaign_ends_its_processes():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(campaign.carry_out(slow, [arm("smart@0.9", 1)], pool, tick=interrupt))
+        list(campaign.carry_out(slow, campaign.Queue([arm("smart@0.9", 1)]), pool, tick=interrupt))
     assert pool.free and pool.running == [] and [process.is_alive() for process in seen] == [False]
 
 
@@ -169,11 +175,11 @@ def test_a_run_is_carried_out_by_one_desk_at_a_time(tmp_path):
 
 def test_a_row_made_meanwhile_is_taken_as_it_is(tmp_path):
     ledger, config = Ledger(tmp_path), arm("smart@0.9")
-    with journal.Desk(ledger, tmp_path) as desk:
+    with journal.Desk(ledger) as desk:
         assert desk.made(config) is None
         ledger.add(made := synthetic_row("smart@0.9", 0, 80.0, "smoke"))
         assert desk.made(config) == made
-    with journal.Desk(ledger, tmp_path) as desk:  # an old row: the run is wanted for its trained net, which is lost
+    with journal.Desk(ledger) as desk:  # an old row: the run is wanted for its trained net, which is lost
         assert desk.made(config) is None
 
 

@@ -30,9 +30,9 @@ def test_a_run_among_threads_has_the_digits_that_it_has_alone(tmp_path, monkeypa
     configs, work = [arm(key) for key in ARMS], experiment.Work("digits", None, "cpu")
     with monkeypatch.context() as patched:
         patched.setenv("TICKETLIB_CACHE", str(tmp_path / "together"))
-        together = list(campaign.carry_out(work, configs, workers.Threads(4)))
+        together = list(campaign.carry_out(work, campaign.Queue(configs[:]), workers.Threads(4)))
     monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "alone"))
-    alone = list(campaign.carry_out(work, configs, workers.InProcess()))
+    alone = list(campaign.carry_out(work, campaign.Queue(configs), workers.InProcess()))
     assert [end.reason for end in together + alone] == [None] * 2 * len(ARMS)
     found, wanted = ({end.row["arm"]: untimed(end.row) for end in ends} for ends in (together, alone))
     assert found == wanted and set(found) == set(ARMS)
@@ -52,8 +52,8 @@ class Meeting:
 
 
 def test_threads_work_at_once_and_one_that_fails_takes_nothing_with_it():
-    threads = workers.Threads(3)
-    found = list(campaign.carry_out(Meeting(3), [arm("smart@0.9", seed) for seed in range(3)], threads))
+    threads, queue = workers.Threads(3), campaign.Queue([arm("smart@0.9", seed) for seed in range(3)])
+    found = list(campaign.carry_out(Meeting(3), queue, threads))
     assert sorted(end.reason or "" for end in found) == ["", "", "ValueError: no"]
     assert len({end.row["thread"] for end in found if end.row} | {threading.get_ident()}) == 3
     assert threads.free and threads.running == [] and threads.finished(0) == []
@@ -77,7 +77,7 @@ def test_threads_of_one_process_compute_in_one_precision_at_a_time():
     work = Watched()
     kinds = ("float32", "bf16") * 3
     configs = [dataclasses.replace(arm("smart@0.9", seed), precision=kind) for seed, kind in enumerate(kinds)]
-    assert len(list(campaign.carry_out(work, configs, workers.Threads(6)))) == 6
+    assert len(list(campaign.carry_out(work, campaign.Queue(configs), workers.Threads(6)))) == 6
     assert work.together == {frozenset({"float32"}), frozenset({"bf16"})}
 
 
@@ -100,7 +100,7 @@ def test_the_daemon_is_there_while_processes_share_a_gpu(tmp_path, monkeypatch):
     daemon(tmp_path, monkeypatch, 0)
     pool = workers.share("auto", 2, ("3", "3"))
     assert isinstance(pool, workers.Mps) and pool.folder.is_dir()
-    [end] = campaign.carry_out(seen, [arm("smart@0.9")], pool)
+    [end] = campaign.carry_out(seen, campaign.Queue([arm("smart@0.9")]), pool)
     assert end.row["seen"] == [str(pool.folder), "3"]
     asked = [line.split() for line in (tmp_path / "asked").read_text().splitlines()]
     assert asked == [[str(pool.folder), what] for what in ("-d", "get_server_list", "quit")]

@@ -108,7 +108,7 @@ def survive(kind, kills, longest, folder):
 def test_three_kills(tmp_path, tried):
     tried(3)
     found = survive("toy", 3, 4, tmp_path / "killed")
-    ended = campaign.carry_out(Toy(0), toy_configs(), workshop.Here())
+    ended = campaign.carry_out(Toy(0), campaign.Queue(toy_configs()), workshop.Here())
     uninterrupted = {outcome.row["name"]: workshop.without_varying(outcome.row) for outcome in ended}
     assert found == [uninterrupted] * len(found)
 

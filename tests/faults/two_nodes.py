@@ -111,7 +111,8 @@ def test_a_cluster_of_its_own_gives_the_same_rows_as_the_pool(cache):
 
 
 def test_a_run_that_fails_or_kills_its_process_is_an_outcome(cache):
-    found = {o.config.arm: o for o in campaign.carry_out(dies, toy_configs(1), patiently(workers.Cluster, workers=1))}
+    queue, cluster = campaign.Queue(toy_configs(1)), patiently(workers.Cluster, workers=1)
+    found = {o.config.arm: o for o in campaign.carry_out(dies, queue, cluster)}
     assert found["dense@0"].reason == "ValueError: no luck"
     assert "killed" in found["smart@0.9"].reason and found["lt@0.9"].state == "failed"
 

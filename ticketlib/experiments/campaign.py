@@ -10,7 +10,6 @@ from ticketlib.errors import TicketError
 from ticketlib.experiments import checkpoints, machine, places
 from ticketlib.experiments.config import cost, cost_alone, lineage, parent
 from ticketlib.experiments.profiles import PROFILES
-from ticketlib.experiments.workers import Pool
 
 TRIES = 2  # a run whose worker died is tried once more, then listed as failed
 POLL = 1.0  # seconds between two looks at the clock and at what other campaigns do
@@ -95,7 +94,7 @@ def without_parent(config, before, why):
     return f"{before.arm} ({before.name}), from which {config.arm} starts, {why}"
 
 
-def missing(configs, ledger, cache=None):
+def missing(configs, ledger):
     """The runs that have to be carried out so that the ledger holds all of `configs`, parents included, in order.
 
     A parent whose row exists is carried out again only if a missing run needs its checkpoint and the cache has lost
@@ -106,7 +105,7 @@ def missing(configs, ledger, cache=None):
 
     def need(config):
         before = parent(config)
-        if before is not None and (before.name not in done or checkpoints.load(before.name, folder=cache) is None):
+        if before is not None and (before.name not in done or checkpoints.load(before.name) is None):
             need(before)
         needed.setdefault(config.name, config)
 
@@ -154,28 +153,27 @@ def one_kind_a_seed(configs, rows, here):
     return [config for seed in begun or fresh[:1] for config in wanted[seed]], elsewhere
 
 
-def carry_out(work, queue, backend=None, *, stop=lambda: False, tick=lambda running: None):
+def carry_out(work, queue, backend, *, stop=lambda: False, tick=lambda running: None):
     """Carry out runs.
 
-    Arguments: work, a picklable function from a configuration to its row; queue, a Queue, or configurations in order;
-        backend, workers.Pool or workers.Cluster, one process if None; stop, whether to start no further run;
-        tick, called about every second with the configurations being carried out.
+    Arguments: work, a picklable function from a configuration to its row; queue, a Queue; backend, a class of
+        `workers`; stop, whether to start no further run; tick, called about every second with the configurations being
+        carried out.
     Returns: a generator of Outcomes as runs finish. A run that cannot be made is never tried for ever.
     """
-    queue = queue if isinstance(queue, Queue) else Queue(list(queue))
-    backend = backend or Pool(1)
     try:
         while True:
             yield from _fill(work, queue, backend, stop)
             tick(backend.running)
-            if not backend.running:
-                if stop() or not queue.waiting:
-                    return
+            if backend.running:
+                for end in backend.finished(POLL):
+                    for outcome in queue.settle(end):
+                        yield outcome
+                        queue.desk.release(outcome.config)  # its row is in the ledger by now
+            elif stop() or not queue.waiting:
+                return
+            else:
                 time.sleep(POLL)  # another campaign is at all that could start
-            for end in backend.finished(POLL) if backend.running else ():
-                for outcome in queue.settle(end):
-                    yield outcome
-                    queue.desk.release(outcome.config)  # its row is in the ledger by now
     finally:
         backend.close()
 

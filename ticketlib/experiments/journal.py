@@ -66,8 +66,8 @@ class Desk:
     A lock ends with the process that holds it, however it ends.
     """
 
-    def __init__(self, ledger, cache=None):
-        self.ledger, self.cache, self.held = ledger, cache, {}
+    def __init__(self, ledger):
+        self.ledger, self.held = ledger, {}
         self.old = set(ledger.names())  # a run among them is carried out for its checkpoint
 
     def take(self, config):
@@ -86,7 +86,7 @@ class Desk:
     def made(self, config):
         """The row of a run that another campaign has made meanwhile, with its checkpoint if that was lost; None."""
         name = config.name
-        if name not in self.ledger or (name in self.old and checkpoints.load(name, folder=self.cache) is None):
+        if name not in self.ledger or (name in self.old and checkpoints.load(name) is None):
             return None
         return self.ledger[name]
 
