@@ -236,7 +236,7 @@ def _run_options(sub):
 def run(options):
     """Carry out the missing runs of a grid, resuming where the last call stopped."""
     from ticketlib.experiments import grids, journal
-    from ticketlib.experiments.ledger import sweep
+    from ticketlib.experiments.bundles import sweep
     from ticketlib.experiments.run import Work, check_device
 
     if not 0 <= options.save_every <= 86400:

@@ -21,7 +21,8 @@ from ticketlib import __main__ as command_line
 from ticketlib import data
 from ticketlib.errors import TicketError
 from ticketlib.experiments import checkpoints, grids, journal, machine, workers
-from ticketlib.experiments.ledger import Ledger, sweep
+from ticketlib.experiments.bundles import sweep
+from ticketlib.experiments.ledger import Ledger
 from ticketlib.experiments.run import Work, execute
 from ticketlib.masks import Mask
 

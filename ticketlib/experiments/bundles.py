@@ -10,10 +10,13 @@ import json
 import os
 import re
 import tempfile
+import time
+from pathlib import Path
 
 from ticketlib.errors import TicketError
 
 LONGEST = 2**28  # bytes of a file of many rows
+ABANDONED = 3600  # seconds after which a file that was never moved into place is swept away
 # How a file of rows is opened: a link could lead out of the folder, and a pipe would be waited for.
 ALONE = lambda path, flags: os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # noqa: E731
 FOLDER = "probes"  # of such files, below a ledger's
@@ -101,18 +104,34 @@ def write(path, rows):
 
 def write_text(path, text, settle):
     """Write a text under a temporary name, whole or not at all; gives what `settle(temporary, path)` does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+    with unfinished(path.parent) as temporary:
+        with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's is private
+        temporary.chmod(0o644)  # mkstemp's is private
         return settle(temporary, path)
+
+
+@contextlib.contextmanager
+def unfinished(folder):
+    """A new file `.NAME.part` in a folder, which is made if need be; at the end it is gone, unless it was moved."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
     finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sweep(folder):
+    """Remove the unfinished files that killed processes have left in a folder."""
+    for path in folder.glob(".*.part"):
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
 
 
 def _digest(text):

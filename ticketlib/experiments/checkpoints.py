@@ -6,7 +6,6 @@ What is read back is checked by the digest that was stored with it.
 import hashlib
 import json
 import os
-import tempfile
 import time
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from safetensors.torch import save_file
 from ticketlib import tickets
 from ticketlib.data import cache_folder
 from ticketlib.errors import TicketError
-from ticketlib.experiments.ledger import NAME, sweep
+from ticketlib.experiments.bundles import sweep, unfinished
+from ticketlib.experiments.ledger import NAME
 
 
 def digest(tensors):
@@ -50,15 +50,10 @@ def save(name, model, mask, folder=None):
 def _write(tensors, path, metadata):
     """Write tensors and texts under a temporary name and move the file into place."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        os.close(handle)
-        try:
+        with unfinished(path.parent) as temporary:
             save_file(tensors, temporary, metadata=metadata)
             os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise TicketError(f"{path.parent.name.removesuffix('s')} {path.name} cannot be written: {reason}.") from None

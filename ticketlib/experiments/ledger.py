@@ -1,14 +1,12 @@
 """The ledger: one small JSON file a run, named by the hash of its configuration, never half-written."""
 
 import base64
-import contextlib
 import errno
 import hashlib
 import json
 import math
 import os
 import re
-import time
 from functools import cached_property
 from pathlib import Path
 
@@ -28,7 +26,6 @@ BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 # How far two fields may lie apart that say the same: accuracies have 4 decimals, losses 6, the rest all of a float's.
 CLOSE = {"accuracy": 5e-5, "best_accuracy": 5e-5, "loss": 5e-7 + 1e-12, "achieved_sparsity": 1e-12}
-ABANDONED = 3600  # seconds after which a file that was never moved into place is swept away
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 NUMBER, COUNT, TEXT = "a finite number", "a whole number, at least 0", "text"
 FIELDS = {  # what a field must be, where it is there; others may be anything
@@ -338,18 +335,6 @@ class Ledger:
         if row["name"] in self:
             return False
         return bundles.write_text(path, text, _settle)
-
-    def sweep(self):
-        """Remove what a process that was killed while it wrote a row has left behind."""
-        sweep(self.folder)
-
-
-def sweep(folder):
-    """Remove the unfinished files, `.NAME.part`, that killed processes have left in a folder."""
-    for path in folder.glob(".*.part") if folder.is_dir() else ():
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                path.unlink()
 
 
 def _settle(temporary, path):
