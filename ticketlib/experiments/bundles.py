@@ -17,8 +17,6 @@ from ticketlib.errors import TicketError
 
 LONGEST = 2**28  # bytes of a file of many rows
 ABANDONED = 3600  # seconds after which a file that was never moved into place is swept away
-# How a file of rows is opened: a link could lead out of the folder, and a pipe would be waited for.
-ALONE = lambda path, flags: os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # noqa: E731
 FOLDER = "probes"  # of such files, below a ledger's
 LINE = re.compile(r'\{"(name|network)":"([0-9a-f]{16})",(.*)\}')  # of a row, and of the sizes of a network's layers
 
@@ -35,9 +33,14 @@ def paths(folder):
     return sorted((folder / FOLDER).glob("*.jsonl"))
 
 
+def _open_alone(path, flags):
+    """Open a file of rows: a link, which could lead out of the folder, is refused, and a pipe is not waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
 def read_text(path, longest):
     """The text of a file that must be one. Raises: ValueError, OSError."""
-    with open(path, "rb", buffering=0, opener=ALONE) as file:
+    with open(path, "rb", buffering=0, opener=_open_alone) as file:
         octets = file.read(min(os.fstat(file.fileno()).st_size, longest + 1))
     if len(octets) > longest:
         raise ValueError("so long a text")
