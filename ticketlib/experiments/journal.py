@@ -120,31 +120,23 @@ class Journal:
             for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
                 with contextlib.suppress(ValueError):
                     entries.append(json.loads(line))
-        return [entry for entry in entries if isinstance(entry, dict) and {"what", "name", "said"} <= set(entry)]
+        return entries
 
     def note(self, outcome):
         """Append what has to be remembered of an outcome."""
-        said = {"failed": outcome.reason, "checkpoint": outcome.warning}
-        for what, text in said.items():
-            if text:
-                self._append(what, outcome.config, text)
-
-    def _append(self, what, config, text):
-        entry = {"what": what, "name": config.name, "arm": config.arm, "seed": config.seed, "said": text,
-                 "code": machine.code_version(), "when": now()}  # fmt: skip
-        with contextlib.suppress(OSError), open(self.path, "a", encoding="utf-8") as file:
-            file.write("\n" + json.dumps(entry) + "\n")  # a new line first: the last one may have been cut short
+        config, when = outcome.config, datetime.now().astimezone().isoformat(timespec="seconds")
+        for what, said in (("failed", outcome.reason), ("checkpoint", outcome.warning)):
+            if said:
+                entry = {"what": what, "name": config.name, "arm": config.arm, "seed": config.seed, "said": said,
+                         "code": machine.code_version(), "when": when}  # fmt: skip
+                with contextlib.suppress(OSError), open(self.path, "a", encoding="utf-8") as file:
+                    file.write("\n" + json.dumps(entry) + "\n")  # on a new line, as the last one may be cut short
 
     def given_up(self):
         """Runs that failed so often with this code that they are not tried again: dict from name to the last reason."""
-        failed = [e for e in self.entries() if e["what"] == "failed" and e.get("code") == machine.code_version()]
+        failed = [e for e in self.entries() if e["what"] == "failed" and e["code"] == machine.code_version()]
         names = [entry["name"] for entry in failed]
         return {entry["name"]: entry["said"] for entry in failed if names.count(entry["name"]) >= TRIES}
-
-
-def now():
-    """The time in words, to the second, in this machine's zone."""
-    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 class Status:
