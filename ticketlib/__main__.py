@@ -208,11 +208,11 @@ def plan_lines(configs, ledger, grid, epoch_size):
         if row["kind"] == "run" and (said := campaign.differing_checkpoint(row, by_name)):
             yield f"fails the audit: {row['name']}: {said}"
     speeds = campaign.speeds(rows)
-    seconds = [campaign.estimate(c, speeds, epoch_size) for c in to_do]
-    known = [s for s in seconds if s is not None]
-    if len(known) < len(to_do):
-        yield f"{len(to_do) - len(known)} of them are of a kind that no row has measured yet: no estimate"
-        unknown = [config for config, one in zip(to_do, seconds, strict=True) if one is None]
+    seconds = {config: campaign.estimate(config, speeds, epoch_size) for config in to_do}
+    known = [one for one in seconds.values() if one is not None]
+    unknown = [config for config, one in seconds.items() if one is None]
+    if unknown:
+        yield f"{len(unknown)} of them are of a kind that no row has measured yet: no estimate"
         for (device, date), (hours, count) in campaign.gpu_estimate(unknown, epoch_size).items():
             yield f"{hours:,.0f} hours of one {device} for the training of {count} of these, at the pace stored {date}"
     if known:
@@ -437,23 +437,24 @@ def _of_grid(options, dataset, rows):
     """The rows of a grid that were made on this kind of machine."""
     from ticketlib.experiments import grids, machine
 
-    names = {config.name for config in grids.grid(options.grid, options.profile, dataset)}
-    return [row for row in rows if row["name"] in names and machine.kind(row) == _kind_here(options)]
+    names, here = {config.name for config in grids.grid(options.grid, options.profile, dataset)}, _kind_here(options)
+    return [row for row in rows if row["name"] in names and machine.kind(row) == here]
 
 
 def _audit_jobs(options, ledger, rows):
     """The draw in whose name runs are carried out again; and the runs with what is changed: list of (Config, dict)."""
     from ticketlib.experiments import audit, machine
 
-    unchosen = audit.Draw(machine.code_version(), audit.today(), ())
+    code = machine.code_version()
+    unchosen = audit.Draw(code, audit.today(), ())
     if options.spread:
         return unchosen, audit.spread_jobs(ledger, rows)
     if options.dense:
         return unchosen, audit.dense_jobs(ledger, rows, options.profile, options.device)
     if options.runs is not None:
-        draw = audit.draw_any(rows, machine.code_version(), audit.today(), options.runs)
+        draw = audit.draw_any(rows, code, audit.today(), options.runs)
     else:
-        draw = audit.begin(ledger, rows, machine.code_version(), options.others)
+        draw = audit.begin(ledger, rows, code, options.others)
     return draw, [(config, {}) for config in audit.jobs(ledger, draw)]
 
 
