@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from ticketlib.data import Dataset, cache_folder
 from ticketlib.errors import TicketError
 from ticketlib.experiments import grids, journal, machine
-from ticketlib.experiments.config import lineage, parent
-from ticketlib.experiments.ledger import Ledger, Row, name_of
+from ticketlib.experiments.config import lineage, name_of, parent
+from ticketlib.experiments.ledger import Ledger, Row
 from ticketlib.experiments.machine import SAME_IN_A_PAIR
 from ticketlib.experiments.profiles import Images
 from ticketlib.experiments.run import execute

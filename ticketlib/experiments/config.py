@@ -124,7 +124,7 @@ class Config:
             for f in dataclasses.fields(self)
             if f.default is dataclasses.MISSING or getattr(self, f.name) != f.default
         }
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+        return name_of(kept)
 
     @property
     def arm(self):
@@ -150,6 +150,11 @@ class Config:
         if missing:
             raise TicketError(f"configuration field {missing[0]!r} is missing; all of {', '.join(missing)} are needed.")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def name_of(values):
+    """The 16 hexadecimal digits that name a plain dictionary, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(Config) if f.default is not dataclasses.MISSING}
@@ -197,7 +202,7 @@ def count_tables():
     it was given.
     """
     tables = json.loads(COUNTS.read_text(encoding="utf-8"))
-    return {hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:16]: table for table in tables}
+    return {name_of(table): table for table in tables}
 
 
 def given_counts(config):

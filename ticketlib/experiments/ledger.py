@@ -2,7 +2,6 @@
 
 import base64
 import errno
-import hashlib
 import json
 import math
 import os
@@ -15,7 +14,7 @@ import pandas as pd
 
 from ticketlib.errors import TicketError
 from ticketlib.experiments import bundles
-from ticketlib.experiments.config import Config, parent
+from ticketlib.experiments.config import Config, name_of, parent
 from ticketlib.masks import asked_total
 
 NAME = re.compile(r"[0-9a-f]{16}")
@@ -55,15 +54,6 @@ def pack_bits(bits):
 def unpack_bits(text, n):
     """Inverse of `pack_bits`: bool array (n,)."""
     return np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8), count=n).astype(bool)
-
-
-def name_of(configuration):
-    """The 16 hexadecimal digits that name a plain dictionary, whatever the order of its keys."""
-    return _digest(json.dumps(configuration, sort_keys=True))
-
-
-def _digest(text):
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Row(dict):
@@ -185,9 +175,8 @@ def _implied_by_run(row):
     yield "parent", before and before.name
     if row["diverged"]:
         return
-    if "correct" in row:  # what pads the last byte is 0
-        bits = np.frombuffer(base64.b64decode(row["correct"]), np.uint8)
-        yield "accuracy", _percent(int(np.bitwise_count(bits).sum()), row["num_test"])
+    if "correct" in row:
+        yield "accuracy", round(100 * int(row.correct.sum()) / max(row["num_test"], 1), 4)
     if curve := row.get("curve"):
         yield "accuracy", curve[-1][1]
         yield "best_accuracy", max(point[1] for point in curve)
@@ -206,10 +195,6 @@ def _implied_by_counts(row, counts, kept):
 def _size(kept, achieved):
     """How many weights a network has of which so many are `kept` at a sparsity; None where that is not known."""
     return None if achieved is None or not 0 <= achieved < 1 else round(kept / (1 - achieved))
-
-
-def _percent(count, whole):
-    return round(100 * count / whole, 4) if whole else 0.0
 
 
 def _agrees(field, value, said):

@@ -10,10 +10,10 @@ from ticketlib import masks, pruners, ratios, tickets
 from ticketlib.effective import effective_sparsity
 from ticketlib.errors import TicketError, one_of
 from ticketlib.experiments import checkpoints, machine
-from ticketlib.experiments.config import DEFAULTS, RECIPE, parent, streams
+from ticketlib.experiments.config import DEFAULTS, RECIPE, name_of, parent, streams
 from ticketlib.experiments.grids import SHAPES, SPARSE_END
 from ticketlib.experiments.journal import duration
-from ticketlib.experiments.ledger import Row, name_of
+from ticketlib.experiments.ledger import Row
 from ticketlib.experiments.run import build, find_batch
 from ticketlib.models import prunable
 from ticketlib.tickets import TICKETS
