@@ -4,8 +4,8 @@ import functools
 
 import pandas as pd
 
+from ticketbook.book_rows import ledger_rows
 from ticketbook.notebook import markdown
-from ticketbook.numbers import ledger_rows
 from ticketlib.analysis import plots, stats
 from ticketlib.analysis.words import signed, span, title
 from ticketlib.errors import TicketError

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from ticketbook.book_rows import ledger_frame, ledger_rows
 from ticketbook.notebook import markdown
-from ticketbook.numbers import ledger_frame, ledger_rows
 from ticketlib.analysis import pairs, stats, verdicts
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import signed, span, title

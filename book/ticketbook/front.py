@@ -9,8 +9,9 @@ import pandas as pd
 import pybtex.database
 
 from ticketbook import audits, board, budget, more, published, speed
+from ticketbook.book_rows import ledger_frame, ledger_rows
 from ticketbook.notebook import markdown
-from ticketbook.numbers import Rows, ledger_frame, ledger_rows, paired, runs
+from ticketbook.numbers import Rows, paired, runs
 from ticketlib.analysis import stats
 from ticketlib.analysis.words import SETTINGS, signed, title
 from ticketlib.errors import TicketError

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from ticketbook.book_rows import ledger_rows
 from ticketbook.notebook import markdown
-from ticketbook.numbers import ledger_rows
 from ticketlib.analysis.stats import half_width
 from ticketlib.experiments import campaign, grids
 from ticketlib.experiments.config import cost, lineage

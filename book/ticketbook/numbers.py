@@ -10,37 +10,22 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from ticketlib import ratios
+from ticketbook import layers, probes
+from ticketbook.book_rows import ledger_frame, ledger_rows
 from ticketlib.analysis import pairs, stats
-from ticketlib.analysis.layerwise import total_variation
+from ticketlib.analysis.layerwise import keep_ratios
 from ticketlib.analysis.words import decimal, signed, span
 from ticketlib.errors import TicketError
 from ticketlib.experiments import claims, grids
-from ticketlib.experiments.config import DEFAULTS
-from ticketlib.experiments.ledger import Ledger, frame
-from ticketlib.experiments.places import book_ledger
-from ticketlib.experiments.profiles import PROFILES, Images
+from ticketlib.experiments.profiles import Images
 from ticketlib.masks import asked_total
 from ticketlib.tickets import TICKETS
 
 OTHER = {"cifar100": {"dataset": "cifar100", "epochs": grids.other_recipe("laptop")["epochs"]}}
 ON_PURPOSE = ("epochs",)  # may differ in a pair where a page asks for it
 AT = "0.98"  # the sparsity at which masks are compared
-MASKS = {"ResNet-32": ("paper", "resnet"), "VGG-19": ("paper", "vgg"), "ResNet-20": ("laptop", "resnet")}
-AS_FOUND = ("check", "corruption", "linear", "variant", "min_per_layer", "held_out", "scoring")  # at their default
+NETWORKS = ("ResNet-32", "VGG-19", "ResNet-20")
 METHODS = ("snip", "grasp", "synflow", "magnitude", "lt")
-
-
-@functools.cache
-def ledger_rows(profile="laptop"):
-    """The rows of the book's ledger of a profile, read once."""
-    return tuple(Ledger(book_ledger(profile)).rows())
-
-
-@functools.cache
-def ledger_frame():
-    """The runs of the book's ledger of the laptop, as ledger.frame gives them."""
-    return frame(ledger_rows())
 
 
 @functools.cache
@@ -159,36 +144,26 @@ class Rows:
     def falling(self):
         """How many methods' keep-ratios fall with depth, of how many, by rank correlation: all, it is asserted."""
         ranks = {}
-        for place, (profile, network) in MASKS.items():
-            of = [layer for layer in grids.layers(profile, network) if not layer.linear]
-            for method in METHODS:
-                kept = [np.array([row["keep_counts"][layer.name] / layer.size for layer in of])
-                        for row in masks_of(method, place)]  # fmt: skip
-                if kept:
-                    ranks[method, place] = np.mean([spearmanr(range(len(of)), one).statistic for one in kept])
+        for place, cell in _masks().groupby(["network", "method"]):
+            network = probes.layers_of(cell.row.iloc[0]["config"])
+            sizes = {layer.name: layer.size for layer in network if not layer.linear}
+            kept = [keep_ratios(counts, sizes) for counts in cell.counts]
+            ranks[place] = np.mean([spearmanr(range(len(sizes)), one).statistic for one in kept])
         _hold("rank correlation", ranks, max(ranks.values()) < 0, "below 0 everywhere")
         return f"{len(ranks)} of {len(ranks)}, rank correlation {span(ranks.values(), write=decimal)}"
 
     def apart(self, above):
         """Share of the kept weights that lie in other layers than the smart ratio's, over methods and networks."""
-        shares = []
-        for place, (profile, network) in MASKS.items():
-            smart = ratios.keep_counts(grids.layers(profile, network), "smart", AT, family=network)
-            for method in METHODS:
-                far = [total_variation(row["keep_counts"], smart) for row in masks_of(method, place)]
-                shares += [100 * np.mean(far)] if far else []
-        _hold("distance to the smart ratio", shares, above < min(shares), f"above {above} %")
+        shares = 100 * layers.nearest_rules(_masks()).smart
+        _hold("distance to the smart ratio", shares.tolist(), above < shares.min(), f"above {above} %")
         return f"{span(shares, 0)} %"
 
     def spoilt(self, method, places, below=100.0, above=0.0):
         """Share of the kept weights that change layer when what finds the mask is corrupted, in percent."""
-        moved = []
-        for place in places:
-            clean, bad = ({row["config"]["seed"]: row for row in masks_of(method, place, kind)}
-                          for kind in ("none", "both"))  # fmt: skip
-            both = sorted(set(clean) & set(bad))
-            moved.append(100 * np.mean([total_variation(clean[s]["keep_counts"], bad[s]["keep_counts"]) for s in both]))
-        _hold(f"{method} on spoilt data", moved, above < min(moved) <= max(moved) < below, f"{above} to {below} %")
+        both = layers.spoilt(probes.book()).query("method == @method and network in @places and sparsity == @AT")
+        moved = 100 * layers.drifts(both).query("against == 'spoilt data'").moved
+        _hold(f"{method} on spoilt data", moved.tolist(), above < moved.min() <= moved.max() < below,
+              f"{above} to {below} %")  # fmt: skip
         return f"{span(moved, 0)} %"
 
 
@@ -198,16 +173,7 @@ def _hold(what, value, holds, said):
         raise TicketError(f"{what} is {value}, and a sentence of this page says {said}: write the sentence anew.")
 
 
-def masks_of(ticket, place, corruption="none"):
-    """Rows, of probes or else of runs, with a ticket's mask as found at AT on a network of MASKS: a list by seed."""
-    profile, network = MASKS[place]
-    name, width, stem_stride = PROFILES[profile].networks[network]
-    own = dict(network=name, width=width, stem_stride=stem_stride, dataset=PROFILES[profile].dataset, ticket=ticket,
-               sparsity=AT, recipe=PROFILES[profile].training["recipe"])  # fmt: skip
-    wanted = {what: DEFAULTS[what] for what in AS_FOUND} | own | {"corruption": corruption}
-    by_seed = {}
-    for row in sorted(ledger_rows(profile), key=lambda row: row["kind"], reverse=True):  # of both kinds, the probe
-        config = row["config"]
-        if row.get("keep_counts") and all(config.get(what, DEFAULTS.get(what)) == wanted[what] for what in wanted):
-            by_seed[config["seed"]] = row
-    return [by_seed[seed] for seed in sorted(by_seed)]
+def _masks():
+    """Masks of METHODS at AT on NETWORKS, found on clean data: lines of probes.book."""
+    found = probes.clean(probes.book())
+    return found[found.method.isin(METHODS) & (found.sparsity == AT) & found.network.isin(NETWORKS)]

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 
-from ticketbook import notebook, numbers
+from ticketbook import notebook
+from ticketbook.book_rows import ledger_rows
 from ticketlib import data, models, ratios
 from ticketlib.analysis import layerwise, pairs
 from ticketlib.analysis.plots import layer_axis, sparsity_axis, style
@@ -50,7 +51,7 @@ def masks(run, what=""):
     if run.ledger == book_ledger("laptop").resolve() and run.profile == "laptop":
         found = book()
     else:
-        beside = [] if run.profile == "smoke" else numbers.ledger_rows("paper")
+        beside = [] if run.profile == "smoke" else ledger_rows("paper")
         found = table([*session.rows_of(run), *beside], run.profile)
     return found[found.seed < run.seeds] if run.seeds else found
 
@@ -58,13 +59,13 @@ def masks(run, what=""):
 @functools.cache
 def book():
     """The book's own masks, whatever a page is run with: DataFrame, as `table` gives; it is not to be changed."""
-    return table([*numbers.ledger_rows("laptop"), *numbers.ledger_rows("paper")], "laptop")
+    return table([*ledger_rows("laptop"), *ledger_rows("paper")], "laptop")
 
 
 def at_scale(*folders):
     """Masks of ImageNet's networks in the book's ledger and in others: DataFrame, as `table` gives."""
     own = [row for folder in folders for row in ledger.Ledger(folder).rows()]
-    rows = [*own, *numbers.ledger_rows("paper")]
+    rows = [*own, *ledger_rows("paper")]
     return _lines([row for row in rows if row["config"]["dataset"] == probe.IMAGENET])
 
 
@@ -173,7 +174,7 @@ def _asked(profile, what, dataset, seeds):
 def _seconds(configs):
     """What such probes took in the book's ledger, on whatever machine: seconds in all; None if some kind is new."""
     took = defaultdict(list)
-    for row in numbers.ledger_rows("laptop") + numbers.ledger_rows("paper"):
+    for row in ledger_rows("laptop") + ledger_rows("paper"):
         if row["kind"] == "probe":
             took[row["config"]["network"], row["config"]["ticket"]].append(row["seconds"])
     kinds = [(each.network, each.ticket) for each in configs]

@@ -90,8 +90,11 @@ def test_every_kind_of_number_is_refused_where_its_assertion_fails(method, argum
         getattr(rows, method)(*arguments.pop("arms", []), **arguments)
 
 
-def test_masks_are_told_apart_by_what_finds_them():
-    clean, noisy = (numbers.masks_of("snip", "VGG-19", kind) for kind in ("none", "both"))
-    assert [row["config"]["seed"] for row in clean] == list(range(10)) == [row["config"]["seed"] for row in noisy]
-    assert {row["config"]["corruption"] for row in noisy} == {"both"}
-    assert {row["config"].get("check", "none") for row in numbers.masks_of("snip", "ResNet-20")} == {"none"}
+def test_what_spoilt_data_move_is_counted_from_masks_of_the_same_seeds():
+    asked = {"ticket": "snip", "network": "vgg19", "sparsity": "0.98", "linear": "own", "variant": "default"}
+    probed = [row for row in numbers.ledger_rows("paper") if row["kind"] == "probe"]
+    of = [row for row in probed if asked.items() <= row["config"].items()]
+    counts = {(row["config"]["corruption"], row["config"]["seed"]): row["keep_counts"] for row in of}
+    moved = [sum(abs(n - counts["both", seed][name]) for name, n in counts["none", seed].items()) for seed in range(10)]
+    share = 50 * np.mean(moved) / sum(counts["none", 0].values())
+    assert rows.spoilt("snip", ["VGG-19"]) == f"{share:.0f} %" and share > 1
