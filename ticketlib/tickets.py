@@ -86,22 +86,20 @@ def previous_round(sparsity):
     return f"{(1 - density).normalize():f}" if density < 1 else "0"
 
 
-def find_mask(ticket, model, sparsity, streams, *, linear="own", min_per_layer=0, family=None, counts=None,
-              previous=None, **given):  # fmt: skip
+def find_mask(ticket, model, sparsity, streams, *, trained=None, batch=None, variant="default", redraw=False, **how):
     """Find a ticket's mask, before any check is applied to it.
 
     Arguments:
         ticket: a name of TICKETS. model: a network holding its initial weights.
         sparsity: fraction of the prunable weights removed, [0, 1), decimal text or float.
         streams: function from a stream's name to a torch.Generator.
-        linear, min_per_layer, family, counts, previous: as `mask_of` takes them.
-        given: trained, batch, variant and redraw, as `find_scores` takes them.
+        trained, batch, variant, redraw: as `find_scores` takes them.
+        how: linear, min_per_layer, family, counts and previous, as `mask_of` takes them.
     Returns: a Mask that keeps exactly the asked total.
     Raises: TicketError for an unknown ticket, or where trained weights or a batch are missing.
     """
-    scores = find_scores(ticket, model, sparsity, streams, **given)
-    options = dict(linear=linear, min_per_layer=min_per_layer, family=family, counts=counts, previous=previous)
-    return mask_of(ticket, scores, model, sparsity, streams, **options)
+    scores = find_scores(ticket, model, sparsity, streams, trained=trained, batch=batch, variant=variant, redraw=redraw)
+    return mask_of(ticket, scores, model, sparsity, streams, **how)
 
 
 def find_scores(ticket, model, sparsity, streams, *, trained=None, batch=None, variant="default", redraw=False):

@@ -14,7 +14,7 @@ from ticketbook.book_rows import ledger_frame, ledger_rows
 from ticketbook.notebook import markdown
 from ticketlib.analysis import pairs, stats, verdicts
 from ticketlib.analysis.plots import style
-from ticketlib.analysis.words import signed, span, title
+from ticketlib.analysis.words import percent, removed, signed, span, title
 from ticketlib.errors import TicketError
 from ticketlib.experiments import claims, places
 from ticketlib.experiments.profiles import PROFILES
@@ -49,10 +49,6 @@ def _above_zero(error):
     return f"{error:.2f}" if error >= 0.005 else "not told from 0"
 
 
-def _percent(sparsity):
-    return f"{100 * float(sparsity):g} %"
-
-
 def claims_table(words, comparisons, link=""):
     """The board of the first screen: a line a claim, a column a sparsity, each cell with the number that decides.
 
@@ -65,11 +61,6 @@ def claims_table(words, comparisons, link=""):
         cells = {removed(s): _cell(words.loc[claim.id, s], of[of.sparsity == s]) for s in words.columns}
         lines.append({"claim": f"**{claim.id}.** {says}", **cells})
     return pd.DataFrame(lines)
-
-
-def removed(sparsity):
-    """What a column of the board is called: the share of the weights that is removed."""
-    return f"{_percent(sparsity)} removed"
 
 
 def _cell(word, lines):
@@ -133,7 +124,7 @@ def _compared(line):
     return {
         "claim": line["claim"] if line["demanded"] else f"beside {line['claim']}",
         "difference": line["label"],
-        "removed": _percent(line["sparsity"]),
+        "removed": percent(line["sparsity"]),
         "word": f"{line['said']}: {line['why']}" if line["why"] else line["said"],
         "as claimed": ("yes" if line["as_claimed"] else "no") if line["demanded"] and line["word"] in SHOWN else "",
         "points (interval)": interval(line) if line["word"] in SHOWN else _interval(line["mean"], None, None),
@@ -162,7 +153,7 @@ def accuracy_table(runs, arms):
 
 def _arm(arm, of):
     name, _, sparsity = arm.partition("@")
-    facts = {"ticket": style(name).label, "removed": _percent(sparsity), "n": len(of)}
+    facts = {"ticket": style(name).label, "removed": percent(sparsity), "n": len(of)}
     if of.empty:
         return facts | {"accuracy, %": verdicts.NOT_RUN}
     mean = stats.t_interval(of.accuracy)
@@ -190,7 +181,7 @@ def controls_table(runs, arms):
             found = of.value.dropna()
             name, _, sparsity = arm.partition("@")
             lines.append({
-                "ticket": style(name).label, "removed": _percent(sparsity), "measured": measures,
+                "ticket": style(name).label, "removed": percent(sparsity), "measured": measures,
                 "wanted": of.wanted.iloc[0], "over seeds": span(found, 3) if len(found) else "not measured",
                 "passed": f"{of.sound.sum()} of {len(of)}",
             })  # fmt: skip
@@ -235,7 +226,7 @@ def _described(runs, claim_ids):
             a, b = f"{one.a}@{sparsity}", f"{one.b}@{sparsity}"
             if {a, b} <= arms and len((found := pairs.difference(runs, a, b)).points) > 1:
                 yield {
-                    "difference": one.label, "removed": _percent(sparsity),
+                    "difference": one.label, "removed": percent(sparsity),
                     "points (95 % interval)": _alone(found), "n": len(found.points),
                     "seeds": span(found.points.index, 0),
                 }  # fmt: skip
@@ -279,7 +270,7 @@ class Boards:
         words = {"word": judged(plan)[0], "by the best epoch": verdicts.board(best, fixed)[0],
                  "at half the margin": verdicts.board(runs, replace(fixed, margin=fixed.margin / 2))[0]}  # fmt: skip
         table = pd.DataFrame({what: of.stack() for what, of in words.items()}).rename_axis(["claim", "removed"])
-        return markdown(table.reset_index().assign(removed=lambda t: t.removed.map(_percent)))
+        return markdown(table.reset_index().assign(removed=lambda t: t.removed.map(percent)))
 
     def images(self, plan):
         """Standard errors of every difference over seeds and over test images, in points."""
@@ -290,7 +281,7 @@ class Boards:
             a, b = (runs[runs.arm == f"{arm}@{one.sparsity}"].set_index("seed").name for arm in (one.a, one.b))
             table = [100.0 * correct[a[seed]] - 100.0 * correct[b[seed]] for seed in one.points.index]
             over = stats.standard_errors(np.array(table))
-            facts = dict(claim=one.claim, difference=one.label, removed=_percent(one.sparsity))
+            facts = dict(claim=one.claim, difference=one.label, removed=percent(one.sparsity))
             lines.append(facts | {"over seeds": f"{over[0]:.2f}", "over test images": _above_zero(over[1]),
                                   "both": f"{np.hypot(*over):.2f}"})  # fmt: skip
         return markdown(pd.DataFrame(lines))
@@ -310,7 +301,7 @@ class Boards:
         table = verdicts.outside(ledger_frame(), PLANS[plan]())
         grouped = table.groupby(["network", "dataset", "epochs"], as_index=False)
         return markdown(grouped.agg(
-            removed=("sparsity", lambda of: ", ".join(map(_percent, sorted(of, key=float)))), runs=("runs", "sum"),
+            removed=("sparsity", lambda of: ", ".join(map(percent, sorted(of, key=float)))), runs=("runs", "sum"),
             first=("first_seed", "min"), last=("last_seed", "max")
         ).rename(columns={"first": "first seed", "last": "last seed"}))  # fmt: skip
 
@@ -379,7 +370,7 @@ def record(frame, date):
     words, _ = verdicts.board(frame, fixed)
     if not _has_words(words):
         return False
-    said = {f"{claim} at {_percent(s)}": words.loc[claim, s]
+    said = {f"{claim} at {percent(s)}": words.loc[claim, s]
             for claim in words.index for s in claims.CLAIMS[claim].sparsities}  # fmt: skip
     entries = json.loads(history().read_text(encoding="utf-8"))
     if said == entries[-1]["words"]:

@@ -7,7 +7,7 @@ import pandas as pd
 from ticketbook import board, notebook
 from ticketlib.analysis import pairs, stats, verdicts
 from ticketlib.analysis.plots import style
-from ticketlib.analysis.words import span, title
+from ticketlib.analysis.words import percent, span, title
 from ticketlib.experiments import campaign, claims, grids, session
 from ticketlib.experiments.ledger import Ledger, frame
 from ticketlib.experiments.places import book_ledger
@@ -127,7 +127,7 @@ def said(arm):
 def beside_table(differences):
     """What `beside` gives as a table of text."""
     return pd.DataFrame([
-        {"difference": line["label"], "removed": f"{100 * float(line['sparsity']):g} %",
+        {"difference": line["label"], "removed": percent(line["sparsity"]),
          "points (95 % interval)": f"not read: {line['why']}" if line["why"] else board.interval(line),
          "accuracies, %": f"{line['accuracy_a']:.2f} and {line['accuracy_b']:.2f}", "n": line["n"]}
         for line in differences.to_dict("records")

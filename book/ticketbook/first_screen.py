@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ticketbook import board, claim_page, notebook, numbers
-from ticketlib.analysis import pairs, plots, stats, verdicts
+from ticketlib.analysis import pairs, plots, stats, verdicts, words
 from ticketlib.errors import TicketError
 from ticketlib.experiments.places import ROOT
 
@@ -103,7 +103,7 @@ def draw(ax, means):
         weight = "bold" if label == plots.style(EMPHASISED).label else "normal"
         ax.annotate(label, (len(levels) - 1, y), xytext=(10, 0), textcoords="offset points", va="center", weight=weight)
     ax.set(ylabel="test accuracy, %", xlim=(-0.15, len(levels) - 0.55))
-    ax.set_xticks(range(len(levels)), [board.removed(s) for s in levels])
+    ax.set_xticks(range(len(levels)), [words.removed(s) for s in levels])
     ax.spines[["top", "right"]].set_visible(False)
 
 

@@ -13,7 +13,7 @@ from ticketbook.book_rows import ledger_frame, ledger_rows
 from ticketbook.notebook import markdown
 from ticketbook.numbers import Rows, paired, runs
 from ticketlib.analysis import stats
-from ticketlib.analysis.words import SETTINGS, signed, title
+from ticketlib.analysis.words import SETTINGS, removed, signed, title
 from ticketlib.errors import TicketError
 from ticketlib.experiments import campaign, claims, grids, profiles
 from ticketlib.experiments.places import ROOT
@@ -112,7 +112,7 @@ def levels_table():
     if not ours["0.9"] > theirs["0.98"] > ours["0.98"] or abs(ours["0.9"] - theirs["0.9"]) > 0.5:
         raise TicketError(f"LRR loses {ours} here and {theirs} there; the page on threats says otherwise.")
     lines = {"ResNet-20, ours, 20 epochs": ours, "ResNet-32, EPFL reproduction, one run": theirs}
-    table = pd.DataFrame(lines).T[["0.9", "0.95", "0.98"]].rename(columns=lambda s: f"{100 * float(s):g} % removed")
+    table = pd.DataFrame(lines).T[["0.9", "0.95", "0.98"]].rename(columns=removed)
     return markdown(table.map(signed, na_action="ignore").reset_index(names="network"))
 
 

@@ -13,7 +13,7 @@ from scipy.stats import t as t_distribution
 from torch import nn
 
 from ticketlib import models
-from ticketlib.analysis import pairs, plots, stats
+from ticketlib.analysis import pairs, plots, stats, words
 from ticketlib.analysis.words import title
 from ticketlib.errors import TicketError
 from ticketlib.experiments import campaign, grids, ledger, places
@@ -67,26 +67,29 @@ def sets(path=None):
     return stored
 
 
+def _newest(path=None):
+    """The newest set of each group and processor."""
+    return {(one["processor"], one["group"]): one for one in sets(path)}.values()
+
+
 def load(path=None):
     """The newest figures of each processor as a table, a line a figure; columns: group, date, processor, OF_A_FIGURE.
 
     What does not apply is "", no image (batch), one process, no yardstick (against is missing).
     """
-    newest = {(one["processor"], one["group"]): one for one in sets(path)}
     empty = dict.fromkeys(OF_A_FIGURE, "") | {"batch": 0, "processes": 1, "against": np.nan, "goals": {}}
     lines = [{what: one[what] for what in OF_A_SET[:3]} | empty | figure
-             for one in newest.values() for figure in one["figures"]]  # fmt: skip
+             for one in _newest(path) for figure in one["figures"]]  # fmt: skip
     return pd.DataFrame(lines, columns=[*OF_A_SET[:3], *OF_A_FIGURE])
 
 
 def machines():
     """Where and when each set that `load` shows was measured, and how busy the machine was: a line a set."""
-    newest = {(one["processor"], one["group"]): one for one in sets()}
     lines = [
         {what: one[what] for what in ("processor", "group", "date")}
         | {"others' use of it, %": 100 * one["busy"] if one["busy"] is not None else np.nan}
         | {"code": one["machine"]["code"]} | one["machine"]["versions"]
-        for one in newest.values()
+        for one in _newest()
     ]  # fmt: skip
     return pd.DataFrame(lines)
 
@@ -97,7 +100,7 @@ def markdown(table, digits=".0f"):
     Arguments: digits, format of numbers.
     """
     if "sparsity" in table:
-        table = table.assign(sparsity=[f"{100 * float(s):g} %" if s else "" for s in table.sparsity])
+        table = table.assign(sparsity=[words.percent(s) if s else "" for s in table.sparsity])
     return table.astype(object).where(table.notna(), None).to_markdown(index=False, floatfmt=digits, missingval="")
 
 
@@ -178,7 +181,7 @@ def in_short(figures):
     if table.empty:
         return NOT_MEASURED
     times = table.drop(columns=0.0).div(table[0.0], axis=0)
-    return markdown(times.rename(columns=lambda removed: f"{100 * removed:g} % removed").reset_index(), ".2f")
+    return markdown(times.rename(columns=words.removed).reset_index(), ".2f")
 
 
 def draw_training(axes, figures):
@@ -203,7 +206,7 @@ def draw_phases(axes, table):
         bars = bars.droplevel("network")
         if bars.index.get_level_values("processor").nunique() == 1:
             bars = bars.droplevel("processor")
-        labels = [f"{', '.join(loop)}, {100 * float(removed):g} %" for *loop, removed in bars.index]
+        labels = [", ".join([*loop, words.percent(removed)]) for *loop, removed in bars.index]
         start = np.zeros(len(bars))
         for phase, colour in zip(bars.columns, PALETTE, strict=True):
             ax.barh(labels, bars[phase], left=start, color=colour, label=phase, edgecolor="white", linewidth=0.5)
@@ -224,8 +227,8 @@ def draw_peer(axes, peer):
     """Draw how many times as fast as SparseProp ours is, a panel a network, a line a layer."""
     for ax, (network, layers) in zip(axes, peer.groupby("network"), strict=False):
         for (removed, here), key in zip(layers.groupby("sparsity"), ("snip", "grasp", "lt"), strict=False):
-            look, label = plots.style(key), f"{100 * float(removed):g} % removed"
-            ax.plot(here.times, here.phase, look.marker, color=look.colour, label=label)
+            look = plots.style(key)
+            ax.plot(here.times, here.phase, look.marker, color=look.colour, label=words.removed(removed))
         ax.axvline(1, color="0.4", linewidth=0.8)
         ax.set(title=network, xlim=(0, 1.05 * peer.times.max()), xlabel="times as fast as SparseProp")
         ax.margins(y=0.15)
@@ -267,7 +270,7 @@ def draw_curves(ax, curves, sparsity):
         look, label = plots.style(ticket), f"{CALLED[ticket]}, {epochs} epochs"
         style = dict(color=look.colour, marker=look.marker, markersize=4, linestyle="-" if epochs == 20 else ":")
         ax.plot(line.seconds, line.accuracy, label=label, **style)
-    ax.set(title=f"{100 * float(sparsity):g} % removed", xlabel="seconds of training", ylabel="accuracy, %")
+    ax.set(title=words.removed(sparsity), xlabel="seconds of training", ylabel="accuracy, %")
     return ax
 
 

@@ -38,6 +38,16 @@ def span(values, digits=2, write=decimal):
     return " to ".join(dict.fromkeys(write(value, digits) for value in (min(values), max(values))))
 
 
+def percent(share):
+    """A share, 0 to 1, a number or decimal text: "98 %"."""
+    return f"{100 * float(share):g} %"
+
+
+def removed(sparsity):
+    """A sparsity in words: "98 % removed"."""
+    return f"{percent(sparsity)} removed"
+
+
 def points(value):
     """A number of points of accuracy with its unit."""
     return f"{value:g} point{'s' * (value != 1)}"
