@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from papermill.translators import PythonTranslator
-from synthetic import row
+from synthetic import CIFAR, row
 
 from ticketlib import __main__ as command_line
 from ticketlib.analysis import pairs
@@ -105,8 +105,6 @@ KEYS = st.from_regex(r"\A(dense|lt|snip|imp|x)(\+(rearranged|both|linear=(0\.\d|
 
 def arm(key, seed):
     """Any name of an arm."""
-    from synthetic import CIFAR
-
     try:
         made = grids.arm("smoke", key, seed, CIFAR)
     except TicketError as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from synthetic import CIFAR
 from workshop import ARMS, Here, Toy, bytes_of, conduct, row, smoke_configs, toy_configs, without_varying
 
 from ticketlib import __main__ as command_line
@@ -237,18 +238,12 @@ def test_a_damaged_state_is_none(tmp_path, tried, monkeypatch):
 @pytest.mark.fault("a trained net that was lost comes out otherwise when made again", "said, and noted beside the rows")
 def test_another_checkpoint_is_said(tmp_path, cache):
     ledger, work = Ledger(tmp_path / "rows"), Toy(0)
-    dense, child = grids.arm("smoke", "dense", 0, _cifar()), grids.arm("smoke", "lt@0.9", 0, _cifar())
+    dense, child = (grids.arm("smoke", key, 0, CIFAR) for key in ("dense", "lt@0.9"))
     ledger.add(row("dense", 0, 50.0, "smoke", checkpoint="0" * 64))
     end = conduct(ledger, work, [dense, child])
     assert len(end.warnings) == 2 and all(f"the trained net of {dense.name}" in said for said in end.warnings)
     assert [entry["what"] for entry in journal.Journal(ledger).entries()] == ["checkpoint"] * 2
     assert ledger[dense.name]["checkpoint"] == "0" * 64
-
-
-def _cifar():
-    from synthetic import CIFAR
-
-    return CIFAR
 
 
 @pytest.mark.fault("the file system has no hard links", "rows are added all the same, and the first one stays")
