@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from IPython import get_ipython
-from IPython.display import DisplayHandle, Markdown, display
+from IPython.display import Markdown, display
 
 from ticketlib import data, train
 from ticketlib.errors import TicketError, one_of
@@ -176,26 +176,22 @@ class Speaker:
     """Says how far work is: line by line on stderr, and on the page in place of what it said before."""
 
     def __init__(self, text):
-        self.handle = DisplayHandle() if hasattr(get_ipython(), "kernel") else None  # a terminal has no page
-        self._say(text, "display")
+        has_page = hasattr(get_ipython(), "kernel")
+        self.handle = display(Text(text), display_id=True) if has_page else None
+        _to_terminal(text)
 
     def __call__(self, text):
         """Say the next line."""
-        self._say(text, "update")
-
-    def _say(self, text, how):
         if self.handle:
-            getattr(self.handle, how)(Text(text))
-            _to_terminal(text)
-        else:
-            print(text, file=sys.stderr, flush=True)
+            self.handle.update(Text(text))
+        _to_terminal(text)
 
 
 def _to_terminal(text):
-    """Say a line where the kernel was started, such as papermill's terminal: a kernel's print only reaches the page."""
+    """Say a line on stderr: a kernel's where it was started, as in papermill's terminal; its print reaches the page."""
     try:
         os.write(sys.stderr.fileno(), f"{text}\n".encode())
-    except (OSError, ValueError):  # a kernel without a terminal
+    except (OSError, ValueError):  # it has no file of its own
         print(text, file=sys.stderr, flush=True)
 
 
@@ -226,7 +222,7 @@ def _estimate(run, to_do, dataset, device):
     here = facts(device)["device"]
     speeds = campaign.speeds(row for row in Ledger(run.ledger).rows() if row["device"] == here)
     for config in to_do:
-        if campaign.estimate(config, speeds) is None:
+        if campaign.pace_key(config) not in speeds:
             speeds[campaign.pace_key(config)] = _speed(config, dataset, device)
     return sum(campaign.estimate(config, speeds, len(dataset.train)) for config in to_do)
 
