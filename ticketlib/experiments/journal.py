@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from ticketlib.errors import TicketError
 from ticketlib.experiments import campaign, checkpoints, machine
-from ticketlib.experiments.campaign import TRIES
 from ticketlib.experiments.config import cost
 
 FOLDER, LOCKS = ".campaign", "locks"
@@ -136,7 +135,7 @@ class Journal:
         """Runs that failed so often with this code that they are not tried again: dict from name to the last reason."""
         failed = [e for e in self.entries() if e["what"] == "failed" and e["code"] == machine.code_version()]
         names = [entry["name"] for entry in failed]
-        return {entry["name"]: entry["said"] for entry in failed if names.count(entry["name"]) >= TRIES}
+        return {entry["name"]: entry["said"] for entry in failed if names.count(entry["name"]) >= campaign.TRIES}
 
 
 class Status:
