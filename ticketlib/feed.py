@@ -23,9 +23,13 @@ class Batch:
 
     def tensor(self):
         """The images as a network sees them: float32 (B, C, H, W)."""
-        images = cut(self.pixels, *self.windows) if self.windows.any() else self.pixels
-        scale, shift = self.scaling.T[:, :, None, None]
-        return images.float().mul_(scale).sub_(shift)
+        return _scaled(cut(self.pixels, *self.windows) if self.windows.any() else self.pixels, self.scaling)
+
+
+def _scaled(images, scaling):
+    """Bytes (B, C, H, W) as a network sees them, float32; scaling, as Batch has it."""
+    scale, shift = scaling.T[:, :, None, None]
+    return images.float().mul_(scale).sub_(shift)
 
 
 def plain(pixels, dataset):
@@ -36,11 +40,11 @@ def plain(pixels, dataset):
     Returns: Batch, seen as (pixels / 255 - mean) / std, computed in float32.
     """
     windows = torch.zeros(3, len(pixels), dtype=torch.int64)
-    return Batch(torch.as_tensor(pixels), windows, _scaling(*_moments(dataset)))
+    return Batch(torch.as_tensor(pixels), windows, _scaling_of(dataset))
 
 
-def _moments(dataset):
-    return tuple(dataset.mean), tuple(dataset.std)
+def _scaling_of(dataset):
+    return _scaling(tuple(dataset.mean), tuple(dataset.std))
 
 
 @functools.cache
@@ -125,7 +129,7 @@ class Feed:
         here = slice(self.at - size, self.at)
         index = self.order[here]
         pixels = torch.from_numpy(self.dataset.train.images[index.numpy()])  # the map stays shared
-        return Batch(pixels, self.windows[:, here], _scaling(*_moments(self.dataset))), self.labels[index]
+        return Batch(pixels, self.windows[:, here], _scaling_of(self.dataset)), self.labels[index]
 
     def state(self):
         """What it takes to go on here: dict of tensors."""
@@ -150,7 +154,7 @@ class Resident:
     def __init__(self, dataset, device):
         self.pixels = torch.tensor(dataset.train.images, device=device)
         self.labels = torch.tensor(dataset.train.labels, device=device)
-        self.scaling = _scaling(*_moments(dataset)).to(device)
+        self.scaling = _scaling_of(dataset).to(device)
         self.order = torch.zeros(len(self.labels), dtype=torch.int64, device=device)
         self.windows = torch.zeros(3, len(self.labels), dtype=torch.int64, device=device)
         self.cursor = torch.zeros((), dtype=torch.int64, device=device)  # images of this pass seen
@@ -174,8 +178,7 @@ class Resident:
         rows, columns = rows.clamp(0, height - 1)[:, None, :, None], columns.clamp(0, width - 1)[:, None, None, :]
         channels = torch.arange(self.pixels.shape[1], device=here.device)[:, None, None]
         images = self.pixels[index[:, None, None, None], channels, rows, columns] * inside
-        scale, shift = self.scaling.T[:, :, None, None]
-        return images.float().mul_(scale).sub_(shift), self.labels[index]
+        return _scaled(images, self.scaling), self.labels[index]
 
 
 def _within(places, size):

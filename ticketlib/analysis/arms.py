@@ -60,6 +60,11 @@ class OwnPlan:
             named["smart"] = f"own-{digest('smart', self.network.family, *order)}"
         return named | {"own": f"own-{self.scorer.digest}", "mean": f"own-{digest(self.scorer.digest, [*RATIO_SEEDS])}"}
 
+    @property
+    def example(self):
+        """The configuration of one of its runs, as found."""
+        return self.config("own", self.sparsities[0], 0)
+
     def config(self, arm, sparsity, seed):
         """The configuration of one run."""
         ticket, *options = arm.split("+")
@@ -96,7 +101,7 @@ class OwnPlan:
     @functools.cached_property
     def undefined(self):
         """Why an arm cannot be made here: dict (arm, sparsity) -> words."""
-        model = self.draw(self.config("own", self.sparsities[0], 0))
+        model = self.draw(self.example)
         reasons = {}
         for sparsity in self.sparsities:
             for rule in RULES_BESIDE:
@@ -161,7 +166,7 @@ class OwnPlan:
         """Refuse, before any training, a network that does not fit the images, and sparsities that keep nothing."""
         if self.network:
             self.network.check(self.images(2), len(self.dataset.classes))
-        size = masks.Mask.dense(self.draw(self.config("own", self.sparsities[0], 0))).size
+        size = masks.Mask.dense(self.draw(self.example)).size
         for sparsity in self.sparsities:
             if not masks.asked_total(size, sparsity):
                 raise TicketError(f"sparsity {sparsity} keeps none of {size} weights; at least one must stay.")
@@ -175,7 +180,7 @@ class OwnPlan:
 
     def label(self, arm):
         """What a row says of itself beside its configuration."""
-        network = self.network.name if self.network else self.config("own", self.sparsities[0], 0).network
+        network = self.network.name if self.network else self.example.network
         label = {"mask": ARMS[arm], "network": network, "data": self.dataset.source}
         if arm.partition("+")[0] in ("own", "mean"):  # the others serve every score
             label |= {"score": self.scorer.name, "seeds": session.seeds(self.asked)}
@@ -184,7 +189,7 @@ class OwnPlan:
     @functools.cached_property
     def prunable(self):
         """How many of its network's parameters a sparsity speaks of, in words."""
-        table = models.report(self.draw(self.config("own", self.sparsities[0], 0)))
+        table = models.report(self.draw(self.example))
         size = table["size"][table.prunable].sum()
         return f"{size:,} of {table['size'].sum():,} parameters can be pruned (see models.report)"
 

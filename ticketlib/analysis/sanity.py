@@ -53,7 +53,7 @@ class SanityCheck:
     def scope(self):
         """Where it applies: lines of text."""
         plan, said = self.plan, self.plan.label("own")
-        config = plan.config("own", plan.sparsities[0], 0)
+        config = plan.example
         n = ", ".join(dict.fromkeys(str(max(plan.seeds(s), verdicts.FEWEST)) for s in plan.sparsities))
         lines = [f"**{said['score']}** on {said['network']}, {said['data']}, {config.epochs} epochs",
                  f"margin ±{MARGIN:g} point, {n} seeds for a word"]  # fmt: skip
@@ -279,7 +279,7 @@ def _expected(plan, to_do, device):
     row = _rehearse(plan, device)[1]  # the first one warmed up
     training, testing = row["train_seconds"] / row["images"], row["eval_seconds"] / row["num_test"]
     scoring = row["seconds"] - row["train_seconds"] - row["eval_seconds"]
-    config = plan.config("own", plan.sparsities[0], 0)
+    config = plan.example
     began = time.perf_counter()
     if any(arm == "synflow" for arm, _ in to_do):
         plan.synflow(plan.draw(config), config.sparsity, rounds=1)
