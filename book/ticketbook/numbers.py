@@ -102,9 +102,9 @@ class Rows:
 
     def emptied(self, arm, least=0, **where):
         """How many runs of an arm have an empty layer: "9 of 10"."""
-        of = runs(**where).query("arm == @arm")
-        _hold(arm, (of.empty_layers > 0).sum(), (of.empty_layers > 0).sum() >= least, f"empty in {least}")
-        return f"{(of.empty_layers > 0).sum()} of {len(of)}"
+        empty = runs(**where).query("arm == @arm").empty_layers > 0
+        _hold(arm, empty.sum(), empty.sum() >= least, f"empty in {least}")
+        return f"{empty.sum()} of {len(empty)}"
 
     def seeds(self, *arms, n, **where):
         """The number of seeds of some arms, asserted to be n in each."""

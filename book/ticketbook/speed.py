@@ -384,13 +384,10 @@ def training_work(profile, network):
 
 def claim_runs(claim_id, network="resnet"):
     """Every run that one claim needs at the paper's scale, those it starts from included, each once: {name: Config}."""
-    claim, runs = CLAIMS[claim_id], {}
-    for seed in range(PAPER.seeds):
-        for comparison in claim.comparisons:
-            for key in (f"{arm}@{s}" for arm in (comparison.a, comparison.b) for s in claim.sparsities):
-                config = grids.arm("paper", key, seed, NO_IMAGES, network=network)
-                runs |= {one.name: one for one in lineage(config)}
-    return runs
+    claim = CLAIMS[claim_id]
+    arms = [f"{arm}@{s}" for one in claim.comparisons for arm in (one.a, one.b) for s in claim.sparsities]
+    configs = [grids.arm("paper", arm, seed, NO_IMAGES, network=network) for seed in range(PAPER.seeds) for arm in arms]
+    return {one.name: one for config in configs for one in lineage(config)}
 
 
 def gpu_hours():

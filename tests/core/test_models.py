@@ -213,3 +213,14 @@ def test_the_order_of_calls_is_that_of_definition_in_the_book_s_networks_only():
     for name in ("resnet8", "vgg11"):
         small = models.build(name, 10, width=2 if name == "resnet8" else 0.05)
         assert models.calls(small, torch.ones(1, 3, 32, 32)) == list(models.prunable(small))
+
+
+def test_modes_are_put_back_also_where_a_pass_fails():
+    model = build("resnet8", 10)
+    model.blocks[0].eval()
+    before = [module.training for module in model.modules()]
+    with pytest.raises(RuntimeError):
+        models.calls(model, torch.ones(1, 5, 8, 8))
+    assert [module.training for module in model.modules()] == before and len(set(before)) == 2
+    with models.evaluating(model, nn.BatchNorm2d):
+        assert all(module.training is isinstance(module, nn.BatchNorm2d) for module in model.modules())

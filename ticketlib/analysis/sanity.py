@@ -187,8 +187,8 @@ def sanity_check(
     Raises: TicketError for a bad argument, or a function that raises, returns anything but one finite score for each
         weight, changes the model, or differs between two equal calls; before anything is trained.
     """
-    folders = {what: folder if folder else "" for what, folder in (("ledger", ledger), ("data_root", data_root))}
-    folders = {what: os.fspath(f) if isinstance(f, os.PathLike) else f for what, f in folders.items()}
+    folders = {what: os.fspath(folder) if isinstance(folder, os.PathLike) else folder or ""
+               for what, folder in (("ledger", ledger), ("data_root", data_root))}  # fmt: skip
     asked = session.check(dict(profile=profile, source=source, seeds=seeds, device=device) | folders)
     dataset = session.images(asked) if data is None else own.dataset(data)
     plan = OwnPlan(asked, scorer(score_function, name), dataset, _network(model, family, network), network,
