@@ -8,22 +8,18 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from synthetic import without_varying
 
 from ticketlib import data
 from ticketlib.errors import TicketError
 from ticketlib.experiments import campaign, grids, workers
 from ticketlib.experiments import run as experiment
 
-TIMED = {"seconds", "train_seconds", "eval_seconds", "images_per_second"}
 ARMS = ("dense@0", "snip+both@0.9", "grasp@0.9", "synflow@0.9", "lt+rearranged@0.9", "smart@0.9")
 
 
 def arm(key, seed=0):
     return grids.arm("smoke", key, seed, data.load("digits"), epochs=1)
-
-
-def untimed(row):
-    return {what: value for what, value in row.items() if what not in TIMED}
 
 
 def test_a_run_among_threads_has_the_digits_that_it_has_alone(tmp_path, monkeypatch):
@@ -34,7 +30,7 @@ def test_a_run_among_threads_has_the_digits_that_it_has_alone(tmp_path, monkeypa
     monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "alone"))
     alone = list(campaign.carry_out(work, campaign.Queue(configs), workers.InProcess()))
     assert [end.reason for end in together + alone] == [None] * 2 * len(ARMS)
-    found, wanted = ({end.row["arm"]: untimed(end.row) for end in ends} for ends in (together, alone))
+    found, wanted = ({end.row["arm"]: without_varying(end.row) for end in ends} for ends in (together, alone))
     assert found == wanted and set(found) == set(ARMS)
 
 

@@ -18,10 +18,8 @@ from ticketlib.masks import Mask
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
-from synthetic import CIFAR, row  # noqa: E402
+from synthetic import CIFAR, row, without_varying  # noqa: E402
 
-TIMED = {"seconds", "train_seconds", "eval_seconds", "images_per_second"}
-VARYING = TIMED | {"code"}  # somebody may commit while a test runs
 ARMS = ("dense", "lt@0.9", "smart@0.9")
 
 
@@ -87,11 +85,6 @@ def kept(ledger, added=0):
 def untimed(ledger):
     """All rows of a ledger by name, minus what a clock measured and what names the commit."""
     return {row["name"]: without_varying(row) for row in ledger.rows()}
-
-
-def without_varying(row):
-    """A row minus what a clock measured and what names the commit."""
-    return {key: value for key, value in row.items() if key not in VARYING}
 
 
 def bytes_of(ledger):

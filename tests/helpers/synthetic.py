@@ -13,6 +13,7 @@ from ticketlib.experiments.ledger import Row
 from ticketlib.experiments.profiles import Images
 
 NOTHING = Split(np.zeros((0, 3, 32, 32), np.uint8), np.zeros(0, np.int64))
+VARYING = {"seconds", "train_seconds", "eval_seconds", "images_per_second", "code"}  # one may commit in mid-test
 CIFAR = Dataset("cifar10", tuple("abcdefghij"), NOTHING, NOTHING, (0.5,) * 3, (0.2,) * 3, "0" * 16, "synthetic")
 
 
@@ -24,6 +25,11 @@ def make(ticket="snip", sparsity="0.9", seed=0, **changes):
         precision="float32", engine="dense",
     )  # fmt: skip
     return Config(**{**values, "ticket": ticket, "sparsity": sparsity, "seed": seed, **changes})
+
+
+def without_varying(row):
+    """A row minus what a clock measured and what names the commit."""
+    return {key: value for key, value in row.items() if key not in VARYING}
 
 
 def row(key, seed, accuracy, profile="laptop", *, control=None, changes=None, **facts):
