@@ -43,6 +43,7 @@ def load(run):
     counting = [pairs.select(table, run.profile, epochs=epochs) for epochs in (usual, 2 * usual)]
     pilot, counting = pd.concat(pilot), pd.concat(counting)
     pilot = pilot[pilot.seed.isin(_seeds(run))].assign(set=PILOT)
+    counting = counting[counting.seed.isin((*claims.EXPLORATORY.seeds, *claims.protocol().seeds))]
     counting = counting[counting.seed < run.seeds] if run.seeds else counting
     sets = [_set(run.profile, seed) for seed in counting.seed]
     counting = counting.assign(set=sets)

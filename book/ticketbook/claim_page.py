@@ -134,13 +134,16 @@ def beside_table(differences):
     ])  # fmt: skip
 
 
-def behind(runs, *tables):
+def behind(runs, plan, *tables):
     """The runs behind a page's differences, at every sparsity and place, and the trained nets: lines of `runs`.
 
-    Arguments: runs, as ledger.frame gives; tables, with the columns a and b, arms without sparsity.
+    Runs of the protocol's seeds that the page's plan does not read yet are no part of it.
+    Arguments: runs, as ledger.frame gives; plan, claims.Plan, the page's; tables, with the columns a and b, arms
+        without sparsity.
     """
     named = {arm for table in tables for arm in (*table.a, *table.b)}
-    counted = runs[(runs.recipe > 0) & (runs.held_out == 0)]
+    early = runs.seed.isin({*claims.protocol().seeds} - {*plan.seeds}) & (runs.epochs == claims.protocol().epochs)
+    counted = runs[(runs.recipe > 0) & (runs.held_out == 0) & ~early]
     return counted[counted.arm.str.split("@").str[0].isin(named) | counted.ticket.eq("dense")]
 
 

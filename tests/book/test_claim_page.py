@@ -82,11 +82,15 @@ def test_accuracy_over_what_was_spent_has_no_interval_of_two_seeds():
     assert found["lrr"][35.0][1].point == 85.5 and found["lrr"][35.0][1].low is None
 
 
-def test_all_runs_behind_a_page_are_named_pilots_left_out():
+def test_all_runs_behind_a_page_are_named_but_for_pilots_and_those_that_no_board_reads_yet():
+    fixed, shown = claims.protocol(), claims.EXPLORATORY
     made = [row("snip@0.9", 0, 80.0), row("dense", 0, 90.0), row("smart@0.9", 0, 80.0),
-            row("snip@0.9", 1000, 80.0, changes={"recipe": 0, "held_out": 5000})]  # fmt: skip
+            row("snip@0.9", 1000, 80.0, changes={"recipe": 0, "held_out": 5000}),
+            row("snip@0.9", fixed.seeds[0], 80.0, changes={"epochs": fixed.epochs})]  # fmt: skip
     table = claim_page.beside(pairs.select(frame(made), "laptop"), [("snip", "snip")])
-    assert sorted(claim_page.behind(frame(made), table).arm) == ["dense@0", "snip@0.9"]
+    seeds = [claim_page.behind(frame(made), plan, table).query("ticket == 'snip'").seed for plan in (shown, fixed)]
+    assert [sorted(of) for of in seeds] == [[0], [0, fixed.seeds[0]]]
+    assert sorted(claim_page.behind(frame(made), shown, table).arm) == ["dense@0", "snip@0.9"]
 
 
 def executed(root, name, folder, **parameters):
