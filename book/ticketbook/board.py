@@ -24,14 +24,18 @@ SHOWN = (*verdicts.SETTLED, verdicts.NOT_WORSE, verdicts.NOT_BETTER, verdicts.OP
 
 
 def plan_of(run, frame):
-    """The plan by which a page reads its rows: the run's own, or, until all its seeds are there, version 1's.
+    """The plan by which a page reads its rows: the one shown for stored rows of the laptop, the run's own for others.
 
-    Arguments: run, session.NotebookRun; frame, as ledger.frame gives. Returns: claims.Plan. claims.EXPLORATORY is
-        returned for stored rows of the laptop alone.
+    Arguments: run, session.NotebookRun; frame, as ledger.frame gives. Returns: claims.Plan.
     """
-    own = claims.plan(run.profile, run.seeds)
     stored = run.source == "stored" and run.profile == "laptop" and not run.seeds
-    return claims.EXPLORATORY if stored and not complete(frame, own) else own
+    return shown_plan(frame) if stored else claims.plan(run.profile, run.seeds)
+
+
+def shown_plan(runs):
+    """The plan that pages show: the protocol's once all its runs are there, till then version 1's."""
+    fixed = claims.protocol()
+    return fixed if complete(runs, fixed) else claims.EXPLORATORY
 
 
 def complete(frame, plan):
@@ -329,12 +333,6 @@ class Boards:
         columns = ["spread of the differences, points", "90 % interval", "chance of *same*",
                    "at Holm's first step of four", "chance of *same* there"]  # fmt: skip
         return markdown(pd.DataFrame(lines, columns=columns))
-
-
-def shown_plan(runs):
-    """The plan that pages show: the protocol's once all its runs are there, till then version 1's."""
-    fixed = claims.protocol()
-    return fixed if complete(runs, fixed) else claims.EXPLORATORY
 
 
 @functools.cache
