@@ -66,8 +66,8 @@ def grid_of(row):
 class Prober:
     """Finds masks and describes them; keeps the last scores, so that other sparsities cost next to nothing."""
 
-    def __init__(self, dataset, cache=None):
-        self.dataset, self.cache = dataset, cache
+    def __init__(self, dataset):
+        self.dataset = dataset
         self.scores = {}  # (configuration without sparsity, stream of the scoring batch) -> (scores, controls)
 
     def measure(self, config):
@@ -123,7 +123,7 @@ class Prober:
     def trained(self, config):
         """The trained net a ticket scores, as checkpoints.load gives it; None if there is none in the cache."""
         before = parent(config)
-        return checkpoints.load(before.name, folder=self.cache) if before else None
+        return checkpoints.load(before.name) if before else None
 
     def ready(self, config):
         """Whether the cache has every trained net that a ticket's probe is made from, those it is held against too."""
