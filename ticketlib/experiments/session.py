@@ -229,25 +229,20 @@ def _estimate(run, to_do, dataset, device):
 
 def _speed(config, dataset, device):
     """Training images a second at a configuration's size and sparsity, measured on a few steps."""
-    any_ticket = "dense" if config.sparsity == "0" else "uniform"
-    result = timed(replace(config, ticket=any_ticket, check="none", corruption="none"), dataset, device)
-    return result.images / result.train_seconds
-
-
-def timed(config, dataset, device):
-    """What one epoch of a few steps takes once it is warm, tested on the same images: train.Result."""
     few = slice(0, TIMED_STEPS * config.batch)
     part = data.Split(dataset.train.images[few], dataset.train.labels[few])
-    tiny, short = replace(dataset, train=part, test=part), replace(config, epochs=1)
+    tiny = replace(dataset, train=part, test=part)
+    any_ticket = "dense" if config.sparsity == "0" else "uniform"
+    short = replace(config, ticket=any_ticket, check="none", corruption="none", epochs=1)
     model = build(short, tiny)
     mask, _ = ticket_mask(short, tiny, model)
     net = engine(short, model, mask, tiny, device)
     for _ in range(2):  # the first one warms up
         result = train.fit(net, short, tiny, streams(short), progress=False)
-    return result
+    return result.images / result.train_seconds
 
 
-def make_probes(run, configs, dataset, seconds=None):
+def make_probes(run, configs, dataset, seconds):
     """Make the probes that the ledger lacks.
 
     Arguments: run, NotebookRun; configs, list of Config; dataset, the data.Dataset they name; seconds, the estimate,
