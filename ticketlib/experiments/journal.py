@@ -245,12 +245,12 @@ class Progress:
     Arguments: configs, all that are to be carried out; status, a Status; say, a function that shows a line.
     """
 
-    def __init__(self, configs, status, say=None):
+    def __init__(self, configs, status, say):
         self.left = {config.name: cost(config) for config in configs}
         self.total, self.spent, self.began = len(configs), 0.0, time.monotonic()
         self.diverged, self.failed, self.warnings = [], [], []
         self.status, self.running, self.stopping = status, [], None
-        self.say = say or print_line
+        self.say = say
         self.bar = tqdm(total=self.total, unit="run", disable=None, leave=False)
         self._write()
 
@@ -306,7 +306,7 @@ def print_line(line):
     sys.stdout.flush()
 
 
-def conduct(ledger, work, configs, backend, stop, say=None):
+def conduct(ledger, work, configs, backend, stop, say=print_line):
     """Carry out runs and add their rows to a ledger.
 
     Arguments: ledger; work, a picklable function from a configuration to its row; configs, parents first; backend, as
