@@ -100,11 +100,6 @@ def text_of(rows):
     return "".join(f"{of[key]}\n" for of in (networks, packed) for key in sorted(of))
 
 
-def write(path, rows):
-    """Write rows as one file, whole or not at all, in place of what is there."""
-    write_text(path, text_of(rows), os.replace)
-
-
 def write_text(path, text, settle):
     """Write a text under a temporary name, whole or not at all; gives what `settle(temporary, path)` does."""
     with unfinished(path.parent) as temporary:

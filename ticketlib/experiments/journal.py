@@ -177,7 +177,7 @@ class Status:
 def read_status(path):
     """One campaign's summary, None if it is not one."""
     try:
-        facts = json.loads(Path(path).read_text(encoding="utf-8"))
+        facts = json.loads(path.read_text(encoding="utf-8"))
         return facts if isinstance(facts["updated"], float) and isinstance(facts["total"], int) else None
     except (OSError, ValueError, LookupError, TypeError):
         return None

@@ -297,7 +297,7 @@ class Ledger:
             for row in rows:
                 if there.setdefault(row["name"], row) != row:
                     raise TicketError(f"ledger row {row['name']} is in {path.name} too, and differs; keep one of both.")
-            bundles.write(path, there.values())
+            bundles.write_text(path, bundles.text_of(there.values()), os.replace)
         for row in alone:
             self.path(row["name"]).unlink()
         return len(alone)
