@@ -55,6 +55,7 @@
   }
 
   const bundle = (name) => name.slice(0, 2); // the file that a run is in
+
   /* What a bundle holds: JSON, gzipped, in base64. */
   function unzipped(text) {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));

@@ -43,7 +43,8 @@ def load(run):
     counting = [pairs.select(table, run.profile, epochs=epochs) for epochs in (usual, 2 * usual)]
     pilot, counting = pd.concat(pilot), pd.concat(counting)
     pilot = pilot[pilot.seed.isin(_seeds(run))].assign(set=PILOT)
-    counting = counting[counting.seed.isin((*claims.EXPLORATORY.seeds, *claims.protocol().seeds))]
+    planned = (*claims.EXPLORATORY.seeds, *claims.protocol().seeds)  # other grids have seeds of their own
+    counting = counting[counting.seed.isin(planned)]
     counting = counting[counting.seed < run.seeds] if run.seeds else counting
     sets = [_set(run.profile, seed) for seed in counting.seed]
     counting = counting.assign(set=sets)

@@ -88,11 +88,14 @@ def plan_beside(run, plan):
     return claims.EXPLORATORY if is_book(run) else plan
 
 
-def runs_beside(run, frame, plan):
-    """The runs of what stands beside a claim, at every sparsity: as pairs.select. Arguments: as `plan_beside`."""
-    plan = plan_beside(run, plan)
-    runs = pairs.select(frame, run.profile, epochs=plan.epochs)
-    return runs[runs.seed.isin(plan.seeds)]
+def runs_beside(run, runs, plan):
+    """The runs of what stands beside a claim, at every sparsity: as pairs.select.
+
+    Arguments: run and plan, as `plan_beside` takes them; runs, as ledger.frame gives.
+    """
+    read = plan_beside(run, plan)
+    chosen = pairs.select(runs, run.profile, epochs=read.epochs)
+    return chosen[chosen.seed.isin(read.seeds)]
 
 
 def beside(runs, couples):

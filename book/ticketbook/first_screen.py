@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ticketbook import board, claim_page, notebook, numbers
+from ticketbook.book_rows import ledger_frame
 from ticketlib.analysis import pairs, plots, stats, verdicts, words
 from ticketlib.errors import TicketError
 from ticketlib.experiments.places import ROOT
@@ -38,7 +39,7 @@ def substitutions():
     scope = notebook.markdown(claim_page.scope("laptop", plan))
     table = f":::{{table}}\n:class: board\n\n{board.Boards().claims('shown')}\n:::"
     # A block of HTML: within a paragraph the site would mark up the words of the picture, and break it.
-    drawn = picture(numbers.ledger_frame(), plan)
+    drawn = picture(ledger_frame(), plan)
     drawn = f'<figure class="drawn">{drawn}<figcaption>{CAPTION}</figcaption></figure>'
     return {"claims_board": table, "board_scope": scope, "accuracy_picture": drawn}
 

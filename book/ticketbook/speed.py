@@ -14,7 +14,6 @@ from torch import nn
 
 from ticketlib import models
 from ticketlib.analysis import pairs, plots, stats, words
-from ticketlib.analysis.words import title
 from ticketlib.errors import TicketError
 from ticketlib.experiments import campaign, grids, ledger, places
 from ticketlib.experiments.claims import CLAIMS
@@ -341,7 +340,7 @@ def gpu_paces():
     lines = []
     for pace in campaign.gpu_paces():
         known = PAPER.networks.get(pace["network"])  # by its short name, in the first set
-        named = {"network": title(known[0])} if known else {}
+        named = {"network": words.title(known[0])} if known else {}
         lines.append(pace | gpu_limits(pace) | named)
     return pd.DataFrame(lines, columns=[*OF_A_PACE, "arithmetic allows", "memory allows"])
 
@@ -402,7 +401,7 @@ def gpu_hours():
         for claim, runs in claims.items():
             images = sum(map(campaign.cost, runs.values())) * IMAGES
             hours = {f"GPU-hours, {n} at once": images / pace / 3600 for n, pace in of.items()}
-            name = title(PAPER.networks[network][0])
+            name = words.title(PAPER.networks[network][0])
             facts = {"claim": claim, "network": name, "runs": len(runs), "images, in millions": images / 1e6}
             lines.append(facts | hours)
     return pd.DataFrame(lines)
@@ -419,7 +418,7 @@ def substitutions():
              "gpu_device": stored["machine"]["device"], "gpu_date": stored["date"],
              "gpu_torch": stored["machine"]["versions"]["torch"], "gpu_seeds": str(PAPER.seeds)}  # fmt: skip
     for network, of in pace.iterrows():
-        hours = every[title(PAPER.networks[network][0])]
+        hours = every[words.title(PAPER.networks[network][0])]
         named |= {f"gpu_pace_{network}_{n}": f"{speed:,.0f}" for n, speed in of.items()}
         named |= {f"gpu_hours_{network}": f"{hours:,.0f}", f"gpu_days_{network}": f"{hours / 24:.0f}"}
     return named
