@@ -5,6 +5,8 @@ import tempfile
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as runs are made; read by torch when it is imported
+
 # nbval: never compare what differs between machines (warnings) or library versions (HTML tables).
 NOT_COMPARED = ("stderr", "text/html")
 

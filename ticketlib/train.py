@@ -21,7 +21,8 @@ class DenseNet:
     """A masked network trained by torch: every weight is multiplied, the pruned ones are held at zero.
 
     The gradients of pruned weights are zeroed before each update. A pruned weight then has value 0, gradient 0, decay 0
-    and momentum 0, so it stays exactly zero.
+    and momentum 0, so it stays exactly zero. On a processor, compute in one thread, as every run does: with
+    two, torch has crashed in this layout of images (`book/machines.md`).
 
     Arguments: model; mask; device, "cpu" or of CUDA; precision, "float32", "bf16" (autocast), or "tf32" (CUDA alone);
         resident, whether training images lie on the device and steps ask nothing of the host: None for "on a GPU".

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import figures
 import nbformat
+import pytest
 import toy_notebook
 import yaml
 from site_build import Page, build, copy_of, from_script
@@ -164,21 +165,25 @@ def test_a_failing_notebook_stops_the_build(root, tmp_path):
     assert not (folder / "_build").exists()
 
 
-def test_a_warning_stops_the_build(root, tmp_path):
-    folder = with_page(root, tmp_path, SHOW.format("{term}`a word nobody explained`"))
-    done = build(folder)
-    assert done.returncode == 1 and "term not in glossary" in done.stdout
-    assert done.stdout.strip().endswith("The book was not built: the site failed, as shown above.")
-
-
-def test_a_page_is_executed_explained_and_leads_to_its_clean_source(root, tmp_path):
-    folder = with_page(root, tmp_path, SHOW.format("$x^2$\\n\\n| a | b |\\n| --- | --- |\\n| 1 | 2 |"))
+@pytest.fixture(scope="module")
+def warned(root, tmp_path_factory):
+    """A book that is built but for a warning: (its folder, how the build ended). Its repository has an address."""
+    code = SHOW.format("{term}`a word nobody explained` $x^2$\\n\\n| a | b |\\n| --- | --- |\\n| 1 | 2 |")
+    folder = with_page(root, tmp_path_factory.mktemp("warned"), code)
     config = (folder / "_config.yml").read_text()
     address = 'ticketbook_repository: "https://github.com/owner/name"'
     (folder / "_config.yml").write_text(config.replace('ticketbook_repository: ""', address))
-    done = build(folder)
-    assert done.returncode == 0, done.stdout
-    path = folder / "_build" / "html" / "claims" / "01_toy.html"
+    return folder, build(folder)
+
+
+def test_a_warning_stops_the_build(warned):
+    _, done = warned
+    assert done.returncode == 1 and done.stdout.count("WARNING") == 1 and "term not in glossary" in done.stdout
+    assert done.stdout.strip().endswith("The book was not built: the site failed, as shown above.")
+
+
+def test_a_page_is_executed_explained_and_leads_to_its_clean_source(warned):
+    path = warned[0] / "_build" / "html" / "claims" / "01_toy.html"
     html, page = path.read_text(), Page(path)
     assert "papermill notebooks/01_toy.ipynb out.ipynb -p profile laptop -p source stored" in page.text
     assert "<table" in html and "mathjax" in html and "Parameters of this page" in html

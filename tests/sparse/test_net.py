@@ -1,6 +1,7 @@
 """The sparse engine against the same masked network in torch, dense float32 or float64."""
 
 import copy
+import dataclasses
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from masked_nets import CASES, assert_close, case, start_of
 
 from ticketlib.errors import TicketError
 from ticketlib.models import prunable
-from ticketlib.sparse import SparseNet, plan
+from ticketlib.sparse import SparseNet, plan, step
 
 
 def dense_step(model, mask, images, labels):
@@ -44,6 +45,16 @@ def test_step_agrees_with_the_masked_dense_network(name):
         logits = net.evaluate(images)
         assert_close({"logits": logits}, {"logits": exact(images.double())}, 1e-5)
         assert_close({"logits": logits}, {"logits": model(images)}, 1e-5)
+
+
+def test_a_batch_cut_out_of_another_is_the_same_step_and_compiled_once():
+    model, mask, batch, labels = case("resnet8", (16, 3, 8, 8))
+    part = dataclasses.replace(batch, pixels=batch.pixels[::2], windows=batch.windows[:, ::2])
+    copied = dataclasses.replace(part, pixels=part.pixels.contiguous(), windows=part.windows.contiguous())
+    assert not part.windows.is_contiguous() and not labels[::2].is_contiguous()
+    losses = [SparseNet(model, mask, 8, (3, 8, 8)).step(*given)
+              for given in ((copied, labels[::2].contiguous()), (part, labels[::2]))]  # fmt: skip
+    assert losses[0] == losses[1] and len(step.learn.signatures) == 1
 
 
 def test_one_weight_moves_alone():

@@ -107,7 +107,7 @@ def difference(runs, a, b, seeds=None, undefined=""):
     both = of_a.index.intersection(of_b.index).sort_values()
     both = both if seeds is None else both[both.isin(seeds)]
     of_a, of_b = of_a.loc[both], of_b.loc[both]
-    untested = [*_untested(runs, a, both), *_untested(runs, b, both), *_lost_counts(of_a, of_b)]
+    untested = [*_untested(of_a, runs), *_untested(of_b, runs), *_lost_counts(of_a, of_b)]
     return Difference(of_a.accuracy - of_b.accuracy, of_a, of_b, tuple(untested), _refused(of_a, of_b), undefined)
 
 
@@ -128,11 +128,11 @@ def _refused(a, b):
     return (*unlike[unlike].index, *several[several].index)
 
 
-def _untested(runs, arm, seeds):
-    """The manipulation checks of an arm that failed at some of these seeds, or are missing there: words."""
-    checked = measurements(runs, arm)
-    failures = checked[checked.seed.isin(seeds) & ~checked.sound.astype(bool)]
-    return [f"{failed} ({_at_seeds(of, len(seeds))})" for failed, of in failures.groupby("failed", sort=False).seed]
+def _untested(of, runs):
+    """The manipulation checks of an arm's runs, a line a seed, that failed or are missing at some seed: words."""
+    checked = _measured(of.reset_index(), runs)
+    failures = checked[~checked.sound.astype(bool)]
+    return [f"{failed} ({_at_seeds(at, len(of))})" for failed, at in failures.groupby("failed", sort=False).seed]
 
 
 def _at_seeds(found, total):
@@ -182,6 +182,7 @@ MANIPULATIONS = (
           "the network learnt nothing from noise", lambda check, kind, trained: trained and kind in _NOISE,
           lambda v, classes: v < LEARNT * np.log(classes)),
 )  # fmt: skip
+MEASURED = ("seed", "measures", "wanted", "failed", "value", "sound")  # of a manipulation check, a line a seed
 
 
 def measurements(runs, arm):
@@ -191,19 +192,26 @@ def measurements(runs, arm):
     Returns: DataFrame, a line a check and seed, of columns seed, measures, wanted, failed (words), value (missing where
         nothing was measured) and sound. Runs that diverged are left out: they are judged as collapsed.
     """
-    of = runs[(runs.arm == arm) & ~runs.diverged.astype(bool)]
+    return _measured(runs[runs.arm == arm], runs)
+
+
+def _measured(of, runs):
+    """What `measurements` gives, for the runs of one arm, the trained nets among `runs`."""
+    of = of[~of.diverged.astype(bool)]
     if of.empty:
-        return pd.DataFrame(columns=["seed", "measures", "wanted", "failed", "value", "sound"])
+        return pd.DataFrame(columns=MEASURED)
     ticket, check, kind = of.iloc[0][["ticket", "check", "corruption"]]
     trained = composition_of(ticket).needs_trained
+    asked = [one for one in MANIPULATIONS if one.applies(check, kind, trained)]
+    if not asked:
+        return pd.DataFrame(columns=MEASURED)
     nets = of
     if trained and kind != "none":
         nets = runs[runs.ticket == "dense"].set_index("name").reindex([lineage(one)[0].name for one in of.config])
     tables = []
-    for one in MANIPULATIONS:
-        if one.applies(check, kind, trained):
-            values = (nets if one.of_net else of)[one.column].to_numpy(float)
-            sound = one.sound(values, of.num_classes.to_numpy(float))
-            facts = dict(measures=one.measures, wanted=one.wanted, failed=one.failed)
-            tables.append(pd.DataFrame(dict(seed=of.seed.to_numpy(), **facts, value=values, sound=sound)))
-    return pd.concat(tables, ignore_index=True) if tables else measurements(runs[:0], arm)
+    for one in asked:
+        values = (nets if one.of_net else of)[one.column].to_numpy(float)
+        sound = one.sound(values, of.num_classes.to_numpy(float))
+        facts = dict(measures=one.measures, wanted=one.wanted, failed=one.failed)
+        tables.append(pd.DataFrame(dict(seed=of.seed.to_numpy(), **facts, value=values, sound=sound)))
+    return pd.concat(tables, ignore_index=True)

@@ -158,7 +158,8 @@ class SparseNet:
         if not 0 <= lowest <= highest < classes:
             raise TicketError(f"labels {lowest} to {highest} are not allowed; they lie between 0 and {classes - 1}.")
         self.steps += 1
-        seen = Seen(pixels, batch.windows.numpy(), batch.scaling.numpy())
+        windows, labels = batch.windows.contiguous(), labels.contiguous()  # a step is compiled for each layout it sees
+        seen = Seen(pixels, windows.numpy(), batch.scaling.numpy())
         return step.learn(self.net, seen, labels.numpy(), self.weight)
 
     def _images(self, images, dtype):
