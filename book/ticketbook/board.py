@@ -39,8 +39,9 @@ def shown_plan(runs):
 
 
 def complete(frame, plan):
-    """Whether the runs that a plan judges are all there."""
-    return _has_words(verdicts.board(frame, plan)[0])
+    """Whether the runs that a plan judges are all there; while a seed has none, nothing needs to be judged for it."""
+    begun = pairs.planned(frame, plan).seed
+    return {*plan.seeds} <= {*begun} and _has_words(verdicts.board(frame, plan)[0])
 
 
 def _has_words(words):
