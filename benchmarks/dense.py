@@ -84,10 +84,14 @@ class OneLayout(train.DenseNet):
 class PlainSgd(train.DenseNet):
     """Our step with torch's default SGD, a loop over parameters."""
 
+    sgd = None
+
     def update(self, lr, momentum, weight_decay):
         if self.sgd is None:
             self.sgd = torch.optim.SGD(self.model.parameters(), lr, momentum, weight_decay=weight_decay, foreach=False)
-        super().update(lr, momentum, weight_decay)
+        self.sgd.param_groups[0]["lr"] = lr
+        self.sgd.step()
+        self.sgd.zero_grad()
 
 
 def tried(net):

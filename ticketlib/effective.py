@@ -6,7 +6,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from ticketlib.errors import TicketError
-from ticketlib.models import as_they_are, check_values, located, logits, prunable, unwrapped
+from ticketlib.models import as_they_are, check_values, located, logits, prunable, uncompiled, unwrapped
 
 WEIGHTED = {"conv1d", "conv2d", "conv3d", "linear", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
 MAX_POOLS = {f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)}
@@ -43,7 +43,7 @@ def effective_sparsity(model, mask, input_shape):
     mask.check(model)
     check_values(model)
     model = unwrapped(model)
-    with torch.inference_mode(False), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
+    with torch.inference_mode(False), torch.enable_grad(), uncompiled():
         bits = {name: mask[name].float().requires_grad_() for name in prunable(model)}
         others = {name: torch.ones(p.shape) for name, p in model.named_parameters() if name not in bits}
         others |= {name: torch.zeros_like(buffer, device="cpu").copy_(buffer) for name, buffer in model.named_buffers()}

@@ -1,6 +1,7 @@
 """Networks of the book: CIFAR ResNets and VGGs with batch norm. Of any network: what may be pruned, what it answers."""
 
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -262,6 +263,12 @@ def unwrapped(model):
             model = model._orig_mod
         else:
             return model
+
+
+def uncompiled():
+    """A context in which nothing runs compiled."""
+    # torch's compiler takes seconds to import; before it is, nothing can be compiled
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def is_prunable(module):

@@ -13,7 +13,17 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ticketlib.errors import TicketError, one_of
 from ticketlib.masks import asked_total
-from ticketlib.models import as_they_are, check_values, evaluating, located, logits, prunable, random_stream, unwrapped
+from ticketlib.models import (
+    as_they_are,
+    check_values,
+    evaluating,
+    located,
+    logits,
+    prunable,
+    random_stream,
+    uncompiled,
+    unwrapped,
+)
 from ticketlib.registers import REGISTERS, named
 from ticketlib.synflow import Flow
 
@@ -213,7 +223,7 @@ def _plainly():
     """Run without autocast, compiled code, or kernels of attention that cannot be differentiated twice."""
     with (
         torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False), sdpa_kernel(SDPBackend.MATH),
-        torch.compiler.set_stance("force_eager"),
+        uncompiled(),
     ):  # fmt: skip
         yield
 

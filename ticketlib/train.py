@@ -9,6 +9,7 @@ from decimal import Decimal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.optim.sgd import sgd
 from tqdm import tqdm
 
 from ticketlib.device import Recorder, check_precision, keep_memory, use_gpu
@@ -30,7 +31,7 @@ class DenseNet:
     """
 
     def __init__(self, model, mask, *, device="cpu", precision="float32", resident=None):
-        self.device, self.recorder, self.sgd = torch.device(device), None, None
+        self.device, self.recorder, self.momenta = torch.device(device), None, {}
         on_gpu = self.device.type == "cuda"
         self.resident = on_gpu if resident is None else resident
         check_precision(precision, self.device)
@@ -51,19 +52,18 @@ class DenseNet:
     def learn(self, feed, size, lr, config):
         """Train on the next `size` images of a Feed: forward, backward, update. Returns: the mean loss, a tensor."""
         self.model.train()
-        self._set_rate(lr, config.momentum, config.weight_decay)
+        rates = lr, config.momentum, config.weight_decay
         if not self.resident:
-            return self._learn(*self._on_device(*feed.batch(size)))
-        step = lambda: self._learn(*feed.resident.take(size))  # noqa: E731
+            return self._learn(*self._on_device(*feed.batch(size)), rates)
+        step = lambda: self._learn(*feed.resident.take(size), rates)  # noqa: E731
         return self.recorder((size, lr), step) if self.recorder else step()
 
     def _on_device(self, batch, labels):
         return batch.tensor().to(self.device, memory_format=torch.channels_last), labels.to(self.device)
 
-    def _learn(self, images, labels):
+    def _learn(self, images, labels, rates):
         loss = self._pass(images, labels)
-        self.sgd.step()
-        self.sgd.zero_grad(set_to_none=True)
+        self.update(*rates)
         return loss
 
     def step(self, batch, labels):
@@ -80,39 +80,37 @@ class DenseNet:
             torch._foreach_mul_(*map(list, zip(*found, strict=True))) if found else None
         return loss.detach()
 
-    def _set_rate(self, lr, momentum, weight_decay):
-        if self.sgd is None:
-            parameters = self.model.parameters()
-            self.sgd = torch.optim.SGD(parameters, lr, momentum=momentum, weight_decay=weight_decay, fused=True)
-        self.sgd.param_groups[0]["lr"] = lr
-
+    @torch.no_grad()
     def update(self, lr, momentum, weight_decay):
         """One SGD update; decay acts on every parameter."""
-        self._set_rate(lr, momentum, weight_decay)
-        self.sgd.step()
-        self.sgd.zero_grad(set_to_none=True)
+        # by the function that torch.optim.SGD calls: making one would import torch's compiler, which takes seconds
+        moved = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        momenta = [self.momenta.get(parameter) for parameter in moved]
+        how = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, dampening=0, nesterov=False, maximize=False)
+        sgd(moved, [parameter.grad for parameter in moved], momenta, fused=True, **how)
+        self.momenta.update(zip(moved, momenta, strict=True))
+        for parameter in moved:
+            parameter.grad = None
 
     def state(self):
         """Everything that training changes, the streams that dropout draws from included: dict of tensors."""
-        momenta = [self.sgd.state[p].get("momentum_buffer") for p in self.model.parameters()] if self.sgd else []
+        momenta = [self.momenta.get(parameter) for parameter in self.model.parameters()]
         found = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         found["draws/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             found["draws/cuda"] = torch.cuda.get_rng_state(self.device)
         return found | {f"momentum/{i}": value for i, value in enumerate(momenta) if value is not None}
 
-    def go_on(self, state, config):
-        """Take over what `state` gave; config, of the run, for its optimiser."""
+    def go_on(self, state):
+        """Take over what `state` gave."""
         model = {name.removeprefix("model/"): value for name, value in state.items() if name.startswith("model/")}
         self.model.load_state_dict(model)
         torch.set_rng_state(state["draws/cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["draws/cuda"], self.device)
-        self._set_rate(config.lr, config.momentum, config.weight_decay)
         for i, parameter in enumerate(self.model.parameters()):
             if (momentum := state.get(f"momentum/{i}")) is not None:
-                kept = torch.empty_like(parameter).copy_(momentum)  # in the parameter's own layout
-                self.sgd.state[parameter]["momentum_buffer"] = kept
+                self.momenta[parameter] = torch.empty_like(parameter).copy_(momentum)  # in the parameter's own layout
 
     def evaluate(self, images):
         """Logits (N, classes) in evaluation mode, on the network's device."""
@@ -178,7 +176,7 @@ def fit(net, config, dataset, streams, *, schedule="full", epoch_size=None, prog
     feed = net.feed(dataset, config, streams(f"{config.order}/{stage}"), streams(f"augment/{stage}"))
     result, losses, update = Result(), [], start
     if keeper and (state := keeper.load()):
-        update, losses = _go_on(state, net, feed, result, config)
+        update, losses = _go_on(state, net, feed, result)
     clock = time.perf_counter()
     with tqdm(total=last - start, initial=update - start, disable=None if progress else True, leave=False) as bar:
         while update < last:
@@ -222,11 +220,11 @@ def _state(net, feed, result, losses, update):
     return tensors, facts
 
 
-def _go_on(state, net, feed, result, config):
+def _go_on(state, net, feed, result):
     """Put net, feed and result where a state was taken: (update, losses of its epoch so far)."""
     tensors, facts = state
     part = lambda of: {k.removeprefix(of): v for k, v in tensors.items() if k.startswith(of)}  # noqa: E731
-    net.go_on(part("net/"), config)
+    net.go_on(part("net/"))
     feed.go_on(part("feed/"))
     for what in ("curve", "loss", "images", "train_seconds", "eval_seconds"):
         setattr(result, what, facts[what])

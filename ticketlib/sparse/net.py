@@ -189,7 +189,7 @@ class SparseNet:
         found |= {kind: self.net.channels[kind] for kind in ("running_mean", "running_var")}
         return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in found.items()}
 
-    def go_on(self, state, config):
+    def go_on(self, state):
         """Take over what `state` gave."""
         self.net.w[:], self.net.velocity[:], self.steps = state["w"], state["velocity"], int(state["steps"])
         for kind in ("running_mean", "running_var"):
