@@ -15,7 +15,7 @@ from ticketlib.experiments import grids, run
 from ticketlib.experiments.config import streams
 
 DRAW = np.random.default_rng(0)
-SPLIT = data.Split(DRAW.integers(0, 256, (75, 3, 32, 32), np.uint8), np.arange(75) % 10)
+SPLIT = data.Split(DRAW.integers(0, 256, (75, 3, 16, 16), np.uint8), np.arange(75) % 10)
 SOME = dataclasses.replace(CIFAR, train=SPLIT, test=data.Split(SPLIT.images[:20], SPLIT.labels[:20]))
 CASES = {
     "full": dict(),

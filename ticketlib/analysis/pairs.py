@@ -123,14 +123,13 @@ def not_defined(profile, arm, network="resnet"):
 
 def _refused(a, b):
     """Fields that all runs of a comparison must share, or the two of a pair, and do not."""
-    unlike = (a[[*SAME_IN_A_PAIR]] != b[[*SAME_IN_A_PAIR]]).any()
-    several = pd.concat([a[[*SAME_IN_A_RECIPE]], b[[*SAME_IN_A_RECIPE]]]).nunique() > 1
-    return (*unlike[unlike].index, *several[several].index)
+    unlike = [field for field in SAME_IN_A_PAIR if [*a[field]] != [*b[field]]]
+    return (*unlike, *(field for field in SAME_IN_A_RECIPE if len({*a[field], *b[field]}) > 1))
 
 
 def _untested(of, runs):
     """The manipulation checks of an arm's runs, a line a seed, that failed or are missing at some seed: words."""
-    checked = _measured(of.reset_index(), runs)
+    checked = _measured(of, runs)
     failures = checked[~checked.sound.astype(bool)]
     return [f"{failed} ({_at_seeds(at, len(of))})" for failed, at in failures.groupby("failed", sort=False).seed]
 
@@ -192,15 +191,15 @@ def measurements(runs, arm):
     Returns: DataFrame, a line a check and seed, of columns seed, measures, wanted, failed (words), value (missing where
         nothing was measured) and sound. Runs that diverged are left out: they are judged as collapsed.
     """
-    return _measured(runs[runs.arm == arm], runs)
+    return _measured(runs[runs.arm == arm].set_index("seed"), runs)
 
 
 def _measured(of, runs):
-    """What `measurements` gives, for the runs of one arm, the trained nets among `runs`."""
+    """What `measurements` gives, for the runs of one arm, a line a seed, the trained nets among `runs`."""
     of = of[~of.diverged.astype(bool)]
     if of.empty:
         return pd.DataFrame(columns=MEASURED)
-    ticket, check, kind = of.iloc[0][["ticket", "check", "corruption"]]
+    ticket, check, kind = of[["ticket", "check", "corruption"]].iloc[0]
     trained = composition_of(ticket).needs_trained
     asked = [one for one in MANIPULATIONS if one.applies(check, kind, trained)]
     if not asked:
@@ -213,5 +212,5 @@ def _measured(of, runs):
         values = (nets if one.of_net else of)[one.column].to_numpy(float)
         sound = one.sound(values, of.num_classes.to_numpy(float))
         facts = dict(measures=one.measures, wanted=one.wanted, failed=one.failed)
-        tables.append(pd.DataFrame(dict(seed=of.seed.to_numpy(), **facts, value=values, sound=sound)))
+        tables.append(pd.DataFrame(dict(seed=of.index, **facts, value=values, sound=sound)))
     return pd.concat(tables, ignore_index=True)
