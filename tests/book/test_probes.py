@@ -98,7 +98,9 @@ ASKED = {"spoilt": ({"snip", "grasp", "lt"}, {"none", "both"}), "shapes": (set(g
          "sparse": ({*grids.METHODS, *ratios.RULES}, {"none"})}  # fmt: skip
 
 
-@pytest.mark.parametrize("what", ASKED)
+# in `make test` nbval runs the pages of the slow ones
+@pytest.mark.parametrize("what", [pytest.param(what, marks=pytest.mark.slow) if what in ("shapes", "sparse") else what
+                                  for what in ASKED])  # fmt: skip
 def test_a_page_finds_its_masks_on_digits(what, tmp_path, monkeypatch):
     methods, kinds = ASKED[what]
     monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "cache"))
