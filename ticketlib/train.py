@@ -23,7 +23,7 @@ class DenseNet:
 
     The gradients of pruned weights are zeroed before each update. A pruned weight then has value 0, gradient 0, decay 0
     and momentum 0, so it stays exactly zero. On a processor, compute in one thread, as every run does: with
-    two, torch has crashed in this layout of images (`book/machines.md`).
+    more, torch has crashed in this layout of images (`book/machines.md`).
 
     Arguments: model; mask; device, "cpu" or of CUDA; precision, "float32", "bf16" (autocast), or "tf32" (CUDA alone);
         resident, whether training images lie on the device and steps ask nothing of the host: None for "on a GPU".
@@ -52,18 +52,17 @@ class DenseNet:
     def learn(self, feed, size, lr, config):
         """Train on the next `size` images of a Feed: forward, backward, update. Returns: the mean loss, a tensor."""
         self.model.train()
-        rates = lr, config.momentum, config.weight_decay
         if not self.resident:
-            return self._learn(*self._on_device(*feed.batch(size)), rates)
-        step = lambda: self._learn(*feed.resident.take(size), rates)  # noqa: E731
+            return self._learn(*self._on_device(*feed.batch(size)), lr, config)
+        step = lambda: self._learn(*feed.resident.take(size), lr, config)  # noqa: E731
         return self.recorder((size, lr), step) if self.recorder else step()
 
     def _on_device(self, batch, labels):
         return batch.tensor().to(self.device, memory_format=torch.channels_last), labels.to(self.device)
 
-    def _learn(self, images, labels, rates):
+    def _learn(self, images, labels, lr, config):
         loss = self._pass(images, labels)
-        self.update(*rates)
+        self.update(lr, config.momentum, config.weight_decay)
         return loss
 
     def step(self, batch, labels):
@@ -83,7 +82,7 @@ class DenseNet:
     @torch.no_grad()
     def update(self, lr, momentum, weight_decay):
         """One SGD update; decay acts on every parameter."""
-        # by the function that torch.optim.SGD calls: making one would import torch's compiler, which takes seconds
+        # by the function inside torch.optim.SGD: the class imports torch's compiler, which takes seconds
         moved = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         momenta = [self.momenta.get(parameter) for parameter in moved]
         how = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, dampening=0, nesterov=False, maximize=False)
