@@ -27,6 +27,20 @@ def check_precision(precision, device):
         raise TicketError(f"precision {precision!r} is not there on {device}; allowed: {', '.join(allowed)}.")
 
 
+def image_layout(model, device):
+    """The memory layout in which a network computes: channels last, in which torch convolves fastest.
+
+    On a processor it is channels first where a 1x1 convolution of a stride has fewer input channels than a vector has
+    numbers: channels last, oneDNN writes past the workspace of that convolution's gradient. torch 2.14.1 then crashes.
+    Source: https://github.com/uxlfoundation/oneDNN/issues/6035, open.
+    """
+    lanes = 8 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 16  # float32 in a vector; AVX-512 has the most
+    convolutions = (layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d))
+    overrun = any(layer.kernel_size == (1, 1) and max(layer.stride) > 1 and layer.in_channels // layer.groups < lanes
+                  for layer in convolutions)  # fmt: skip
+    return torch.contiguous_format if overrun and device.type == "cpu" else torch.channels_last
+
+
 class Recorder:
     """Carries out steps of training; from the fourth of a kind on it replays a recording of the step.
 

@@ -237,10 +237,14 @@ def _check_kind(model):
 
 
 def _copies(model):
-    """Detach a model's tensors: prunable weights as leaves, and all others, with buffers copied (batch norm writes)."""
+    """Detach a model's tensors: prunable weights as leaves, and all others, with buffers copied (batch norm writes).
+
+    Channels come first, as in the images, so that a score does not depend on the layout that the model came in.
+    """
     wide = lambda tensor: tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor  # noqa: E731
     names = prunable(model)
-    parameters = {name: wide(p.detach()) for name, p in model.named_parameters()}
+    parameters = {name: wide(p.detach()).to(memory_format=torch.contiguous_format)
+                  for name, p in model.named_parameters()}  # fmt: skip
     weights = {name: parameters.pop(name).requires_grad_() for name in names}
     return weights, parameters | {name: wide(buffer.detach().clone()) for name, buffer in model.named_buffers()}
 
@@ -258,7 +262,8 @@ def _checked_batch(model, method, images, labels):
     if not _holds_numbers(images) or not images.is_floating_point() or images.ndim < 2 or not len(images):
         kind = f"{images.dtype} of shape {tuple(images.shape)}" if isinstance(images, torch.Tensor) else type(images)
         raise TicketError(f"images are {kind}; they must be normalised floats of shape (B, C, H, W), B at least 1.")
-    images = images.detach().to(weight.device, torch.float64 if weight.dtype == torch.float64 else torch.float32)
+    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    images = images.detach().to(weight.device, dtype, memory_format=torch.contiguous_format)
     if method not in NEEDS_BATCH:
         return images, None
     if not _holds_numbers(labels) or labels.is_floating_point() or labels.shape != images.shape[:1]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch.optim.sgd import sgd
 from tqdm import tqdm
 
-from ticketlib.device import Recorder, check_precision, keep_memory, use_gpu
+from ticketlib.device import Recorder, check_precision, image_layout, keep_memory, use_gpu
 from ticketlib.feed import Feed, plain
 from ticketlib.models import logits, prunable
 from ticketlib.tickets import REWIND_TO
@@ -22,8 +22,7 @@ class DenseNet:
     """A masked network trained by torch: every weight is multiplied, the pruned ones are held at zero.
 
     The gradients of pruned weights are zeroed before each update. A pruned weight then has value 0, gradient 0, decay 0
-    and momentum 0, so it stays exactly zero. On a processor, compute in one thread, as every run does: with
-    more, torch has crashed in this layout of images (`book/machines.md`).
+    and momentum 0, so it stays exactly zero.
 
     Arguments: model; mask; device, "cpu" or of CUDA; precision, "float32", "bf16" (autocast), or "tf32" (CUDA alone);
         resident, whether training images lie on the device and steps ask nothing of the host: None for "on a GPU".
@@ -37,7 +36,8 @@ class DenseNet:
         check_precision(precision, self.device)
         if on_gpu:
             use_gpu(self.device, tf32=precision == "tf32")
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.layout = image_layout(model, self.device)
+        self.model = model.to(self.device, memory_format=self.layout)
         self.weights = list(prunable(self.model).values())
         self.keep = [mask[name].to(self.device).to(torch.float32) for name in prunable(self.model)]
         self.masked = mask.kept < mask.size
@@ -58,7 +58,7 @@ class DenseNet:
         return self.recorder((size, lr), step) if self.recorder else step()
 
     def _on_device(self, batch, labels):
-        return batch.tensor().to(self.device, memory_format=torch.channels_last), labels.to(self.device)
+        return batch.tensor().to(self.device, memory_format=self.layout), labels.to(self.device)
 
     def _learn(self, images, labels, lr, config):
         loss = self._pass(images, labels)
@@ -115,7 +115,7 @@ class DenseNet:
         """Logits (N, classes) in evaluation mode, on the network's device."""
         self.model.eval()
         with torch.no_grad(), self.autocast:
-            output = self.model(images.to(self.device, memory_format=torch.channels_last))
+            output = self.model(images.to(self.device, memory_format=self.layout))
             return logits(output).float()
 
     def write_back(self, model):

@@ -24,6 +24,22 @@ def replays(monkeypatch):
     return noted
 
 
+@pytest.mark.parametrize("conv, channels", [((4, 8, 1, 2), 4), ((8, 16, 1, 2), 8), ((15, 30, 1, (1, 2)), 15),
+                                         ((32, 64, 1, 2, 0, 1, 8), 4)])  # fmt: skip
+def test_channels_come_first_where_oneDNN_would_write_past_its_workspace(monkeypatch, conv, channels):
+    net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Conv2d(*conv))
+    for processor, vector in (("AVX2", 8), ("AVX512", 16)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)  # noqa: B023
+        first = device.image_layout(net, torch.device("cpu")) is torch.contiguous_format
+        assert first == (channels < vector)
+        assert device.image_layout(net, torch.device("cuda")) is torch.channels_last
+
+
+@pytest.mark.parametrize("conv", [(4, 8, 1, 1), (4, 8, 3, 2), (16, 32, 1, 2)])
+def test_channels_come_last_elsewhere(conv):
+    assert device.image_layout(torch.nn.Conv2d(*conv), torch.device("cpu")) is torch.channels_last
+
+
 def test_a_step_is_recorded_once_a_kind_and_then_replayed(replays):
     taken, losses = [], []
 
