@@ -24,6 +24,8 @@ from ticketlib.sparse.simd import (
     store_at,
 )
 
+WIDEST = LANES // 2  # vectors in a row of sums: two rows take half of the registers, 32 with AVX-512, else 16
+
 
 def _tile(builder, pointer, strides, shape):
     """Pointers to a tile's vectors: strides in floats from row to row and from vector to vector."""
@@ -165,7 +167,7 @@ def _conv_plane(arrays, where, pitches, channels, size):
     height, width = size
     x = 0
     while x < width:
-        columns = 8 if width - x >= 8 else 4 if width - x >= 4 else 2 if width - x >= 2 else 1
+        columns = 8 if WIDEST == 8 and width - x >= 8 else 4 if width - x >= 4 else 2 if width - x >= 2 else 1
         for y in range(0, height, 2):
             here = source + y * pitches[0] + x * LANES, target + y * pitches[1] + x * pitches[2], first
             pair = y + 1 < height

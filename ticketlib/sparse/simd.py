@@ -10,7 +10,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
-# One vector fills a register: AVX-512 has 32 of 16 floats, what came before it 16 of 8 (a tile of 16 then spills).
+# One vector fills a register: AVX-512 has 32 of 16 floats, what came before it 16 of 8.
 LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8
 
 # For functions that only compiled ones call: no entry from Python, which would take long to compile.
