@@ -31,7 +31,8 @@ def image_layout(model, device):
     """The memory layout in which a network computes: channels last, in which torch convolves fastest.
 
     On a processor it is channels first where a 1x1 convolution of a stride has fewer input channels than a vector has
-    numbers: channels last, oneDNN writes past the workspace of that convolution's gradient. torch 2.14.1 then crashes.
+    numbers: channels last, oneDNN writes past the workspace of that convolution's gradient. torch 2.14.1 then crashes
+    or, in several threads, may give a wrong gradient.
     Source: https://github.com/uxlfoundation/oneDNN/issues/6035, open.
     """
     lanes = 8 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 16  # float32 in a vector; AVX-512 has the most
