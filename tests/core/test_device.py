@@ -24,8 +24,9 @@ def replays(monkeypatch):
     return noted
 
 
-@pytest.mark.parametrize("conv, channels", [((4, 8, 1, 2), 4), ((8, 16, 1, 2), 8), ((15, 30, 1, (1, 2)), 15),
-                                         ((32, 64, 1, 2, 0, 1, 8), 4)])  # fmt: skip
+@pytest.mark.parametrize("conv, channels", [
+    ((4, 8, 1, 2), 4), ((8, 16, 1, 2), 8), ((15, 30, 1, (1, 2)), 15), ((32, 64, 1, 2, 0, 1, 8), 4),
+])  # fmt: skip
 def test_channels_come_first_where_oneDNN_would_write_past_its_workspace(monkeypatch, conv, channels):
     net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Conv2d(*conv))
     for processor, vector in (("AVX2", 8), ("AVX512", 16)):

@@ -167,7 +167,7 @@ def _conv_plane(arrays, where, pitches, channels, size):
     height, width = size
     x = 0
     while x < width:
-        columns = 8 if WIDEST == 8 and width - x >= 8 else 4 if width - x >= 4 else 2 if width - x >= 2 else 1
+        columns = WIDEST if width - x >= WIDEST else 4 if width - x >= 4 else 2 if width - x >= 2 else 1
         for y in range(0, height, 2):
             here = source + y * pitches[0] + x * LANES, target + y * pitches[1] + x * pitches[2], first
             pair = y + 1 < height
