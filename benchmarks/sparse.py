@@ -198,7 +198,7 @@ def classifying(net, size, sparsity="0.98"):
     classify = export(model, mask)
 
     def bf16():
-        with torch.autocast("cpu", torch.bfloat16):
+        with device.computing_in("bf16", torch.device("cpu")):
             last[0](last[1])
 
     with torch.inference_mode():

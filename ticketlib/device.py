@@ -6,8 +6,11 @@ import platform
 import sys
 import threading
 from collections import Counter
+from contextlib import contextmanager, nullcontext
 
 import torch
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 
 from ticketlib.errors import TicketError
 
@@ -25,6 +28,41 @@ def check_precision(precision, device):
         allowed = ["float32", "bf16", "tf32"] if major >= 8 else ["float32"]
     if precision not in allowed:
         raise TicketError(f"precision {precision!r} is not there on {device}; allowed: {', '.join(allowed)}.")
+
+
+class Bf16ByFloat32(TorchFunctionMode):
+    """Computes the convolutions and linear layers of bf16 by float32, on processors that have no products of bf16.
+
+    Factors, sums and gradients are rounded to bf16; the products, which float32 holds exactly, are added up in float32.
+    That is what processors with such products do, in another order of sums. torch's own way, where they are missing,
+    takes ten times as long.
+    """
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function not in (F.conv2d, F.linear):
+            return function(*args, **kwargs)
+        rounded = lambda x: x.bfloat16().float() if isinstance(x, torch.Tensor) else x  # noqa: E731
+        with torch.autocast("cpu", enabled=False):
+            exact = function(*map(rounded, args), **{name: rounded(value) for name, value in kwargs.items()})
+            return exact.bfloat16()
+
+
+def lacks_bf16(device):
+    """Whether a device has no products of bf16, so that torch would emulate them one by one."""
+    has_onednn = torch.backends.mkldnn.is_available()
+    return device.type == "cpu" and not (has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+@contextmanager
+def computing_in(precision, device):
+    """Compute a network in a precision that `check_precision` let pass: "float32", "tf32", or "bf16" by autocast."""
+    in_bf16 = precision == "bf16"
+    with (
+        torch.autocast(device.type, torch.bfloat16, enabled=in_bf16),
+        Bf16ByFloat32() if in_bf16 and lacks_bf16(device) else nullcontext(),
+    ):
+        yield
 
 
 def image_layout(model, device):

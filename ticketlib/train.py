@@ -2,7 +2,6 @@
 
 import math
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from torch.optim.sgd import sgd
 from tqdm import tqdm
 
-from ticketlib.device import Recorder, check_precision, image_layout, keep_memory, use_gpu
+from ticketlib.device import Recorder, check_precision, computing_in, image_layout, keep_memory, use_gpu
 from ticketlib.feed import Feed, plain
 from ticketlib.models import logits, prunable
 from ticketlib.tickets import REWIND_TO
@@ -41,7 +40,7 @@ class DenseNet:
         self.weights = list(prunable(self.model).values())
         self.keep = [mask[name].to(self.device).to(torch.float32) for name in prunable(self.model)]
         self.masked = mask.kept < mask.size
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+        self.precision = precision
         if on_gpu:
             self.recorder = Recorder()
 
@@ -71,7 +70,7 @@ class DenseNet:
         return self._pass(*self._on_device(batch, labels))
 
     def _pass(self, images, labels):
-        with self.autocast:
+        with computing_in(self.precision, self.device):
             loss = F.cross_entropy(logits(self.model(images)), labels)
         loss.backward()
         if self.masked:
@@ -114,7 +113,7 @@ class DenseNet:
     def evaluate(self, images):
         """Logits (N, classes) in evaluation mode, on the network's device."""
         self.model.eval()
-        with torch.no_grad(), self.autocast:
+        with torch.no_grad(), computing_in(self.precision, self.device):
             output = self.model(images.to(self.device, memory_format=self.layout))
             return logits(output).float()
 

@@ -1,6 +1,7 @@
 """Steps recorded once a kind and replayed; the switch of the C library."""
 
 import contextlib
+import copy
 import importlib
 import sys
 
@@ -22,6 +23,52 @@ def replays(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", stream)
     monkeypatch.setattr(torch.cuda, "set_stream", lambda _: None)
     return noted
+
+
+@pytest.mark.parametrize("layer, shape", [
+    (torch.nn.Conv2d(3, 5, 3, stride=2, padding=1), (2, 3, 9, 9)),
+    (torch.nn.Conv2d(4, 6, 1, groups=2, bias=False), (2, 4, 5, 5)),
+    (torch.nn.Linear(7, 3), (4, 7)),
+])  # fmt: skip
+def test_bf16_by_float32_is_the_exact_result_rounded_once(layer, shape):
+    """Factors of at most five bits: every sum is exact in float32, so only the roundings to bf16 are left."""
+    stream = torch.Generator().manual_seed(0)
+    whole = lambda shape: torch.randint(-15, 16, shape, generator=stream).double()  # noqa: E731
+    layer = layer.double()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(whole(parameter.shape) * (1 + 1 / 1024))  # which rounding to bf16 takes away
+    exact = copy.deepcopy(layer)
+    with torch.no_grad():
+        for parameter in exact.parameters():
+            parameter.round_()
+    images, layer = whole(shape), layer.float()
+    inputs = [images.clone().requires_grad_(), images.float().requires_grad_()]
+    outputs = [exact(inputs[0])]
+    with torch.autocast("cpu", torch.bfloat16), device.Bf16ByFloat32():
+        outputs.append(layer(inputs[1]))
+    assert outputs[1].dtype == torch.bfloat16 and outputs[1].equal(outputs[0].bfloat16())
+    back = whole(outputs[0].shape)
+    for output in outputs:
+        output.backward(back.to(output.dtype))
+    found = [[one.grad for one in (inputs[i], *net.parameters())] for i, net in enumerate((exact, layer))]
+    for right, ours in zip(*found, strict=True):
+        assert ours.dtype == torch.float32 and ours.equal(right.bfloat16().float())
+
+
+def test_bf16_goes_by_float32_only_where_its_products_are_missing(monkeypatch):
+    entered = []
+    monkeypatch.setattr(device, "Bf16ByFloat32", lambda: entered.append(1) or contextlib.nullcontext())
+    for missing in (False, True):
+        monkeypatch.setattr(device, "lacks_bf16", lambda _: missing)  # noqa: B023
+        for precision, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+            with device.computing_in(precision, torch.device("cpu")):
+                assert torch.nn.Linear(2, 1)(torch.ones(1, 2)).dtype == dtype
+        assert entered == [1] * missing
+
+
+def test_a_gpu_has_products_of_bf16():
+    assert not device.lacks_bf16(torch.device("cuda"))
 
 
 @pytest.mark.parametrize("conv, channels", [

@@ -253,7 +253,7 @@ def test_the_papers_scoring_sorts_augments_and_draws_the_classifier_afresh(digit
 
 def test_a_dense_net_trains_in_the_precision_of_its_configuration():
     nets = [run.engine(make(precision=p), *ticket(), None, "cpu") for p in ("float32", "bf16")]
-    assert [getattr(net.autocast, "fast_dtype", None) for net in nets] == [None, torch.bfloat16]
+    assert [net.precision for net in nets] == ["float32", "bf16"]
 
 
 def test_the_classifier_share_is_of_the_kept_weights(digits):
