@@ -4,6 +4,7 @@ import os
 import tempfile
 
 import pytest
+from make_book import LIVE
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as runs are made; read by torch when it is imported
 
@@ -23,8 +24,16 @@ def pytest_configure(config):
             os.environ[f"TICKETLIB_{what}"] = folder.name
 
 
+@pytest.hookimpl(tryfirst=True)  # before items are chosen by their markers
 def pytest_collection_modifyitems(items):
-    """The longest first: what builds the book, then notebooks, then what opens the built book in a browser."""
+    """The longest first: what builds the book, then notebooks, then what opens the built book in a browser.
+
+    Of the pages that each build runs afresh, with the parameters that nbval takes, the tests of the book compare the
+    outputs; to run them again is slow.
+    """
+    for item in items:
+        if item.path.suffix == ".ipynb" and item.path.stem in LIVE:
+            item.add_marker("slow")
     items.sort(key=lambda item: (item.path.name != "test_book.py", item.path.suffix != ".ipynb",
                                  item.path.parent.name != "site"))  # fmt: skip
 

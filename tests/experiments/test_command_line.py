@@ -17,13 +17,6 @@ from ticketlib.experiments.ledger import Ledger, name_of
 from ticketlib.experiments.run import SAVE_EVERY
 
 
-def call(*arguments, cwd=None, env=None):
-    return subprocess.run(
-        [sys.executable, "-m", "ticketlib", *map(str, arguments)],
-        cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-
-
 def test_help_of_every_command_comes_without_torch_and_names_every_grid(capsys):
     heavy = "torch", "pandas", "numba", "scipy", "matplotlib"
     program = f"""import sys, contextlib, ticketlib
@@ -76,9 +69,11 @@ def test_a_folder_typed_wrong_is_a_sentence_and_none_is_made(folder, tmp_path, c
         places.check_folder(new)
 
 
-def test_data_says_what_is_found(tmp_path):
-    done = call("data", "--data-root", tmp_path, cwd=tmp_path)
-    assert done.returncode == 0 and "digits" in done.stdout and "cifar10" in done.stdout
+def test_data_says_what_is_found(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command_line.main(["data", "--data-root", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "digits" in said and "cifar10" in said
 
 
 @pytest.mark.parametrize(
@@ -151,7 +146,8 @@ def test_run_resumes_and_plan_counts(tmp_path, monkeypatch, capsys):
 
     options = ["--profile", "smoke", "--grid", "pilot", "--only", "smart", "--ledger", str(tmp_path / "rows")]
     monkeypatch.setenv("TICKETLIB_CACHE", str(tmp_path / "cache"))
-    done = call("run", *options, "--workers", "2", cwd=tmp_path)
+    command = [sys.executable, "-m", "ticketlib", "run", *options, "--workers", "2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     names = Ledger(tmp_path / "rows").names()
     assert f"{len(names)} runs to carry out" in done.stdout and len(names) == 4
