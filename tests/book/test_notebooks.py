@@ -1,6 +1,7 @@
 """The rules source notebooks keep, that each rule bites, and that nbval compares what is stored."""
 
 import copy
+import os
 import subprocess
 import sys
 import tomllib
@@ -170,7 +171,8 @@ def test_nbval_compares_what_is_stored(root, tmp_path):
     toy_notebook.write(tmp_path / "wrong.ipynb", "print(1 + 2)")
     command = [sys.executable, "-m", "pytest", "-c", "empty.ini", "--rootdir", ".", "-p", "no:cacheprovider", *options]
     (tmp_path / "empty.ini").write_text("[pytest]\n")
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    there = {**os.environ, "PYTHONPATH": str(root / "book" / "_ext")}
+    done = subprocess.run(command, cwd=tmp_path, env=there, capture_output=True, text=True)
     assert done.returncode == 1 and "1 failed, 5 passed" in done.stdout and "FAILED wrong" in done.stdout, done.stdout
 
 
