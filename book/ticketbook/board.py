@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ticketbook.book_rows import ledger_frame, ledger_rows
+from ticketbook.book_rows import ledger_frame, ledger_rows, without_more
 from ticketbook.notebook import markdown
 from ticketlib.analysis import pairs, stats, verdicts
 from ticketlib.analysis.plots import style
@@ -214,7 +214,8 @@ def elsewhere(frame, claim_ids, shown, profile="laptop"):
 
 
 def _unjudged(runs, profile, shown):
-    """The runs that no board reads: neither those of the plan that is shown, nor those of the protocol's."""
+    """The runs that no board and no grid's page reads: of neither the plan that is shown, nor the protocol's."""
+    runs = without_more(runs)
     for plan in (shown, claims.protocol()):
         names = PROFILES[profile]
         own = (runs.network == names.networks["resnet"][0]) & (runs.dataset == names.dataset)

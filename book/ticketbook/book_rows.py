@@ -1,9 +1,12 @@
-"""The rows of the book's ledgers, read once."""
+"""The rows of the book's ledgers, read once; and which runs its grids take."""
 
 import functools
 
+from ticketlib.experiments import grids
+from ticketlib.experiments.config import lineage
 from ticketlib.experiments.ledger import Ledger, frame
 from ticketlib.experiments.places import book_ledger
+from ticketlib.experiments.profiles import KNOWN
 
 
 @functools.cache
@@ -16,3 +19,26 @@ def ledger_rows(profile="laptop"):
 def ledger_frame():
     """The runs of the book's ledger of the laptop, as ledger.frame gives them."""
     return frame(ledger_rows())
+
+
+def arms_of(name):
+    """The runs of a grid of the laptop profile, on the book's images: list of Config."""
+    return grids.grid(name, "laptop", KNOWN[grids.data_of(name, "laptop")][0])
+
+
+def runs_of(name):
+    """Every run that a grid takes, those that others start from included: list of Config."""
+    return list({one.name: one for config in arms_of(name) for one in lineage(config)}.values())
+
+
+@functools.cache
+def _of_own_pages():
+    return {config.name for name in grids.MORE for config in runs_of(name)}
+
+
+def without_more(runs):
+    """Runs less those of the grids of the page *More runs*, which are compared with none outside their own grid.
+
+    Arguments: runs, as ledger.frame gives.
+    """
+    return runs[~runs.name.isin(_of_own_pages())]

@@ -5,6 +5,7 @@ import dataclasses
 import pandas as pd
 
 from ticketbook import board, notebook
+from ticketbook.book_rows import without_more
 from ticketlib.analysis import pairs, stats, verdicts
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import percent, span, title
@@ -19,8 +20,10 @@ OTHER_ROWS = "This page was made from other rows than the book's. Here they are,
 BOOK = "the book's, seeds 0 to 9, exploratory"
 COLUMNS = ["key", "label", "a", "b", "sparsity", "n", "points", "mean", "low", "high", "accuracy_a", "accuracy_b",
            "why"]  # fmt: skip
-OPTIONS = {"order=order2": "a second data order", "linear=global": "one threshold for its classifier too",
-           "variant=authors": "the authors' arithmetic", "min_per_layer=1": "a weight in every layer"}  # fmt: skip
+OPTIONS = {f", count_table={grids.MEAN_SNIP}": "", "parent_order=order2": "its mask from a second data order",
+           "order=order2": "a second data order", "linear=0.3": "30 % of its classifier",
+           "linear=global": "one threshold for its classifier too", "variant=authors": "the authors' arithmetic",
+           "min_per_layer=1": "a weight in every layer"}  # fmt: skip
 
 
 def load(run, *claim_ids, beside=()):
@@ -140,13 +143,13 @@ def beside_table(differences):
 def behind(runs, plan, *tables):
     """The runs behind a page's differences, at every sparsity and place, and the trained nets: lines of `runs`.
 
-    Runs of the protocol's seeds that the page's plan does not read yet are no part of it.
+    Runs of the protocol's seeds that the page's plan does not read yet are no part of it, nor are those of *More runs*.
     Arguments: runs, as ledger.frame gives; plan, claims.Plan, the page's; tables, with the columns a and b, arms
         without sparsity.
     """
     named = {arm for table in tables for arm in (*table.a, *table.b)}
     early = runs.seed.isin({*claims.protocol().seeds} - {*plan.seeds}) & (runs.epochs == claims.protocol().epochs)
-    counted = runs[(runs.recipe > 0) & (runs.held_out == 0) & ~early]
+    counted = without_more(runs[(runs.recipe > 0) & (runs.held_out == 0) & ~early])
     return counted[counted.arm.str.split("@").str[0].isin(named) | counted.ticket.eq("dense")]
 
 

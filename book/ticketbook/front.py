@@ -45,10 +45,11 @@ def substitutions():
         "rows": Rows(), "audits": audits.Audits(), "boards": board.Boards(), "version": version("ticketlib"),
         "audit_table": audits.audit_table(), "spread_table": audits.spread_table(), "dense_table": audits.dense_table(),
         "recipe_differences": recipe_differences(), "grids_table": grids_table(), "levels_table": levels_table(),
-        "baseline_table": baseline_table(), "more_table": more.table(), "league_trial": more.trial(),
-        "changelog": changelog(), "protocol_versions": protocol_versions(), "recipe_versions": recipe_versions(),
-        "fault_table": fault_table(), "two_nodes": two_nodes(), "licence_table": licence_table(),
-        "references_checked": references_checked(), "outlay_table": outlay_table(), "outlay_gpus": outlay_gpus(),
+        "baseline_table": baseline_table(), "more": more.More(), "more_table": more.table(),
+        "league_trial": more.trial(), "changelog": changelog(), "protocol_versions": protocol_versions(),
+        "recipe_versions": recipe_versions(), "fault_table": fault_table(), "two_nodes": two_nodes(),
+        "licence_table": licence_table(), "references_checked": references_checked(), "outlay_table": outlay_table(),
+        "outlay_gpus": outlay_gpus(),
     }  # fmt: skip
 
 

@@ -1,24 +1,33 @@
-"""Tables of the page that fixes the grids beside the protocol's: what they take, what they can tell, a trial."""
+"""Tables of the page on the grids beside the protocol's: what they take and can tell, a trial, and what came out."""
 
 import pandas as pd
 
-from ticketbook.book_rows import ledger_rows
+from ticketbook import board, claim_page
+from ticketbook.book_rows import arms_of, ledger_frame, ledger_rows, runs_of
 from ticketbook.notebook import markdown
+from ticketlib.analysis import pairs, verdicts
 from ticketlib.analysis.stats import half_width
-from ticketlib.experiments import campaign, grids
-from ticketlib.experiments.config import cost, lineage
+from ticketlib.analysis.words import percent
+from ticketlib.experiments import campaign, claims, grids
+from ticketlib.experiments.config import cost
 from ticketlib.experiments.places import ROOT
-from ticketlib.experiments.profiles import PROFILES, Images
+from ticketlib.experiments.profiles import KNOWN, PROFILES
 
+CEILING = "snip+rearranged"
+COMPARED = {  # grid -> its comparisons (a, b), a minus b, as the page fixes them
+    "league": tuple((arm, CEILING) for arm in ("snip", "synflow+rearranged", f"table+count_table={grids.MEAN_SNIP}",
+                                               *grids.LEAGUE)),
+    "order": (("lt+parent_order=order2", "lt"), ("lt+rearranged", "lt+parent_order=order2")),
+    "imp": (("imp+rearranged", "imp"), ("imp+reinitialised", "imp"),
+            *((arm, "imp") for arm in ("smart", "lt", "lrr", "hybrid"))),
+    "signs": tuple((f"{arm}+{check}", arm) for arm in ("lt", "lrr") for check in ("random_signs", "fresh_magnitudes")),
+    "rates": (("smart", "snip"), ("smart", "lt")),
+    "fair": (("hybrid", "lrr"), ("hybrid", "lrr+linear=0.3"), ("hybrid", "lrr+min_per_layer=1"),
+             ("lrr+reinitialised", "lrr")),
+    "fair100": (("hybrid", "lrr"), ("hybrid", "lrr+linear=0.3")),
+}  # fmt: skip
 TRIAL = ROOT / "book" / "reference" / "trials_league.csv"  # two seeds, thrown away before the grids were fixed
-IMAGES = {"cifar10": 50_000, "cifar100": 20_000}  # of an epoch
 SPREADS = (0.5, 1.0)  # of paired differences over seeds, in points
-
-
-def runs_of(name):
-    """Every run that a grid of the laptop profile takes, those that others start from included: list of Config."""
-    configs = grids.grid(name, "laptop", Images(grids.data_of(name, "laptop")))
-    return list({one.name: one for config in configs for one in lineage(config)}.values())
 
 
 def core_hours(configs, speeds):
@@ -32,7 +41,7 @@ def core_hours(configs, speeds):
         speed = speeds.get(kind) or (speeds.get((*kind[:2], "0")) if config.engine == "dense" else None)
         if not speed:
             return None
-        seconds += cost(config) * IMAGES[config.dataset] / speed
+        seconds += cost(config) * KNOWN[config.dataset][1] / speed
     return seconds / 3600
 
 
@@ -58,3 +67,58 @@ def table():
 def trial():
     """What the trial of the league's arms gave, at 98 %, in percent."""
     return markdown(pd.read_csv(TRIAL, dtype=str))
+
+
+class More:
+    """What the page calls `more`."""
+
+    def compared(self, name):
+        """The comparisons of a grid, as Markdown; while seeds are missing nobody reads their numbers."""
+        found = comparisons(name, ledger_frame())
+        if not found.n.any():
+            return "*No run of this grid is made yet.*"
+        missing = found.word == verdicts.SEEDS_MISSING
+        table = pd.DataFrame({
+            "difference": [f"{claim_page.said(a)} − {claim_page.said(b)}" for a, b in found[["a", "b"]].to_numpy()],
+            "removed": found.sparsity.map(percent), "first rate": found.lr.map("{:g}".format), "word": found.said,
+            "points (interval)": ["" if line.word not in board.SHOWN else board.interval(line._asdict())
+                                  for line in found.itertuples()],
+            "accuracies, %": found.accuracy_a.map("{:.2f}".format) + " and " + found.accuracy_b.map("{:.2f}".format),
+            "n": found.n,
+        })  # fmt: skip
+        table.loc[missing, "accuracies, %"] = ""
+        return markdown(table if found.lr.nunique() > 1 else table.drop(columns="first rate"))
+
+
+def comparisons(name, frame):
+    """The comparisons of a grid, by its own runs alone, each read at 5 % as the page fixes it.
+
+    Arguments: name, one of grids.MORE; frame, as ledger.frame gives.
+    Returns: DataFrame, a line a comparison at each first rate and sparsity: a, b (arms without sparsity), sparsity,
+        lr, word, said, mean, low, high (1 - 2 alpha interval), low_wide, high_wide (1 - alpha), alpha, n (seeds),
+        accuracy_a, accuracy_b.
+    """
+    configs = arms_of(name)
+    own = frame[frame.name.isin([config.name for config in runs_of(name)])]
+    seeds, first = len({config.seed for config in configs}), configs[0]
+    lines = []
+    for lr in sorted({config.lr for config in configs}):
+        runs = pairs.select(own, "laptop", lr=lr, epochs=first.epochs, dataset=first.dataset)
+        for a, b in COMPARED[name]:
+            lines += [_compared(runs, a, b, s, lr, seeds) for s in _sparsities(configs, a)]
+    return pd.DataFrame(lines)
+
+
+def _sparsities(configs, arm):
+    """The sparsities at which a grid has an arm, mildest first."""
+    return sorted({one.sparsity for one in configs if one.arm == f"{arm}@{one.sparsity}"}, key=float)
+
+
+def _compared(runs, a, b, sparsity, lr, seeds):
+    undefined = next(filter(None, (pairs.not_defined("laptop", f"{arm}@{sparsity}") for arm in (a, b))), "")
+    difference = pairs.difference(runs, f"{a}@{sparsity}", f"{b}@{sparsity}", undefined=undefined)
+    reading = verdicts.read(difference, claims.protocol().margin, seeds, fewest=seeds)
+    (low, high), (low_wide, high_wide) = reading.narrow or (None, None), reading.wide or (None, None)
+    return dict(a=a, b=b, sparsity=sparsity, lr=lr, word=reading.word, said=reading.said, mean=reading.mean, low=low,
+                high=high, low_wide=low_wide, high_wide=high_wide, alpha=reading.alpha, n=reading.n,
+                accuracy_a=difference.a.accuracy.mean(), accuracy_b=difference.b.accuracy.mean())  # fmt: skip

@@ -1,13 +1,17 @@
 """What the page of the grids beside the protocol's says: costs and intervals by hand, seeds as the grids have them."""
 
+import pandas as pd
 import pytest
-from ticketbook import more
+from scipy.stats import ttest_rel
+from synthetic import made
+from ticketbook import board, claim_page, more
 from ticketbook.numbers import Rows
 
-from ticketlib.experiments import grids
+from ticketlib.analysis import verdicts
+from ticketlib.experiments import claims, grids, ledger
 from ticketlib.experiments.config import previous_round
 from ticketlib.experiments.places import ROOT
-from ticketlib.experiments.profiles import NO_IMAGES
+from ticketlib.experiments.profiles import KNOWN, NO_IMAGES
 
 PAGE = (ROOT / "book" / "more.md").read_text(encoding="utf-8")
 
@@ -53,3 +57,59 @@ def test_differences_that_the_page_rests_on_hold():
     assert Rows().difference("snip+rearranged@0.98", "snip@0.98", above=0).startswith("+0.4")
     assert Rows().difference("smart@0.98", "snip+rearranged@0.98", below=-1).startswith("−2.")
     assert lines(more.trial())[0] == ["SNIP", "66.2", "66.2"]
+
+
+def rows_of(name, but=()):
+    """Made-up rows of all runs of a grid, those of some seeds left out."""
+    return [made(config) for config in more.runs_of(name) if config.seed not in but]
+
+
+@pytest.mark.parametrize("name", grids.MORE)
+def test_every_arm_of_a_grid_is_compared_at_every_sparsity_and_rate_that_it_has(name):
+    configs = [config for config in more.arms_of(name) if config.ticket != "dense"]
+    found = more.comparisons(name, ledger.frame(rows_of(name)))
+    compared = {(f"{arm}@{one.sparsity}", one.lr) for one in found.itertuples() for arm in (one.a, one.b)}
+    assert compared == {(config.arm, config.lr) for config in configs}
+    assert not found.duplicated(["a", "b", "sparsity", "lr"]).any()
+    assert set(found.n) == {len({config.seed for config in configs})} and not found.word.isin(verdicts.UNREAD).any()
+
+
+@pytest.mark.parametrize("name", ["order", "rates", "fair"])
+def test_a_difference_is_that_of_the_grids_own_seeds(name):
+    own, step1 = rows_of(name), grids.grid("step1", "laptop", KNOWN["cifar10"][0])
+    found = more.comparisons(name, ledger.frame([*own, *rows_of("league"), *map(made, step1)]))
+    for one in found.itertuples():
+        a, b = ([row["accuracy"] for row in sorted(own, key=lambda row: row.config.seed)
+                 if row["arm"] == f"{arm}@{one.sparsity}" and row.config.lr == one.lr] for arm in (one.a, one.b))
+        interval = ttest_rel(a, b).confidence_interval(0.9)
+        assert (one.mean, one.low, one.high) == pytest.approx((sum(a) / len(a) - sum(b) / len(b), *interval))
+        assert (one.accuracy_a, one.accuracy_b) == pytest.approx((sum(a) / len(a), sum(b) / len(b)))
+
+
+def test_numbers_are_shown_once_every_seed_is_there(monkeypatch):
+    show = lambda rows: monkeypatch.setattr(more, "ledger_frame", lambda: ledger.frame(rows))  # noqa: E731
+    show(rows_of("fair"))
+    whole = lines(more.More().compared("fair"))
+    assert [line[0] for line in whole][0] == "hybrid − LRR" and len(whole) == 4
+    assert all(" to " in line[3] and " and " in line[4] and line[5] == "5" for line in whole)
+    show(rows_of("fair", but=[82]))
+    assert [line[2:] for line in lines(more.More().compared("fair"))] == [["4 of 5 seeds", "", "", "4"]] * 4
+    show(rows_of("signs"))  # rows, but none of this grid
+    assert "|" not in more.More().compared("fair")
+
+
+def test_two_rates_are_two_tables_in_one(monkeypatch):
+    monkeypatch.setattr(more, "ledger_frame", lambda: ledger.frame(rows_of("rates")))
+    assert [line[2] for line in lines(more.More().compared("rates"))] == ["0.03"] * 4 + ["0.3"] * 4
+
+
+def test_other_pages_read_no_run_of_these_grids():
+    step1 = [made(config) for config in grids.grid("step1", "laptop", KNOWN["cifar10"][0])]
+    alone, both = (ledger.frame([*step1, *more]) for more in ([], [row for name in ("league", "fair", "fair100")
+                                                                   for row in rows_of(name)]))  # fmt: skip
+    plan = claims.protocol()  # so that version 1's runs stand elsewhere
+    tables = [board.elsewhere(frame, list(claims.CLAIMS), plan) for frame in (alone, both)]
+    assert len(tables[0]) > 10 and tables[0].equals(tables[1])
+    used = pd.DataFrame({"a": ["smart", "hybrid"], "b": ["snip", "lrr"]})
+    names = [set(claim_page.behind(frame, plan, used).name) for frame in (alone, both)]
+    assert len(names[0]) > 40 and names[0] == names[1] and len(both) > len(alone)

@@ -88,11 +88,13 @@ def book(steps=("step1", "step2", "step3", "step4", "step5"), profile="laptop"):
     """All rows of some grids, as a finished campaign would leave them: what a chapter shows in the end."""
     seen = {step: Images(grids.data_of(step, profile), CIFAR.fingerprint) for step in steps}
     found = {config.name: config for step in steps for config in grids.grid(step, profile, seen[step])}
-    return [_made(config) for config in found.values()]
+    return [made(config) for config in found.values()]
 
 
-def _made(config):
-    mean = LEVELS[config.sparsity] + BETTER.get(config.ticket, 0) + 0.03 * config.epochs - 4 * ("vgg" in config.network)
+def made(config):
+    """A row of a configuration whose accuracy follows from its ticket and what was done to it."""
+    mean = LEVELS.get(config.sparsity, 88.0) + BETTER.get(config.ticket, 0) + 0.03 * config.epochs
+    mean -= 4 * ("vgg" in config.network)
     trained, before = config.ticket in ("lrr", "hybrid", "omp"), parent(config)
     mean += CHECKED.get(config.check, 0) * (1 if trained else 0.1) - trained * (config.corruption == "half")
     if config.ticket == "dense" and config.corruption in ("labels", "pixels", "both"):

@@ -9,7 +9,7 @@ from ticketlib.analysis.stats import ALPHA
 from ticketlib.errors import TicketError
 from ticketlib.experiments.claims import BETTER, CLAIMS, FAR_BETTER, FAR_WORSE, NOT_BETTER, NOT_WORSE, SAME, WORSE
 
-FEWEST = 6  # seeds below which no word is given, whatever a plan asks for
+FEWEST = 6  # seeds below which a claim gets no word, whatever a plan asks for
 NOT_RUN, NOT_DEFINED, NOT_TESTABLE = "not run", "not defined here", "not testable here"
 REFUSED, SEEDS_MISSING, COLLAPSED, OPEN = "refused", "seeds missing", "collapsed", "open"
 YES, IN_PART, NO = "yes", "in part", "no"
@@ -32,7 +32,7 @@ class Reading:
     off_zero: bool = False  # same, and yet the wide interval excludes zero
 
 
-def read(difference, margin, n, alpha=ALPHA):
+def read(difference, margin, n, alpha=ALPHA, fewest=FEWEST):
     """The word of one difference: the first of the protocol's eleven lines that applies.
 
     1. not run: there are no pairs, though there could be. 2. not defined here: a rule has no solution for an arm.
@@ -42,14 +42,16 @@ def read(difference, margin, n, alpha=ALPHA):
     lies wholly beyond. 9. better, worse: the wide interval excludes zero. 10. not worse, not better: the narrow one
     lies above minus the margin, or below the margin. 11. open. An end that touches a bound is not beyond it.
 
-    Arguments: difference, pairs.Difference; margin, points, above 0; n, the seeds asked for; alpha, 0 to 1/2.
+    Arguments: difference, pairs.Difference; margin, points, above 0; n, the seeds asked for; alpha, 0 to 1/2;
+        fewest, seeds below which there is no word, at least 2.
     Returns: Reading.
     """
     points = difference.points.to_numpy(float)
     narrow, wide = (_interval(points, confidence) for confidence in (1 - 2 * alpha, 1 - alpha))
-    word = _unread(difference, points, max(n, FEWEST)) or settled(narrow, wide, margin)
+    n = max(n, fewest)
+    word = _unread(difference, points, n) or settled(narrow, wide, margin)
     said = {
-        SEEDS_MISSING: f"{len(points)} of {max(n, FEWEST)} seeds",
+        SEEDS_MISSING: f"{len(points)} of {n} seeds",
         COLLAPSED: f"collapsed {difference.collapsed} of {2 * len(points)} runs",
         REFUSED: f"refused: {', '.join(difference.refused)} differ",
         FAR_BETTER: f"better by more than {margin:g}",
