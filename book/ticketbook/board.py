@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ticketbook.book_rows import ledger_frame, ledger_rows, without_more
+from ticketbook.book_rows import ledger_frame, ledger_rows, without_more_runs
 from ticketbook.notebook import markdown
 from ticketlib.analysis import pairs, stats, verdicts
 from ticketlib.analysis.plots import style
@@ -121,22 +121,44 @@ def comparisons_table(comparisons):
 
     Arguments: comparisons, as verdicts.board gives them, or some of its lines.
     """
-    return pd.DataFrame([_compared(line) for line in comparisons.to_dict("records")])
+    columns = ["claim", "difference", "removed", "word", "as claimed", "points (interval)", "level",
+               "word at half the margin", "accuracies, %", "n", "runs with an empty layer"]  # fmt: skip
+    return pd.DataFrame([_compared(line) for line in comparisons.to_dict("records")], columns=columns)
 
 
-def _compared(line):
+def read_table(lines):
+    """Differences as they were read: word, points with the interval, accuracies, seeds.
+
+    While seeds are missing nobody reads the numbers. Arguments: lines, DataFrame of label, sparsity and what
+    verdicts.line_of gives.
+    """
+    return _hidden(pd.DataFrame([_read(line) for line in lines.to_dict("records")]), lines.word)
+
+
+def _hidden(table, words):
+    """A table of differences without the numbers of those of which seeds are missing."""
+    table.loc[(words == verdicts.SEEDS_MISSING).to_numpy(), ["points (interval)", "accuracies, %"]] = ""
+    return table
+
+
+def _read(line):
     both = ("accuracy_a", "accuracy_b")
     return {
-        "claim": line["claim"] if line["demanded"] else f"beside {line['claim']}",
         "difference": line["label"],
         "removed": percent(line["sparsity"]),
         "word": f"{line['said']}: {line['why']}" if line["why"] else line["said"],
-        "as claimed": ("yes" if line["as_claimed"] else "no") if line["demanded"] and line["word"] in SHOWN else "",
         "points (interval)": interval(line) if line["word"] in SHOWN else _interval(line["mean"], None, None),
-        "level": level(line) if line["word"] in SHOWN else "",
-        "word at half the margin": line["said_at_half"] if line["word"] in SHOWN else "",
         "accuracies, %": " and ".join(f"{line[which]:.2f}" for which in both) if line["n"] else "",
         "n": line["n"],
+    }
+
+
+def _compared(line):
+    return _read(line) | {
+        "claim": line["claim"] if line["demanded"] else f"beside {line['claim']}",
+        "as claimed": ("yes" if line["as_claimed"] else "no") if line["demanded"] and line["word"] in SHOWN else "",
+        "level": level(line) if line["word"] in SHOWN else "",
+        "word at half the margin": line["said_at_half"] if line["word"] in SHOWN else "",
         "runs with an empty layer": f"{line['empty_a']} and {line['empty_b']}" if line["n"] else "",
     }
 
@@ -215,7 +237,7 @@ def elsewhere(frame, claim_ids, shown, profile="laptop"):
 
 def _unjudged(runs, profile, shown):
     """The runs that no board and no grid's page reads: of neither the plan that is shown, nor the protocol's."""
-    runs = without_more(runs)
+    runs = without_more_runs(runs)
     for plan in (shown, claims.protocol()):
         names = PROFILES[profile]
         own = (runs.network == names.networks["resnet"][0]) & (runs.dataset == names.dataset)
@@ -265,9 +287,7 @@ class Boards:
     def comparisons(self, plan):
         """Every comparison; while seeds are missing nobody reads its numbers."""
         _, comparisons, _ = judged(plan)
-        table = comparisons_table(comparisons)
-        table.loc[comparisons.word == verdicts.SEEDS_MISSING, ["points (interval)", "accuracies, %"]] = ""
-        return markdown(table)
+        return markdown(_hidden(comparisons_table(comparisons), comparisons.word))
 
     def otherwise(self, plan):
         """What the claims' words would be with the accuracy of the best epoch, and at half the margin."""

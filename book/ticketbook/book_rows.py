@@ -21,24 +21,24 @@ def ledger_frame():
     return frame(ledger_rows())
 
 
-def arms_of(name):
+def grid_runs(name):
     """The runs of a grid of the laptop profile, on the book's images: list of Config."""
     return grids.grid(name, "laptop", KNOWN[grids.data_of(name, "laptop")][0])
 
 
-def runs_of(name):
+def grid_lineage(name):
     """Every run that a grid takes, those that others start from included: list of Config."""
-    return list({one.name: one for config in arms_of(name) for one in lineage(config)}.values())
+    return list({one.name: one for config in grid_runs(name) for one in lineage(config)}.values())
 
 
 @functools.cache
-def _of_own_pages():
-    return {config.name for name in grids.MORE for config in runs_of(name)}
+def _more_runs():
+    return {config.name for name in grids.MORE for config in grid_lineage(name)}
 
 
-def without_more(runs):
+def without_more_runs(runs):
     """Runs less those of the grids of the page *More runs*, which are compared with none outside their own grid.
 
     Arguments: runs, as ledger.frame gives.
     """
-    return runs[~runs.name.isin(_of_own_pages())]
+    return runs[~runs.name.isin(_more_runs())]

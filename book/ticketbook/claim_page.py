@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 
 from ticketbook import board, notebook
-from ticketbook.book_rows import without_more
+from ticketbook.book_rows import without_more_runs
 from ticketlib.analysis import pairs, stats, verdicts
 from ticketlib.analysis.plots import style
 from ticketlib.analysis.words import percent, span, title
@@ -149,7 +149,7 @@ def behind(runs, plan, *tables):
     """
     named = {arm for table in tables for arm in (*table.a, *table.b)}
     early = runs.seed.isin({*claims.protocol().seeds} - {*plan.seeds}) & (runs.epochs == claims.protocol().epochs)
-    counted = without_more(runs[(runs.recipe > 0) & (runs.held_out == 0) & ~early])
+    counted = without_more_runs(runs[(runs.recipe > 0) & (runs.held_out == 0) & ~early])
     return counted[counted.arm.str.split("@").str[0].isin(named) | counted.ticket.eq("dense")]
 
 

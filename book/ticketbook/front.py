@@ -9,7 +9,7 @@ import pandas as pd
 import pybtex.database
 
 from ticketbook import audits, board, budget, more, published, speed
-from ticketbook.book_rows import ledger_frame, ledger_rows
+from ticketbook.book_rows import grid_runs, ledger_frame, ledger_rows
 from ticketbook.notebook import markdown
 from ticketbook.numbers import Rows, paired, runs
 from ticketlib.analysis import stats
@@ -87,10 +87,8 @@ def _networks(profile):
 def grids_table():
     """Every grid of the laptop profile: its runs, its cost, how many of them are made."""
     speeds, made, lines = campaign.speeds(ledger_rows()), set(ledger_frame().name), []
-    known = {row["config"]["dataset"]: row["config"]["fingerprint"] for row in ledger_rows() if row["kind"] == "run"}
     for name in grids.GRIDS:
-        data = grids.data_of(name, "laptop")
-        configs = grids.grid(name, "laptop", profiles.Images(data, known[data]))
+        configs = grid_runs(name)
         seconds = [campaign.estimate(config, speeds) or 0 for config in configs]
         lines.append({
             "grid": f"`{name}`", "what it is": grids.TITLES[name], "runs": len(configs),

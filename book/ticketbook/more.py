@@ -3,11 +3,10 @@
 import pandas as pd
 
 from ticketbook import board, claim_page
-from ticketbook.book_rows import arms_of, ledger_frame, ledger_rows, runs_of
+from ticketbook.book_rows import grid_lineage, grid_runs, ledger_frame, ledger_rows
 from ticketbook.notebook import markdown
 from ticketlib.analysis import pairs, verdicts
 from ticketlib.analysis.stats import half_width
-from ticketlib.analysis.words import percent
 from ticketlib.experiments import campaign, claims, grids
 from ticketlib.experiments.config import cost
 from ticketlib.experiments.places import ROOT
@@ -50,7 +49,7 @@ def table():
     speeds, full = campaign.speeds(ledger_rows()), PROFILES["laptop"].training["epochs"]
     lines, total = [], {}
     for name in grids.MORE:
-        configs = runs_of(name)
+        configs = grid_lineage(name)
         seeds = sorted({config.seed for config in configs})
         hours, units = core_hours(configs, speeds), sum(map(cost, configs)) / full
         total |= {config.name: config for config in configs}
@@ -77,16 +76,8 @@ class More:
         found = comparisons(name, ledger_frame())
         if not found.n.any():
             return "*No run of this grid is made yet.*"
-        missing = found.word == verdicts.SEEDS_MISSING
-        table = pd.DataFrame({
-            "difference": [f"{claim_page.said(a)} − {claim_page.said(b)}" for a, b in found[["a", "b"]].to_numpy()],
-            "removed": found.sparsity.map(percent), "first rate": found.lr.map("{:g}".format), "word": found.said,
-            "points (interval)": ["" if line.word not in board.SHOWN else board.interval(line._asdict())
-                                  for line in found.itertuples()],
-            "accuracies, %": found.accuracy_a.map("{:.2f}".format) + " and " + found.accuracy_b.map("{:.2f}".format),
-            "n": found.n,
-        })  # fmt: skip
-        table.loc[missing, "accuracies, %"] = ""
+        table = board.read_table(found)
+        table.insert(2, "first rate", found.lr.map("{:g}".format))
         return markdown(table if found.lr.nunique() > 1 else table.drop(columns="first rate"))
 
 
@@ -94,18 +85,17 @@ def comparisons(name, frame):
     """The comparisons of a grid, by its own runs alone, each read at 5 % as the page fixes it.
 
     Arguments: name, one of grids.MORE; frame, as ledger.frame gives.
-    Returns: DataFrame, a line a comparison at each first rate and sparsity: a, b (arms without sparsity), sparsity,
-        lr, word, said, mean, low, high (1 - 2 alpha interval), low_wide, high_wide (1 - alpha), alpha, n (seeds),
-        accuracy_a, accuracy_b.
+    Returns: DataFrame, a line a comparison at each first rate and sparsity: a, b (arms without sparsity), label,
+        sparsity, lr, and what verdicts.line_of gives.
     """
-    configs = arms_of(name)
-    own = frame[frame.name.isin([config.name for config in runs_of(name)])]
+    configs = grid_runs(name)
+    own = frame[frame.name.isin([config.name for config in grid_lineage(name)])]
     seeds, first = len({config.seed for config in configs}), configs[0]
     lines = []
     for lr in sorted({config.lr for config in configs}):
         runs = pairs.select(own, "laptop", lr=lr, epochs=first.epochs, dataset=first.dataset)
         for a, b in COMPARED[name]:
-            lines += [_compared(runs, a, b, s, lr, seeds) for s in _sparsities(configs, a)]
+            lines += [_compared(runs, a, b, s, seeds) | {"lr": lr} for s in _sparsities(configs, a)]
     return pd.DataFrame(lines)
 
 
@@ -114,11 +104,8 @@ def _sparsities(configs, arm):
     return sorted({one.sparsity for one in configs if one.arm == f"{arm}@{one.sparsity}"}, key=float)
 
 
-def _compared(runs, a, b, sparsity, lr, seeds):
-    undefined = next(filter(None, (pairs.not_defined("laptop", f"{arm}@{sparsity}") for arm in (a, b))), "")
-    difference = pairs.difference(runs, f"{a}@{sparsity}", f"{b}@{sparsity}", undefined=undefined)
+def _compared(runs, a, b, sparsity, seeds):
+    difference = pairs.difference_at(runs, a, b, sparsity)
     reading = verdicts.read(difference, claims.protocol().margin, seeds, fewest=seeds)
-    (low, high), (low_wide, high_wide) = reading.narrow or (None, None), reading.wide or (None, None)
-    return dict(a=a, b=b, sparsity=sparsity, lr=lr, word=reading.word, said=reading.said, mean=reading.mean, low=low,
-                high=high, low_wide=low_wide, high_wide=high_wide, alpha=reading.alpha, n=reading.n,
-                accuracy_a=difference.a.accuracy.mean(), accuracy_b=difference.b.accuracy.mean())  # fmt: skip
+    label = f"{claim_page.said(a)} − {claim_page.said(b)}"
+    return dict(a=a, b=b, label=label, sparsity=sparsity) | verdicts.line_of(difference, reading)

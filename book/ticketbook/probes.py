@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 
 from ticketbook import notebook
-from ticketbook.book_rows import ledger_rows, without_more
+from ticketbook.book_rows import ledger_rows, without_more_runs
 from ticketlib import data, models, ratios
 from ticketlib.analysis import layerwise, pairs
 from ticketlib.analysis.plots import layer_axis, sparsity_axis, style
@@ -92,7 +92,7 @@ def _lines(rows):
 
 def _lt_runs(rows, profile):
     by_name = {row["name"]: row for row in rows if row["kind"] == "run" and row["config"]["ticket"] == "lt"}
-    frame = without_more(ledger.frame(by_name.values()))
+    frame = without_more_runs(ledger.frame(by_name.values()))
     runs = [pairs.select(frame, profile, network) for network in PROFILES[profile].networks] if by_name else []
     names = [name for of in runs for name in of.name[of.arm.str.fullmatch(r"lt(\+both)?@[0-9.]+")]]
     return [by_name[name] for name in names if by_name.get(name, {}).get("keep_counts")]

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 from synthetic import made
-from ticketbook import board, claim_page, more
+from ticketbook import board, book_rows, claim_page, more
 from ticketbook.numbers import Rows
 
 from ticketlib.analysis import verdicts
@@ -33,9 +33,9 @@ def test_what_others_start_from_is_counted_once():
     rounds, sparsity = [], "0.9"
     while (sparsity := previous_round(sparsity)) != "0":
         rounds.append(sparsity)
-    runs = more.runs_of("imp")
+    runs = book_rows.grid_lineage("imp")
     assert len(rounds) == 10 and len(runs) == 48 + 6 * 10 and len({one.name for one in runs}) == len(runs)
-    assert len(more.runs_of("order")) == 64
+    assert len(book_rows.grid_lineage("order")) == 64
 
 
 def test_the_table_has_a_line_a_grid_and_their_sum():
@@ -61,12 +61,12 @@ def test_differences_that_the_page_rests_on_hold():
 
 def rows_of(name, but=()):
     """Made-up rows of all runs of a grid, those of some seeds left out."""
-    return [made(config) for config in more.runs_of(name) if config.seed not in but]
+    return [made(config) for config in book_rows.grid_lineage(name) if config.seed not in but]
 
 
 @pytest.mark.parametrize("name", grids.MORE)
 def test_every_arm_of_a_grid_is_compared_at_every_sparsity_and_rate_that_it_has(name):
-    configs = [config for config in more.arms_of(name) if config.ticket != "dense"]
+    configs = [config for config in book_rows.grid_runs(name) if config.ticket != "dense"]
     found = more.comparisons(name, ledger.frame(rows_of(name)))
     compared = {(f"{arm}@{one.sparsity}", one.lr) for one in found.itertuples() for arm in (one.a, one.b)}
     assert compared == {(config.arm, config.lr) for config in configs}

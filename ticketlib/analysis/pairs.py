@@ -111,6 +111,13 @@ def difference(runs, a, b, seeds=None, undefined=""):
     return Difference(of_a.accuracy - of_b.accuracy, of_a, of_b, tuple(untested), _refused(of_a, of_b), undefined)
 
 
+def difference_at(runs, a, b, sparsity, profile="laptop", network="resnet"):
+    """As `difference`, of arms without sparsity at one; says why an arm cannot be made on a network of a profile."""
+    arms = [f"{arm}@{sparsity}" for arm in (a, b)]
+    undefined = next(filter(None, (not_defined(profile, arm, network) for arm in arms)), "")
+    return difference(runs, *arms, undefined=undefined)
+
+
 @functools.cache
 def not_defined(profile, arm, network="resnet"):
     """Why an arm cannot be made on a network of a profile: its rule has no solution there; "" where it can."""

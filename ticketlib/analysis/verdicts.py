@@ -157,24 +157,29 @@ def readings_of(claim, differences, margin, n):
 
 
 def _difference(runs, comparison, sparsity, plan, profile, network):
-    arms = [f"{arm}@{sparsity}" for arm in (comparison.a, comparison.b)]
-    undefined = next(filter(None, (pairs.not_defined(profile, arm, network) for arm in arms)), "")
-    difference = pairs.difference(runs, *arms, undefined=undefined)
+    difference = pairs.difference_at(runs, comparison.a, comparison.b, sparsity, profile, network)
     if difference.points.empty and comparison.a in plan.not_again:
         difference = replace(difference, untested=("its control is known to fail at this length, so it is not run",))
     return difference
 
 
 def _line(claim, comparison, sparsity, plan, difference, reading, half):
-    low, high = reading.narrow or (None, None)
-    low_wide, high_wide = reading.wide or (None, None)
     return {
         "claim": claim.id, "key": comparison.key, "label": comparison.label, "sparsity": sparsity,
         "a": comparison.a, "b": comparison.b, "demanded": bool(comparison.demand),
         "as_claimed": reading.word in comparison.demand, "slack": slack(reading, comparison.demand, plan.margin),
-        "word": reading.word, "said": reading.said, "off_zero": reading.off_zero, "said_at_half": half.said,
+        "said_at_half": half.said, "asked": max(len(plan.seeds), FEWEST),
+    } | line_of(difference, reading)  # fmt: skip
+
+
+def line_of(difference, reading):
+    """What was read of a difference, as the columns of `board` that no claim decides: dict."""
+    low, high = reading.narrow or (None, None)
+    low_wide, high_wide = reading.wide or (None, None)
+    return {
+        "word": reading.word, "said": reading.said, "off_zero": reading.off_zero,
         "mean": reading.mean, "low": low, "high": high, "low_wide": low_wide, "high_wide": high_wide,
-        "alpha": reading.alpha, "n": reading.n, "asked": max(len(plan.seeds), FEWEST), "points": difference.points,
+        "alpha": reading.alpha, "n": reading.n, "points": difference.points,
         "accuracy_a": difference.a.accuracy.mean(), "accuracy_b": difference.b.accuracy.mean(),
         "best_a": difference.a.best_accuracy.mean(), "best_b": difference.b.best_accuracy.mean(),
         "collapsed": difference.collapsed, "empty_a": int((difference.a.empty_layers > 0).sum()),
