@@ -61,8 +61,8 @@ def drifts(both):
 
 
 def times_as_far(drifts, yardstick):
-    """How many times as far spoilt data move keep-ratios as a yardstick does, by divergence: Series a cell."""
-    wide = drifts.pivot(index=MASK, columns="against", values="bits")
+    """How many times as many kept weights change layer with spoilt data as with a yardstick: Series a cell."""
+    wide = drifts.pivot(index=MASK, columns="against", values="moved")
     return (wide["spoilt data"] / wide[yardstick]).dropna() if yardstick in wide else pd.Series(dtype=float)
 
 
@@ -77,7 +77,7 @@ def drift_summary(drifts):
         lines.append([style(method).label, *said, (of.against == "spoilt data").sum()])
     return pd.DataFrame(lines, columns=[
         "method", "moved to other layers by spoilt data, %", "moved by another seed, %",
-        "divergence ÷ that of another seed", "divergence ÷ that of another batch", "cells"])  # fmt: skip
+        "times as many as another seed", "times as many as another batch", "cells"])  # fmt: skip
 
 
 def drift_table(both):

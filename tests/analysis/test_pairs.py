@@ -141,7 +141,7 @@ def of_net(loss, **facts):
 def test_a_net_trained_on_noise_must_have_learnt_and_carries_the_checks():
     assert of_net(0.9 * LN10 - 1e-6).sound.tolist() == [True] * 3
     assert of_net(0.9 * LN10 + 1e-6).failed[lambda failed: ~of_net(0.9 * LN10 + 1e-6).sound].tolist() == [
-        "the network learnt nothing from noise"]  # fmt: skip
+        "the network learnt too little from noise"]  # fmt: skip
     assert of_net(1.0, control={"label_agreement": 0.5, "pixel_correlation": 0.0}).sound.tolist() == [False, True, True]
     missing = pairs.measurements(runs(row("lt+both@0.9", 0, 70.0)), "lt+both@0.9")
     assert missing.sound.tolist() == [False] * 3 and missing.value.isna().all()

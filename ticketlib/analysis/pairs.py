@@ -185,7 +185,7 @@ MANIPULATIONS = (
           "half the images were not half", lambda check, kind, trained: kind == "half",
           lambda v, classes: abs(v - 0.5) <= LABELS_SLACK),
     Manipulation("loss", "last training loss on noise", f"below {LEARNT:g} × ln(classes)",
-          "the network learnt nothing from noise", lambda check, kind, trained: trained and kind in _NOISE,
+          "the network learnt too little from noise", lambda check, kind, trained: trained and kind in _NOISE,
           lambda v, classes: v < LEARNT * np.log(classes)),
 )  # fmt: skip
 MEASURED = ("seed", "measures", "wanted", "failed", "value", "sound")  # of a manipulation check, a line a seed
