@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ticketlib import pruners
 from ticketlib.analysis.scorer import digest, plain_name, scorer
 from ticketlib.errors import TicketError
 from ticketlib.models import build, prunable
@@ -94,6 +95,43 @@ def test_a_module_imported_inside_counts_by_its_text(tmp_path, monkeypatch):
         found.append(digest(inside))
         del sys.modules["a_helper_of_mine"]
     assert len(set(found)) == 3
+
+
+ASKED = {
+    "the package": "import mine_too\nscore = lambda *batch: mine_too.score(*batch)",
+    "its function": "from mine_too import score",
+    "inside": "def score(*batch):\n    import mine_too\n    return mine_too.score(*batch)",
+    "a module of it": "def score(*batch):\n    from mine_too.inner import core\n    return core.score(*batch)",
+}
+
+
+@pytest.mark.parametrize("text", ASKED.values(), ids=ASKED)
+def test_what_a_module_imports_counts_as_well(text, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    package, found = tmp_path / "mine_too", []
+    (package / "inner").mkdir(parents=True)
+    inside = "def score(*batch):\n    from .inner.core import score\n    return score(*batch)"
+    (package / "__init__.py").write_text(inside)
+    (package / "inner" / "__init__.py").write_text("")
+    for power in (1, 2):
+        (package / "inner" / "core.py").write_text(f"def score(*batch):\n    return {power}")
+        importlib.invalidate_caches()
+        exec(text, known := {"__name__": "a_script"})
+        found.append(digest(known["score"]))
+        for name in [name for name in sys.modules if name.startswith("mine_too")]:
+            del sys.modules[name]
+    assert found[0] != found[1]
+
+
+def test_what_is_registered_counts_where_its_name_is_asked_for(monkeypatch):
+    def by_name(model, images, labels):
+        return pruners.score(model, "gradient_of_mine", images, labels)
+
+    found = []
+    for power in (1, 2):
+        monkeypatch.setitem(pruners.METHODS, "gradient_of_mine", lambda task, power=power: power)
+        found.append((digest(by_name), digest(lambda *batch: "snip")))
+    assert found[0][0] != found[1][0] and found[0][1] == found[1][1]
 
 
 def test_what_is_installed_counts_by_name():

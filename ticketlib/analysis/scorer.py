@@ -24,6 +24,7 @@ from torch import nn
 import ticketlib
 from ticketlib.errors import TicketError
 from ticketlib.models import prunable
+from ticketlib.registers import REGISTERS
 
 LIBRARY = Path(ticketlib.__file__).resolve().parent
 INSTALLED = (LIBRARY, *(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib")))
@@ -158,9 +159,10 @@ def _listed(names):  # the first of them, and how many more there are
 def digest(*values):
     """Sixteen hexadecimal digits of what values consist of; of functions, of everything that they compute with.
 
-    Bytecode, constants and defaults; what a function closes over, the globals it reads and the modules it imports,
-    wherever these are defined in Python outside the installed packages. Comments and layout do not count. What is
-    installed counts by name. The text alone would not do: two functions on one line share it.
+    Bytecode, constants and defaults; what a function closes over, the globals it reads, the modules it imports and
+    those that these import, and what it asks for by a registered name, wherever it is defined in Python outside the
+    installed packages. Comments and layout do not count. What is installed counts by name. The text alone would not
+    do: two functions on one line share it.
 
     Raises: TicketError for what holds something whose content cannot be read, naming the variable.
     """
@@ -203,15 +205,45 @@ def _function_parts(function):
             yield name, cell.cell_contents
     for name in sorted(_names(code, ("LOAD_GLOBAL", "LOAD_NAME")) & known.keys()):
         yield from (("", name), (name, known[name]))
-    for name in sorted(_names(code, ("IMPORT_NAME",))):
-        with contextlib.suppress(ImportError, ValueError):  # there is none, which the function has to live with
-            yield name, importlib.import_module(name)
+    yield from _imported(code, known)
+    texts = {const for each in _codes(code) for const in each.co_consts if isinstance(const, str)}
+    for names in REGISTERS.values():
+        asked = sorted(name for name in texts & names.keys() if not _is_librarys(names[name]))
+        yield from ((name, names[name]) for name in asked)
+
+
+def _codes(code):
+    """Some code, and that of the functions and classes in it."""
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            yield from _codes(const)
 
 
 def _names(code, steps):
     """What the given steps of some code name, the code of functions and classes in it included."""
-    own = {step.argval for step in dis.get_instructions(code) if step.opname in steps}
-    return own.union(*(_names(const, steps) for const in code.co_consts if isinstance(const, types.CodeType)))
+    return {step.argval for each in _codes(code) for step in dis.get_instructions(each) if step.opname in steps}
+
+
+def _imported(code, known):
+    """The modules that some code imports, each with its name; `known`, the globals that it runs with."""
+    for name, wanted, level in sorted(set().union(*map(_imports, _codes(code)))):
+        with contextlib.suppress(ImportError, ValueError):  # there is none, which the function has to live with
+            __import__(name, known, None, wanted, level)
+            yield name, (module := importlib.import_module("." * level + name, known.get("__package__")))
+            for each in wanted:  # of a package, it can be a module of its own
+                inner = sys.modules.get(f"{module.__name__}.{each}")
+                yield from [(each, inner)] if inner and not _is_installed(inner) else []
+
+
+def _imports(code):  # (a module's name, the names wanted of it, the level of a relative import)
+    steps = [step for step in dis.get_instructions(code) if step.opname not in ("EXTENDED_ARG", "CACHE")]
+    return {(step.argval, steps[i - 1].argval or (), steps[i - 2].argval)
+            for i, step in enumerate(steps) if step.opname == "IMPORT_NAME"}  # fmt: skip
+
+
+def _is_librarys(registered):
+    return getattr(registered, "__module__", "").startswith(f"{ticketlib.__name__}.")
 
 
 def _plain_parts(value):
@@ -219,6 +251,17 @@ def _plain_parts(value):
         if isinstance(value, kinds):
             return parts(value)
     return [type(value), vars(value)] if hasattr(value, "__dict__") else [pickle.dumps(value)]
+
+
+def _module_parts(module):
+    """The text of a module from outside, and the modules from outside that it imports."""
+    if module.__name__ == "__main__":
+        return [None]
+    text = Path(module.__file__).read_bytes()
+    if not module.__file__.endswith(".py"):  # compiled
+        return [text]
+    imported = [one for _, one in _imported(compile(text, module.__file__, "exec"), vars(module))]
+    return [text, *(one for one in imported if not _is_installed(one))]
 
 
 def _class_parts(value):
@@ -242,7 +285,7 @@ READERS = (
     (types.BuiltinFunctionType, lambda function: [function.__qualname__, function.__self__]),
     (staticmethod | classmethod, lambda wrapped: [wrapped.__func__]),
     (types.MethodType, lambda method: [method.__func__, method.__self__]),
-    (types.ModuleType, lambda module: [Path(module.__file__).read_bytes() if module.__name__ != "__main__" else None]),
+    (types.ModuleType, _module_parts),
     (functools.partial, lambda partial: [partial.func, partial.args, partial.keywords]),
     (property, lambda value: [value.fget]),
     (logging.Logger, lambda log: [log.name]),
