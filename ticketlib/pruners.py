@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ NEEDS_BATCH = set()  # the methods that look at images and labels
 VARIANTS = ("default", "authors")
 FAINT = torch.finfo(torch.float32).smallest_normal / torch.finfo(torch.float32).eps
 TEMPERATURE = 200  # GraSP divides the logits by it
+FAILURES = RuntimeError, ValueError, TypeError, IndexError, AssertionError  # of a network that images do not fit
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,12 @@ class Task:
         with located(self.model) as inside, as_they_are(self.model, tensors, inside):
             try:
                 return logits(functional_call(self.model, tensors, (images,)))
-            except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-                raise _cannot_run(inside, images, error) from error
+            except FAILURES as error:
+                raise cannot_run(inside, images, error) from error
 
-    def outputs(self, images, weights=None):
+    def outputs(self, images):
         """Run the model with the copies in place of its own tensors: (B, ...) -> (B, num_classes)."""
-        found = self.run(images, self.others | (weights or self.weights))
+        found = self.run(images, self.others | self.weights)
         if found.ndim != 2 or len(found) != len(images):
             seen = tuple(found.shape)
             raise TicketError(f"The network gives logits of shape {seen}; allowed: ({len(images)}, classes).")
@@ -71,6 +73,8 @@ class Task:
 
     def loss(self, part=slice(None), temperature=1):
         """Mean cross-entropy over a part of the batch, logits divided by the temperature."""
+        if self.images is None:
+            raise TicketError("A pruner that asks for the loss needs a batch; register it with needs_batch=True.")
         outputs = self.outputs(self.images[part]) / temperature
         labels = self.labels[part]
         if int(labels.max()) >= outputs.shape[1]:
@@ -78,7 +82,7 @@ class Task:
         return F.cross_entropy(outputs, labels)
 
 
-def _cannot_run(inside, images, error):
+def cannot_run(inside, images, error):
     """The TicketError for a forward pass that failed; `inside` names the layers entered, the innermost last."""
     if isinstance(error, TicketError):
         return error
@@ -275,6 +279,8 @@ def _checked_batch(model, method, images, labels):
 
 
 def _checked_scores(method, scores, weights):
+    if not isinstance(scores, Mapping):
+        raise TicketError(f"{method} returned a {type(scores).__name__}; it must return a dict from name to scores.")
     if scores.keys() != weights.keys():
         raise TicketError(f"{method} scored {', '.join(scores)}; it must score {', '.join(weights)}.")
     for name, weight in weights.items():

@@ -5,6 +5,8 @@ from fractions import Fraction
 from math import ceil, floor, inf, prod
 from typing import NamedTuple
 
+import numpy as np
+
 from ticketlib.errors import TicketError, one_of
 from ticketlib.masks import asked_total, nearest
 from ticketlib.models import FAMILIES, prunable
@@ -96,6 +98,7 @@ def _checked_shares(rule, table, shares):
         seen = f"{len(shares)} shares" if listed else f"a {type(shares).__name__}"
         raise TicketError(f"rule {rule!r} gave {seen} for {len(table)} layers, {table[0].name} to {table[-1].name}; "
                           "allowed: a list of one number for each.")  # fmt: skip
+    shares = [share.item() if isinstance(share, np.generic) else share for share in shares]
     for layer, share in zip(table, shares, strict=True):
         number = isinstance(share, int | float | Fraction) and not isinstance(share, bool)
         if not number or not 0 <= share < inf:

@@ -13,6 +13,7 @@ def named(kind, name, flagged, flags):
     Arguments: kind and name, as `register`.
     Raises: TicketError for a name that is taken, or that no arm could be written with.
     """
+    _check_name(kind, name)
 
     def decorate(function):
         register(kind, name, function)
@@ -30,12 +31,16 @@ def register(kind, name, function):
     Arguments: kind, "pruner", "rule", "check", "corruption" or "ticket"; name, letters, digits and _.
     Raises: TicketError for a name of another form, and for one that is taken.
     """
-    if not isinstance(name, str) or not re.fullmatch(r"\w+", name, re.A):
-        raise TicketError(f"{kind} {name!r} is not a name for arms; allowed: letters, digits and _.")
+    _check_name(kind, name)
     for other, names in REGISTERS.items():
         if name in names and (other != kind or _origin(names[name]) != _origin(function)):
             raise TicketError(f"{kind} {name!r} is not allowed, as a {other} of this name is there; allowed: another.")
     REGISTERS.setdefault(kind, {})[name] = function
+
+
+def _check_name(kind, name):  # at once: @pruner without a name has the function for one, and would register nothing
+    if not isinstance(name, str) or not re.fullmatch(r"\w+", name, re.A):
+        raise TicketError(f"{kind} {name!r} is not a name for arms; allowed: letters, digits and _.")
 
 
 def _origin(function):

@@ -145,7 +145,8 @@ class _Rectified(TorchFunctionMode):
 def _linear(name, tensor):  # what is left of a parameter or buffer: sizes, without shifts
     own = name.rpartition(".")[2]
     shift = "bias" in own or own == "running_mean"
-    return torch.zeros_like(tensor) if shift else tensor.detach().abs()
+    size = tensor.detach().abs() if tensor.is_floating_point() else tensor.detach()
+    return torch.zeros_like(tensor) if shift else size
 
 
 def _ones(task):

@@ -184,9 +184,12 @@ def apply_check(check, model, mask, streams, network=None):
     Arguments: check, a name of CHECKS; model, holding the weights the ticket trains from; mask; streams as `find_mask`;
         network, a function from a generator to a freshly drawn network, where the model is none of models.build.
     Returns: the mask, another one if the check moves it. The model's pruned weights are zero afterwards.
+    Raises: TicketError for an unknown check, and for one that returns no mask.
     """
     draw = network or (lambda generator: initialise(copy.deepcopy(model), generator))
     mask = CHECKS[one_of("check", check, CHECKS)](model, mask, streams, draw)
+    if not isinstance(mask, masks.Mask):
+        raise TicketError(f"check {check!r} returned a {type(mask).__name__}; it must return the mask, a masks.Mask.")
     mask.apply(model)
     return mask
 

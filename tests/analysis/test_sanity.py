@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -330,6 +331,31 @@ def test_layers_that_its_masks_leave_empty_are_named(plan):
     assert any("fc.weight" in line and "8 of 8" in line for line in sanity._read(plan).scope)
 
 
+def test_runs_that_learnt_nothing_are_counted_and_differences_of_zero_are_told(plan, monkeypatch):
+    monkeypatch.setattr("synthetic.noise", lambda *_: 0)
+    plan = plan()
+    made_up(plan, {arm: 10 for arm, *_ in plan.configs(8) if arm != "uniform"})
+    found, runs = sanity._read(plan), len(plan.configs(8))
+    assert any(f"{runs - 8} of {runs} runs collapsed" in line for line in found.scope)
+    beside = found.readings.set_index("key").beside
+    assert "exactly 0" in beside["rearranged"] and "exactly 0" not in beside["uniform"]
+
+
+def test_stored_rows_are_read_where_runs_are_written_without_a_ledger_named(plan, tmp_path, monkeypatch):
+    monkeypatch.setenv("TICKETLIB_LEDGER", str(tmp_path))
+    made_up(plan(ledger=make(tmp_path / "smoke")), {})
+    assert (ticketlib.sanity_check(snip, source="stored", seeds=8).readings.n == 8).all()
+
+
+def test_seeds_beyond_those_of_the_first_call_are_told_before_they_are_made(plan, tmp_path, monkeypatch, capsys):
+    made_up(plan(seeds=2), {}, seeds=2)
+    monkeypatch.setattr(sanity, "_expected", lambda *_: 1.0)
+    monkeypatch.setattr(sanity, "conduct", lambda *_: SimpleNamespace(failed=[]))
+    for seeds, told in ((6, False), (9, True)):
+        ticketlib.sanity_check(snip, ledger=tmp_path, seeds=seeds)
+        assert ("read at 6" in capsys.readouterr().err) == told
+
+
 def test_what_cannot_be_met_says_why(tmp_path):
     found = ticketlib.sanity_check(magnitude, ledger=make(tmp_path), source="stored", sparsities="0.998")
     words, why = (found.readings.set_index("key")[what] for what in ("word", "beside"))
@@ -384,7 +410,10 @@ ARGUMENTS = {
     "Class 0 has 100 images, 101": dict(per_class=101),
     "second, equal call": dict(function=lambda *b: {n: s * next(CALLS) for n, s in magnitude(*b).items()}),
     "ZeroDivisionError": dict(function=lambda *b: 1 / 0),
-    "(2, 3) for 2 images": dict(data=(DATA[0], DATA[1] + 1, *DATA[2:])),
+    "(2, 3) for 2 images; allowed: logits (2, 4 or more), as labels go up to 3": dict(
+        data=(DATA[0], DATA[1] + 1, *DATA[2:])),
+    "0 cannot work on images of shape (2, 1, 8, 8)": dict(model=lambda: nn.Sequential(nn.Conv2d(3, 4, 3))),
+    "drops (0.5,)": dict(training=dict(drops=(0.5,))),
 }
 CALLS = iter(range(1, 10**6))
 

@@ -163,3 +163,11 @@ class TestErrors:
 def test_authors_scores_keep_their_sign_where_they_sum_below_zero():
     scores = pruners._normalised({"a": torch.tensor([1.0, -3.0])})
     assert scores["a"].tolist() == pytest.approx([0.5, -1.5])
+
+
+def test_slips_in_a_new_pruner_are_told(net, monkeypatch):
+    slips = {"needs_batch": lambda task: task.loss(), "a list": lambda task: [1], "a NoneType": lambda task: None}
+    for named, made in slips.items():
+        monkeypatch.setitem(pruners.METHODS, "mine", made)
+        with pytest.raises(TicketError, match=named):
+            pruners.score(net, "mine")

@@ -239,7 +239,7 @@ def test_what_is_no_share_for_each_layer_is_refused_by_rule_layer_and_value(shar
     layers = [layer(10)._replace(name=name) for name in "ab"]
     with pytest.raises(TicketError, match=f"rule 'mine' gave {named}"):
         keep_counts(layers, "mine", 0.5)
-    for fine in ([0, 1], (0.0, 0.5), np.array([0.0, 2.0]).tolist()):
+    for fine in ([0, 1], (0.0, 0.5), [np.int64(0), np.float32(2)]):
         monkeypatch.setitem(ratios.RULES, "mine", lambda *_, fine=fine: fine)
         assert keep_counts(layers, "mine", 0.5) == {"a": 0, "b": 10}
 

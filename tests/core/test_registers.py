@@ -31,6 +31,12 @@ def test_a_name_that_is_taken_is_refused_and_stays_what_it_was(kind, name, taken
 
 
 @pytest.mark.parametrize("kind", BY)
+def test_a_decorator_without_a_name_is_refused_at_once(kind):
+    with pytest.raises(TicketError, match=f"{kind} <function"):
+        BY[kind](lambda *_: None)
+
+
+@pytest.mark.parametrize("kind", BY)
 @pytest.mark.parametrize("name", ["a+b@c", "", "own-0123", "a=b", "größe", 3])
 def test_a_name_that_no_arm_can_be_written_with_is_refused(kind, name):
     with pytest.raises(TicketError, match=rf"{kind} {name!r}".replace("+", r"\+")):

@@ -170,3 +170,16 @@ def test_a_flow_that_only_a_logarithm_holds():
                 weight.mul_(factor)
         one, two = (pruners.score(m, "synflow", torch.zeros(1, 4), sparsity=0.5, rounds=1) for m in (plain, scaled))
         torch.testing.assert_close(relative(one), relative(two), rtol=1e-3, atol=1e-6)
+
+
+def test_a_buffer_that_is_no_number_stays_as_it_is():
+    class Gated(nn.Linear):
+        def __init__(self):
+            super().__init__(3, 2)
+            self.register_buffer("open", torch.tensor([True, False]))
+
+        def forward(self, x):
+            return torch.where(self.open, super().forward(x), 0.0)
+
+    scores = pruners.score(Gated(), "synflow", torch.ones(1, 3), sparsity="0.5", rounds=1)["weight"]
+    assert (scores[0] > 0).all() and not scores[1].any()

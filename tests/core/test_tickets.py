@@ -200,3 +200,11 @@ def test_only_what_chooses_by_score_is_scored(net, batch):
     assert [tickets.find_scores(t, net, "0.8", streams) for t in ("dense", "smart", "erk")] == [None] * 3
     for ticket in ("random", "magnitude", "snip"):
         assert set(tickets.find_scores(ticket, net, "0.8", streams, batch=batch)) == set(models.prunable(net))
+
+
+@pytest.mark.parametrize("returned", [None, {}])
+def test_a_check_that_returns_no_mask_is_told(returned, monkeypatch):
+    monkeypatch.setitem(tickets.CHECKS, "mine", lambda *_: returned)
+    net = nn.Linear(2, 2)
+    with pytest.raises(TicketError, match=f"check 'mine' returned a {type(returned).__name__}"):
+        tickets.apply_check("mine", net, masks.global_mask({"weight": net.weight.detach()}, "0.5"), None)

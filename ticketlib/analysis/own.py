@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ticketlib import models
+from ticketlib import models, pruners
 from ticketlib.analysis.scorer import digest, plain_name
 from ticketlib.data import Dataset, Split, channel_moments
 from ticketlib.errors import TicketError, one_of
@@ -64,10 +64,14 @@ class Network:
             torch.no_grad(), models.located(first) as inside,
             models.as_they_are(first, dict(first.named_parameters()), inside),
         ):  # fmt: skip
-            logits = models.logits(first(images))
+            try:
+                logits = models.logits(first(images))
+            except pruners.FAILURES as error:
+                raise pruners.cannot_run(inside, images, error) from error
         if logits.shape[0] != len(images) or logits.ndim != 2 or logits.shape[1] < classes:
+            allowed = f"logits ({len(images)}, {classes} or more), as labels go up to {classes - 1}"
             raise TicketError(f"Network {self.name!r} gives {tuple(logits.shape)} for {len(images)} images; allowed: "
-                              f"logits ({len(images)}, {classes} or more).")  # fmt: skip
+                              f"{allowed}.")  # fmt: skip
 
 
 def network(make, family=None):

@@ -15,7 +15,7 @@ from ticketlib.analysis.scorer import scorer
 from ticketlib.analysis.words import decimal, signed
 from ticketlib.data import Split
 from ticketlib.errors import TicketError, one_of
-from ticketlib.experiments import ledger, session
+from ticketlib.experiments import ledger, places, session
 from ticketlib.experiments.claims import BETTER, FAR_BETTER, FAR_WORSE, NOT_WORSE, SAME, WORSE, Claim, Comparison
 from ticketlib.experiments.journal import Stop, check_writable, conduct, duration
 from ticketlib.experiments.profiles import PROFILES, shortest
@@ -57,7 +57,13 @@ class SanityCheck:
         n = ", ".join(dict.fromkeys(str(max(plan.seeds(s), verdicts.FEWEST)) for s in plan.sparsities))
         lines = [f"**{said['score']}** on {said['network']}, {said['data']}, {config.epochs} epochs",
                  f"margin ±{MARGIN:g} point, {n} seeds for a word"]  # fmt: skip
-        return [*lines, plan.prunable, *self._emptied()]
+        return [*lines, plan.prunable, *self._collapsed(), *self._emptied()]
+
+    def _collapsed(self):
+        """How many runs have learnt nothing, so that their differences say nothing."""
+        lost = pairs.collapsed(ledger.frame(self.rows.values()))
+        said = f"{lost.sum()} of {len(lost)} runs collapsed: diverged, without a path, or below twice guessing"
+        return [said] if lost.any() else []
 
     def _emptied(self):
         """Which layers the masks as found leave empty."""
@@ -190,6 +196,8 @@ def sanity_check(
     folders = {what: os.fspath(folder) if isinstance(folder, os.PathLike) else folder or ""
                for what, folder in (("ledger", ledger), ("data_root", data_root))}  # fmt: skip
     asked = session.check(dict(profile=profile, source=source, seeds=seeds, device=device) | folders)
+    if ledger is None:  # what is read stored was written there
+        asked = replace(asked, ledger=places.run_ledger(profile).resolve())
     dataset = session.images(asked) if data is None else own.dataset(data)
     plan = OwnPlan(asked, scorer(score_function, name), dataset, _network(model, family, network), network,
                 _changes(training, per_class, profile, model is not None or data is not None),
@@ -252,6 +260,10 @@ def _make(plan, progress):
         say = speaker(f"{len(to_do)} runs to carry out. {session.REHEARSAL}")
         expected = duration(_expected(plan, to_do, device))
         seeds = f"A word takes {verdicts.FEWEST} seeds or more; {session.seeds(plan.asked)} are asked for."
+        first = min(map(plan.seeds, plan.sparsities))
+        if (read := max(first, verdicts.FEWEST)) < session.seeds(plan.asked):
+            seeds += (f" As the first call asked for {first}, words are read at {read}, and seeds beyond are only "
+                      "shown; another ledger begins anew.")  # fmt: skip
         say(f"{len(to_do)} runs to carry out. Time expected: about {expected}. {seeds} {plan.prunable}.")
         end = conduct(plan.ledger, work, [config for _, config in to_do], InProcess(), Stop(),
                       lambda text: say(plan.readable(text)))  # fmt: skip
@@ -324,5 +336,6 @@ def _beside(comparison, difference):
     if "+" in comparison.a and len(ours):
         checks = pairs.measurements(ours.reset_index(), ours.arm.iloc[0])
         measured = checks.groupby("measures", sort=False).value.mean()
-    return "; ".join([*difference.untested[:1], *filter(None, [difference.undefined]),
+    equal = "every difference is exactly 0" if len(ours) and not difference.points.any() else ""
+    return "; ".join([*difference.untested[:1], *filter(None, [difference.undefined, equal]),
                       *(f"{what}: {decimal(value)}" for what, value in dict(measured).items())])  # fmt: skip

@@ -168,6 +168,7 @@ def _check_type(field, value):
         ok = isinstance(value, tuple) and all(map(_is_fraction, value))
     if not ok:
         text = getattr(field.type, "__name__", field.type)
+        text = "tuple of decimal texts, such as ('0.5', '0.75')" if text == "tuple" else text
         raise TicketError(f"{field.name} {value!r} is not allowed; it must be of type {text}.")
 
 
