@@ -241,6 +241,9 @@ def run(options):
 
     if not 0 <= options.save_every <= 86400:
         raise TicketError(f"save-every {options.save_every:g} is not allowed; it must be from 0 to 86400 seconds.")
+    if options.backend == "ray" and options.grid in grids.ONE_KIND_A_SEED:
+        raise TicketError(f"backend 'ray' is not allowed for grid {options.grid!r}: all runs of a seed must come "
+                          "from one kind of machine, and Ray's may not; allowed: pool.")  # fmt: skip
     backend = _backend(options)
     stop = journal.Stop(journal.stop_time(options.until, options.hours))
     _refuse_dirty(options)
@@ -249,7 +252,9 @@ def run(options):
     sweep(ledger.folder)
     ledger.rows()  # an unsound one is named now, not when the book is built
     if options.grid in grids.ONE_KIND_A_SEED:
-        configs = _of_this_kind(options, ledger, configs)
+        asked = {config.name for config in configs}
+        every = grids.grid(options.grid, options.profile, dataset)  # other arms say where a seed was begun
+        configs = [config for config in _of_this_kind(options, ledger, every) if config.name in asked]
     to_do, lost = _to_do(options, ledger, configs)
     check_device(options.device, to_do, options.profile, "cpu")
     print(f"{len(to_do)} runs to carry out; rows go to {ledger.folder}", flush=True)
@@ -407,13 +412,14 @@ def _audit_options(sub):
 def carry_out_again(options):
     """Carry out some rows again, drawn by lot, and compare to the last digit."""
     from ticketlib import data
-    from ticketlib.experiments import audit, campaign, profiles, workers
+    from ticketlib.experiments import audit, campaign, grids, profiles, workers
 
     if one_of("device", options.device, DEVICES) == "cuda":
         workers.gpu_slots(1)  # refused now if there is none
     _refuse_dirty(options)
     ledger = _ledger(options)
-    dataset = data.load(options.dataset or profiles.PROFILES[options.profile].dataset, options.data_root)
+    usual = grids.data_of(options.grid, options.profile) if options.grid else profiles.PROFILES[options.profile].dataset
+    dataset = data.load(options.dataset or usual, options.data_root)
     rows = [row for row in ledger.rows() if row["config"].get("fingerprint") == dataset.fingerprint]
     if options.grid:
         rows = _of_grid(options, dataset, rows)
@@ -438,7 +444,11 @@ def _of_grid(options, dataset, rows):
     from ticketlib.experiments import grids, machine
 
     names, here = {config.name for config in grids.grid(options.grid, options.profile, dataset)}, _kind_here(options)
-    return [row for row in rows if row["name"] in names and machine.kind(row) == here]
+    made = [row for row in rows if row["name"] in names]
+    if found := [row for row in made if machine.kind(row) == here]:
+        return found
+    raise TicketError(f"grid {options.grid!r} has {len(made)} rows here and none of this kind of machine ({here}); an "
+                      "audit needs one.")  # fmt: skip
 
 
 def _audit_jobs(options, ledger, rows):
@@ -508,6 +518,9 @@ def commit_rows(options):
     root = _books().parent.parent
     if not options.source.is_dir():
         raise TicketError(f"folder {str(options.source)!r} is not there; it holds a folder of rows for each profile.")
+    if Ledger(options.source).names():
+        raise TicketError(f"folder {str(options.source)!r} holds rows itself; name the one above it, with a folder of "
+                          "rows for each profile.")  # fmt: skip
     folders = [path for path in (*options.source.glob("*"), *options.source.glob("*/audits")) if Ledger(path).names()]
     made = {path.relative_to(options.source): Ledger(path).rows() for path in sorted(folders)}
     for place in made:  # what is unsound is refused before anything is copied
@@ -542,9 +555,12 @@ def _changed(root, paths):
 
 
 def _add(ledger, row):
-    """Add a row; say where one of the same name is there already, with another result."""
-    if not ledger.add(row) and ledger[row["name"]] != row:
-        print(f"not copied: {row['name']} ({row['arm']}): the book has this row with other results", file=sys.stderr)
+    """Add a row; say where another of the same name is there already, and whether with the same results."""
+    from ticketlib.experiments.audit import differing
+
+    if not ledger.add(row) and (there := ledger[row["name"]]) != row:
+        how = "other" if differing(there, row) else "the same"
+        print(f"not copied: {row['name']} ({row['arm']}): the book has this row with {how} results", file=sys.stderr)
 
 
 @command("readme")

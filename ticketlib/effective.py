@@ -6,7 +6,16 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from ticketlib.errors import TicketError
-from ticketlib.models import as_they_are, check_values, located, logits, prunable, uncompiled, unwrapped
+from ticketlib.models import (
+    as_they_are,
+    check_values,
+    evaluating,
+    located,
+    logits,
+    prunable,
+    uncompiled,
+    unwrapped,
+)  # fmt: skip
 
 WEIGHTED = {"conv1d", "conv2d", "conv3d", "linear", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
 MAX_POOLS = {f"{kind}max_pool{n}d" for kind in ("", "adaptive_") for n in (1, 2, 3)}
@@ -31,7 +40,8 @@ def effective_sparsity(model, mask, input_shape):
     """Compute the fraction of the prunable weights that are pruned or lie on no live path from input to output.
 
     A path is live if none of its weights is pruned. Padding is no input, biases and constants start nothing,
-    normalisations and activations pass on what comes in, and a pooling window is live if any of its values is.
+    normalisations and activations pass on what comes in, and a pooling window is live if any of its values is. The
+    network is looked at in evaluation mode: stochastic depth would cut paths at random.
 
     Arguments: model, any module of convolutions, linear layers, pools, sums and what passes on; mask, a Mask of it;
         input_shape, without the batch, as (channels, height, width).
@@ -43,7 +53,7 @@ def effective_sparsity(model, mask, input_shape):
     mask.check(model)
     check_values(model)
     model = unwrapped(model)
-    with torch.inference_mode(False), torch.enable_grad(), uncompiled():
+    with torch.inference_mode(False), torch.enable_grad(), uncompiled(), evaluating(model):
         bits = {name: mask[name].float().requires_grad_() for name in prunable(model)}
         others = {name: torch.ones(p.shape) for name, p in model.named_parameters() if name not in bits}
         others |= {name: torch.zeros_like(buffer, device="cpu").copy_(buffer) for name, buffer in model.named_buffers()}

@@ -168,3 +168,13 @@ def test_a_dilated_max_pool_is_refused():
 def test_a_mask_of_another_net_is_refused():
     with pytest.raises(TicketError, match="has shape"):
         effective_sparsity(build("resnet8", 10, width=4), Mask.dense(build("resnet8", 10, width=8)), (3, 8, 8))
+
+
+def test_paths_that_training_cuts_at_random_count_as_there():
+    class Depth(nn.Sequential):  # stochastic depth that has lost its branch
+        def forward(self, x):
+            return super().forward(x) * (0 if self.training else 1)
+
+    net = Depth(nn.Linear(3, 2))
+    mask = masks.Mask({"0.weight": torch.ones(2, 3).bool()})
+    assert effective_sparsity(net, mask, (3,)) == 0 and net.training

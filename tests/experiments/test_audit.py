@@ -192,9 +192,40 @@ def test_what_is_to_be_changed_is_changed_and_nothing_else(ledger, made, monkeyp
 def test_other_code_draws_anew(ledger, monkeypatch):
     rows = fill(ledger, population()).rows()
     first = audit.begin(ledger, rows, "tag-1")
-    assert audit.begin(ledger, rows[:1], "tag-1") == first
+    assert audit.begin(ledger, rows, "tag-1") == first
     assert audit.begin(ledger, rows, "tag-2").code == "tag-2"
     assert len(audit.begin(ledger, rows, "tag-2", others=0).rows) < len(first.rows)  # fewer are asked for
+
+
+def test_rows_that_may_not_be_drawn_are_not_gone_on_with(ledger):
+    rows = fill(ledger, population()).rows()
+    first = audit.begin(ledger, rows, "tag-1")
+    others = [row for row in rows if row["name"] not in first.rows]
+    second = audit.begin(ledger, others, "tag-1")
+    assert not set(first.rows) & set(second.rows)
+    audit.end(ledger, audit.draw_any(rows, "tag-1", "day", 2))  # another draw's end
+    assert audit.begin(ledger, others, "tag-1") == second
+    audit.end(ledger, second)
+    assert not (journal.folder(ledger) / "audit.json").exists()
+
+
+def test_runs_alone_are_drawn(ledger):
+    rows = fill(ledger, population()).rows()
+    probes = [Row(kind="probe", name=f"{place:016x}", config={}) for place in range(100)]
+    assert {*audit.draw_any([*rows, *probes], "code", "day", len(rows)).rows} == {row["name"] for row in rows}
+    with pytest.raises(TicketError, match=f"at most {len(rows)}"):
+        audit.draw_any([*rows, *probes], "code", "day", len(rows) + 1)
+
+
+def test_an_audit_on_another_device_is_one_of_its_own(ledger, monkeypatch):
+    [smart, *_] = fill(ledger, arms({"smart": 80.0}, seeds=[0])).rows()
+    executed = []
+    monkeypatch.setattr(audit, "execute", lambda config, dataset, **_: executed.append(config) or smart)
+    monkeypatch.setattr(machine, "facts", lambda device: {"device": device})
+    drawn = audit.Draw("code", "day", ())
+    for device in ("cpu", "cpu", "cuda"):
+        audit.Again(ledger, None, drawn, device).row(smart.config)
+    assert len(executed) == 2 and {row["config"]["device"] for row in audit.folder(ledger).rows()} == {"cpu", "cuda"}
 
 
 def test_notes_cut_short_are_no_notes(ledger):

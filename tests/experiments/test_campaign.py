@@ -183,6 +183,13 @@ def test_a_row_made_meanwhile_is_taken_as_it_is(tmp_path):
         assert desk.made(config) is None
 
 
+def test_a_net_made_meanwhile_with_another_cache_is_made_here_as_well(tmp_path):
+    ledger, config = Ledger(tmp_path), arm("dense@0")
+    with journal.Desk(ledger) as desk:
+        ledger.add(synthetic_row("dense@0", 0, 80.0, "smoke", checkpoint="0" * 64))
+        assert desk.made(config) is None
+
+
 def test_a_trained_net_that_comes_out_otherwise_is_said(tmp_path):
     ledger = Ledger(tmp_path)
     dense = synthetic_row("dense", 0, 80.0, "smoke", checkpoint="a" * 64)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from synthetic import row
+from synthetic import row, row_of
 from ticketbook import first_screen
 
 from ticketlib import __main__ as command_line
@@ -157,6 +157,20 @@ def test_run_resumes_and_plan_counts(tmp_path, monkeypatch, capsys):
     assert json.loads(said("show", names[0], *options[-2:], "--json")) == row
 
 
+def test_other_arms_say_where_a_seed_was_begun(tmp_path, monkeypatch, capsys):
+    digits = data.load("digits")
+    configs = [grids.arm("smoke", arm, seed, digits) for seed in (0, 1) for arm in ("snip@0.9", "smart@0.9")]
+    monkeypatch.setitem(grids.GRIDS, "pilot", lambda *_: configs)
+    monkeypatch.setattr(grids, "ONE_KIND_A_SEED", ("pilot",))
+    monkeypatch.setattr(journal, "conduct", lambda ledger, work, to_do, *_: sys.exit(str([c.seed for c in to_do])))
+    Ledger(tmp_path).add(row_of(configs[0], 80.0, device="another kind"))
+    options = ["run", "--profile", "smoke", "--only", "smart", "--ledger", str(tmp_path)]
+    with pytest.raises(SystemExit, match=r"\[1\]"):
+        command_line.main(options)
+    assert "left alone: seed 0" in capsys.readouterr().out
+    assert command_line.main([*options, "--backend", "ray"]) == 2 and "'ray'" in capsys.readouterr().err
+
+
 def test_a_run_keeps_states_as_often_as_was_asked(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(journal, "conduct", lambda ledger, work, *_: asked.append(work.save_every) or sys.exit())
@@ -255,7 +269,11 @@ def test_commit_rows_takes_rows_and_nothing_else(tmp_path, monkeypatch, capsys):
     assert Ledger(book / "laptop" / "audits").names() == [name_of(facts)] and Ledger(book / "laptop").names() == [name]
     Ledger(tmp_path / "again" / "laptop").add(row("smart@0.9", 0, 70.0))
     assert command_line.main(["commit-rows", str(tmp_path / "again")]) == 0
-    assert f"not copied: {name}" in capsys.readouterr().err
+    assert f"not copied: {name} (smart@0.9): the book has this row with other" in capsys.readouterr().err
+    Ledger(tmp_path / "slower" / "laptop").add(row("smart@0.9", 0, 80.0) | {"seconds": 1e6})
+    assert command_line.main(["commit-rows", str(tmp_path / "slower")]) == 0
+    assert "with the same results" in capsys.readouterr().err
+    assert command_line.main(["commit-rows", str(made / "laptop")]) == 2 and "holds rows" in capsys.readouterr().err
     other = row("smart@0.9", 1, 80.0)
     Ledger(book / "laptop").add(other)  # of a call that was cut short before it committed
     assert command_line.main(["commit-rows", str(made)]) == 0 and "1 new row " in capsys.readouterr().out

@@ -243,6 +243,14 @@ def test_a_dense_net_that_diverges_is_trained_once_and_what_starts_from_it_never
     assert made == ["dense@0", "uniform@0.9"] and "- lt@0.9 (seed 0): dense@0" in capsys.readouterr().out
 
 
+def test_what_a_stop_leaves_is_not_counted_as_carried_out(live, monkeypatch, capfd):
+    digits = data.load("digits")
+    monkeypatch.setattr(session, "conduct", lambda *_: types.SimpleNamespace(failed=[], left=["a", "b"], warnings=[]))
+    session.make_runs(live, [grids.arm("smoke", "uniform@0.9", seed, digits, epochs=1) for seed in range(3)], digits)
+    said = capfd.readouterr().err
+    assert "1 runs carried out" in said and "2 are left" in said
+
+
 def test_a_net_that_was_made_again_and_differs_is_said(live, monkeypatch, capsys):
     def facts(config):
         before = parent(config)

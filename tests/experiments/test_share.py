@@ -55,6 +55,12 @@ def test_threads_work_at_once_and_one_that_fails_takes_nothing_with_it():
     assert threads.free and threads.running == [] and threads.finished(0) == []
 
 
+def test_a_gpu_that_is_not_there_fails_the_run_and_not_the_campaign():
+    threads = workers.Threads(2, ("0", "1"))
+    found = list(campaign.carry_out(Meeting(1), campaign.Queue([arm("smart@0.9", seed) for seed in range(2)]), threads))
+    assert len(found) == 2 and all(end.reason for end in found) and threads.free
+
+
 class Watched:
     """Work that notes which precisions are computed with at the same time."""
 

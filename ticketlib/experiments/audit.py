@@ -76,11 +76,12 @@ def draw(rows, code, date, others=1):
 
 
 def draw_any(rows, code, date, count):
-    """Draw so many rows by the same lot, whatever their tickets: Draw. Raises: TicketError if there are fewer."""
-    if not 1 <= count <= len(rows):
-        raise TicketError(f"runs {count} is not allowed; it must be at least 1 and at most {len(rows)}, as many rows "
-                          "of the grid as were made on this kind of machine.")  # fmt: skip
-    return Draw(code, date, tuple(row["name"] for row in _by_lot(rows, code, date)[:count]))
+    """Draw so many runs by the same lot, whatever their tickets: Draw. Raises: TicketError if there are fewer."""
+    made = [row for row in rows if row["kind"] == "run"]
+    if not 1 <= count <= len(made):
+        raise TicketError(f"runs {count} is not allowed; it must be at least 1 and at most {len(made)}, as many as "
+                          "there are to draw from.")  # fmt: skip
+    return Draw(code, date, tuple(row["name"] for row in _by_lot(made, code, date)[:count]))
 
 
 def begin(ledger, rows, code, others=1):
@@ -93,7 +94,7 @@ def begin(ledger, rows, code, others=1):
     with contextlib.suppress(FileNotFoundError, ValueError, LookupError, TypeError):  # none, or spoilt
         noted = json.loads(path.read_text(encoding="utf-8"))
         same = noted["code"] == code and noted["others"] == others
-        if same and all(name in ledger for name in noted["rows"]):
+        if same and {*noted["rows"]} <= {row["name"] for row in rows}:
             return Draw(code, noted["date"], tuple(noted["rows"]))
     drawn = draw(rows, code, today(), others)
     facts = {"code": drawn.code, "others": others, "date": drawn.date, "rows": drawn.rows}
@@ -108,8 +109,9 @@ def today():
 
 def end(ledger, drawn):
     """Forget the notes and the trained nets of an audit that has come to its end."""
-    if drawn.rows:  # the spread is no audit, and one may be unfinished
-        _notes(ledger).unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError, ValueError, LookupError, TypeError):  # none, or spoilt
+        if tuple(json.loads(_notes(ledger).read_text(encoding="utf-8"))["rows"]) == drawn.rows:  # another is unfinished
+            _notes(ledger).unlink()
     shutil.rmtree(_cache(drawn), ignore_errors=True)
 
 
@@ -191,7 +193,8 @@ class Again:
         Returns: Row of kind "audit", which is in the ledger's folder of audits by then.
         """
         changes, audits = changes or {}, folder(self.ledger)
-        facts = {"audit": config.name, "code": self.drawn.code, "date": self.drawn.date, "changes": changes}
+        facts = {"audit": config.name, "code": self.drawn.code, "date": self.drawn.date, "changes": changes,
+                 "device": machine.facts(self.device)["device"]}  # fmt: skip
         name = name_of(facts)
         if name not in audits:
             row = self.ledger[config.name]
@@ -209,13 +212,18 @@ class Again:
         return _cache(self.drawn) / ("changed" if changes else "same")
 
 
+def differing(row, again):
+    """The fields of a row in which another differs, but for those that a clock or the machine decides: sorted list."""
+    differs = [what for what in row if what not in (*NOT_COMPARED, "config") and row[what] != again.get(what)]
+    return sorted(differs + ["config"] * (row.config != again.config))  # fields that came later have a default
+
+
 def compared(row, again, changes=()):
     """What a page says of a row and its repetition: dict of plain values.
 
     Every field of the row on record is compared but those that a clock or the machine decides.
     """
-    differs = [what for what in row if what not in (*NOT_COMPARED, "config") and row[what] != again.get(what)]
-    differs = sorted(differs + ["config"] * (row.config != again.config))  # fields that came later have a default
+    differs = differing(row, again)
     elsewhere = [what for what in SAME_IN_A_PAIR if row[what] != again[what] and what not in changes]
     outcome = ELSEWHERE if elsewhere else DIFFERS if differs else EQUAL
     config = row.config

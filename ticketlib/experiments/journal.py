@@ -84,10 +84,11 @@ class Desk:
 
     def made(self, config):
         """The row of a run that another campaign has made meanwhile, with its checkpoint if that was lost; None."""
-        name = config.name
-        if name not in self.ledger or (name in self.old and checkpoints.load(name) is None):
+        if config.name not in self.ledger:
             return None
-        return self.ledger[name]
+        row = self.ledger[config.name]
+        starts_others = config.name in self.old or row.get("checkpoint")  # its net may lie in another cache
+        return None if starts_others and checkpoints.load(config.name) is None else row
 
     def release(self, config):
         """Say that a run is over. Whoever opened the lock's file before it went finds the row, or a run that failed."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from ticketlib.experiments.places import ROOT
+
 SAME_IN_A_PAIR = ("device", "threads", "versions")  # fields of a row that make a kind of machine
 
 
@@ -54,9 +56,11 @@ def processor():
 def code_version():
     """The nearest tag and the commit of the code, with -dirty where files were changed; the version without git."""
     command = ["git", "describe", "--always", "--tags", "--long", "--dirty", "--abbrev=12"]
+    if not (ROOT / ".git").exists():  # installed; a repository around it is another's
+        return version("ticketlib")
     try:
         return subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+            command, cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return version("ticketlib")

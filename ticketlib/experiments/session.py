@@ -159,8 +159,9 @@ def make_runs(run, to_do, dataset):
         say(f"{len(to_do)} runs to carry out. Time expected: {expected}.")
         work = partial(execute, dataset=dataset, device=device, progress=False)
         end = conduct(ledger, work, to_do, InProcess(), Stop(), say)
-    made, took = len(to_do) - len(end.failed), duration(time.monotonic() - began)
-    say(f"{made} runs carried out in {took} (expected: {expected}).")
+    made, took = len(to_do) - len(end.failed) - len(end.left), duration(time.monotonic() - began)
+    left = f"; {len(end.left)} are left" if end.left else ""
+    say(f"{made} runs carried out in {took} (expected: {expected}){left}.")
     _show_list("Not made:", [*lost.values(), *end.failed])
     _show_list("Made, with a warning:", end.warnings)
 

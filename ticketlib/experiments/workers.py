@@ -5,6 +5,7 @@ that are on, `finished` waits for some, `close` ends what is left.
 """
 
 import contextlib
+import functools
 import importlib
 import multiprocessing
 import os
@@ -198,14 +199,11 @@ class Threads:
         threading.Thread(target=self._carry_out, args=(work, config, device), daemon=True).start()
 
     def _carry_out(self, work, config, device):
-        if device is not None:
-            import torch
-
-            torch.cuda.set_device(device)  # of this thread
+        placed = work if device is None else functools.partial(_on_gpu, work, device)
         with self.changed:
             self.changed.wait_for(lambda: set(self.at_work) <= {config.precision})
             self.at_work.append(config.precision)
-        end = Finished(config, *_carry_out(work, config))
+        end = Finished(config, *_carry_out(placed, config))
         with self.changed:
             self.at_work.remove(config.precision)
             self.changed.notify_all()
@@ -265,6 +263,14 @@ def _carry_out(work, config):
     return _attempt(work, config)
 
 
+def _on_gpu(work, device, config):
+    """Carry out a run on a GPU of this thread."""
+    import torch
+
+    torch.cuda.set_device(device)
+    return work(config)
+
+
 def _attempt(work, config):
     try:
         return work(config), None
@@ -291,6 +297,9 @@ def gpu_slots(per_gpu):
     devices = named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
     if not torch.cuda.is_available():
         raise TicketError("device 'cuda' is not on this machine; allowed here: cpu.")
+    if len(devices) > torch.cuda.device_count():
+        raise TicketError(f"CUDA_VISIBLE_DEVICES {named!r} names {len(devices)} devices, of which torch finds "
+                          f"{torch.cuda.device_count()}; allowed: devices that are there.")  # fmt: skip
     return tuple(devices * per_gpu)
 
 
