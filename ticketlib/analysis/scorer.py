@@ -1,5 +1,6 @@
 """Score functions from outside: called on a copy of the model, checked, and named by everything they compute with."""
 
+import ast
 import contextlib
 import copy
 import dis
@@ -205,7 +206,7 @@ def _function_parts(function):
             yield name, cell.cell_contents
     for name in sorted(_names(code, ("LOAD_GLOBAL", "LOAD_NAME")) & known.keys()):
         yield from (("", name), (name, known[name]))
-    yield from _imported(code, known)
+    yield from _imported(set().union(*map(_imports, _codes(code))), known)
     texts = {const for each in _codes(code) for const in each.co_consts if isinstance(const, str)}
     for names in REGISTERS.values():
         asked = sorted(name for name in texts & names.keys() if not _is_librarys(names[name]))
@@ -225,9 +226,9 @@ def _names(code, steps):
     return {step.argval for each in _codes(code) for step in dis.get_instructions(each) if step.opname in steps}
 
 
-def _imported(code, known):
+def _imported(imports, known):
     """The modules that some code imports, each with its name; `known`, the globals that it runs with."""
-    for name, wanted, level in sorted(set().union(*map(_imports, _codes(code)))):
+    for name, wanted, level in sorted(imports):
         with contextlib.suppress(ImportError, ValueError):  # there is none, which the function has to live with
             __import__(name, known, None, wanted, level)
             yield name, (module := importlib.import_module("." * level + name, known.get("__package__")))
@@ -260,8 +261,11 @@ def _module_parts(module):
     text = Path(module.__file__).read_bytes()
     if not module.__file__.endswith(".py"):  # compiled
         return [text]
-    imported = [one for _, one in _imported(compile(text, module.__file__, "exec"), vars(module))]
-    return [text, *(one for one in imported if not _is_installed(one))]
+    nodes = [*ast.walk(ast.parse(text))]
+    imports = {(alias.name, (), 0) for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imports |= {(node.module or "", tuple(alias.name for alias in node.names), node.level)
+                for node in nodes if isinstance(node, ast.ImportFrom)}  # fmt: skip
+    return [text, *(one for _, one in _imported(imports, vars(module)) if not _is_installed(one))]
 
 
 def _class_parts(value):
