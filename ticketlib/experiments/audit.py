@@ -88,18 +88,23 @@ def begin(ledger, rows, code, others=1):
     """The audit that was begun with this code and did not come to its end; else a new one, drawn and written down.
 
     Arguments: ledger; rows of it that may be drawn; code, version of the code; others, as in `draw`.
-    Returns: Draw.
+    Returns: Draw. One that was begun among other rows is not gone on with.
     """
-    path = _notes(ledger)
-    with contextlib.suppress(FileNotFoundError, ValueError, LookupError, TypeError):  # none, or spoilt
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        same = noted["code"] == code and noted["others"] == others
-        if same and {*noted["rows"]} <= {row["name"] for row in rows}:
-            return Draw(code, noted["date"], tuple(noted["rows"]))
+    begun, of = _begun(ledger)
+    if begun and (begun.code, of) == (code, others) and {*begun.rows} <= {row["name"] for row in rows}:
+        return begun
     drawn = draw(rows, code, today(), others)
     facts = {"code": drawn.code, "others": others, "date": drawn.date, "rows": drawn.rows}
-    path.write_text(json.dumps(facts), encoding="utf-8")
+    _notes(ledger).write_text(json.dumps(facts), encoding="utf-8")
     return drawn
+
+
+def _begun(ledger):
+    """The audit that is noted as begun, and its number of others: (Draw, int); (None, None) without sound notes."""
+    with contextlib.suppress(FileNotFoundError, ValueError, LookupError, TypeError):  # none, or spoilt
+        noted = json.loads(_notes(ledger).read_text(encoding="utf-8"))
+        return Draw(noted["code"], noted["date"], tuple(noted["rows"])), noted["others"]
+    return None, None
 
 
 def today():
@@ -109,9 +114,8 @@ def today():
 
 def end(ledger, drawn):
     """Forget the notes and the trained nets of an audit that has come to its end."""
-    with contextlib.suppress(FileNotFoundError, ValueError, LookupError, TypeError):  # none, or spoilt
-        if tuple(json.loads(_notes(ledger).read_text(encoding="utf-8"))["rows"]) == drawn.rows:  # another is unfinished
-            _notes(ledger).unlink()
+    if _begun(ledger)[0] == drawn:  # those of another lot, unfinished, stay
+        _notes(ledger).unlink()
     shutil.rmtree(_cache(drawn), ignore_errors=True)
 
 
